@@ -1,0 +1,51 @@
+"""The package's exceptions: each carries a place, what is wrong there (with the value), and a remedy."""
+
+
+class InputError(Exception):
+    """A mistake in what the user gave. It reaches the user as one line, and ends a command with exit code 2.
+
+    Args:
+        problem: What is wrong, with the offending value in it.
+        place: Where: a file, `file:line`, a recipe's field.
+        remedy: What to do about it.
+    """
+
+    def __init__(self, problem: str, *, place: object = "", remedy: str = "") -> None:
+        self.problem = problem
+        self.place = str(place)
+        self.remedy = remedy
+        super().__init__(problem, self.place, remedy)
+
+    def __str__(self) -> str:
+        """Return `place: problem. Remedy.` on one line."""
+        where = f"{self.place}: " if self.place else ""
+        text = f"{where}{self.problem.rstrip('.')}." + (f" {self.remedy}" if self.remedy else "")
+        return " ".join(text.split())
+
+    def __reduce__(self) -> tuple:
+        return _rebuild, (type(self), self.problem, self.place, self.remedy)
+
+
+def _rebuild(kind: type[InputError], problem: str, place: str, remedy: str) -> InputError:
+    """Unpickle an error that crossed from a worker process."""
+    return kind(problem, place=place, remedy=remedy)
+
+
+class AudioError(InputError):
+    """An audio file that cannot be read as sound."""
+
+
+class AudioTooShort(AudioError):
+    """Fewer samples than the feature encoder needs for one frame."""
+
+
+class UnknownLetter(InputError):
+    """A text holds a unit that the alphabet cannot write."""
+
+
+class RunLocked(InputError):
+    """Another process is at work in this run folder."""
+
+
+class TrainingDiverged(InputError):
+    """Training met NaN again and again; the last good model was kept."""

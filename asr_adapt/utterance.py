@@ -1,0 +1,68 @@
+"""`Utterance`, the one record that flows through every stage, and its JSONL form."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from asr_adapt.errors import InputError
+
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+
+
+class Utterance(BaseModel):
+    """One stretch of speech with what is known about it. Waveforms are never in it.
+
+    `audio` is a locator: a path, or `archive#member`. `start_s` and `end_s` are set where the utterance is a
+    piece of a longer recording; `duration_s` is None until somebody has looked at the audio. `text` is the
+    reference exactly as the corpus has it, `hypothesis` what a model wrote.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(min_length=1)
+    audio: str = Field(min_length=1)
+    start_s: float | None = Field(default=None, ge=0)
+    end_s: float | None = Field(default=None, gt=0)
+    duration_s: float | None = Field(default=None, ge=0)
+    split: Split | None = None
+    language: str | None = None
+    speaker: str | None = None
+    text: str | None = None
+    hypothesis: str | None = None
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, Utterance]]:
+    """Yield `(line number, utterance)` for each line of a JSONL file that is not blank.
+
+    Raises:
+        InputError: the file is missing, or a line is no utterance; the error names the line and the field.
+    """
+    if not path.is_file():
+        raise InputError("no such file", place=path, remedy="Give the path of a JSONL file, one utterance a line.")
+    with path.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield number, Utterance.model_validate(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise InputError(f"not JSON ({error.msg})", place=f"{path}:{number}") from error
+            except ValidationError as error:
+                first = error.errors()[0]
+                field = ".".join(str(part) for part in first["loc"])
+                raise InputError(
+                    f"field '{field}': {first['msg']}, but is {first['input']!r}", place=f"{path}:{number}"
+                ) from error
+
+
+def write_jsonl(path: Path, utterances: Iterable[Utterance]) -> None:
+    """Write one utterance a line; `path` holds either all of them or what it held before."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        for utterance in utterances:
+            file.write(utterance.model_dump_json(exclude_none=True) + "\n")
+    partial.replace(path)
