@@ -1,0 +1,31 @@
+"""SpecAugment (Park et al. 2019, arXiv:1904.08779) on the encoder's frames, in a way that fits short clips."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def time_mask(lengths: Sequence[int], share: float, span: int, rng: np.random.Generator) -> np.ndarray:
+    """Return which frames are hidden: bool (clips, longest), True is hidden.
+
+    Spans start anywhere and may overlap, so that at most `share` of a clip is hidden. Transformers' own masks hide
+    71 % of a clip of 0.4 s and refuse clips below one span; here a span is a quarter of the clip at most.
+
+    Args:
+        lengths: Frames of each clip.
+        share: Share of the frames to hide, in [0, 1).
+        span: Frames in one span.
+        rng: Source of randomness.
+    """
+    mask = np.zeros((len(lengths), max(lengths)), dtype=bool)
+    for row, frames in zip(mask, lengths, strict=True):
+        width = max(1, min(span, frames // 4))
+        count = int(share * frames / width + rng.random())  # rounds up as often as the remainder says
+        for start in rng.integers(0, frames - width + 1, size=count):
+            row[start : start + width] = True
+    return mask
+
+
+def feature_mask(clips: int, size: int, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Return which features of the transformer's input are hidden in the whole clip: bool (clips, size)."""
+    return rng.random((clips, size)) < share

@@ -1,0 +1,175 @@
+"""The command line: parse, call, show. Heavy imports wait until a verb needs them."""
+
+import contextlib
+import runpy
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from asr_adapt import __version__
+from asr_adapt.errors import InputError
+
+app = typer.Typer(
+    help="Adapt speech recognition to languages that the big systems forget.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+_PARTLY_DONE = 3
+
+
+def main() -> None:
+    """Run `asr-adapt`; a mistake of the user's ends in one line and exit code 2."""
+    with one_line_errors():
+        app()
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Any:
+    """Turn an `InputError` into one line on standard error and exit code 2."""
+    try:
+        yield
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Adapt speech recognition to languages that the big systems forget."""
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def run(
+    context: typer.Context,
+    script: Annotated[Path, typer.Argument(metavar="RECIPE.py", help="A recipe script.", show_default=False)],
+) -> None:
+    """Prepare, train and evaluate a recipe: the same as running its script. RECIPE.py --help lists its fields."""
+    if str(script) in {"--help", "-h"}:
+        print(context.get_help())
+        return
+    if not script.is_file():
+        raise InputError("no such recipe", place=script, remedy="Give the path of a recipe script.")
+    recipe = runpy.run_path(str(script)).get("RECIPE")
+    if recipe is None:
+        raise InputError("defines no RECIPE", place=script, remedy="A recipe script has RECIPE = Recipe(...).")
+    run_recipe(recipe, context.args, name=script.stem)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
+) -> None:
+    """Train on the embedded demo corpus, score speech that was never seen, and transcribe a file. No network."""
+    from asr_adapt import demo as embedded
+    from asr_adapt.report import Console
+
+    embedded.demo(out, Console())
+
+
+@app.command()
+def transcribe(
+    inputs: Annotated[list[Path], typer.Argument(metavar="FILE_OR_DIR...", help="Audio files, or folders of them.")],
+    model: Annotated[Path, typer.Option(help="A run's model/ folder.")],
+    format: Annotated[str, typer.Option(help="txt or json.")] = "txt",
+    out: Annotated[Path | None, typer.Option(help="Folder for <stem>.<format>; without it they are printed.")] = None,
+) -> None:
+    """Transcribe audio files of any length. Started again with the same --out, it does what is missing."""
+    from asr_adapt import formats
+    from asr_adapt import transcribe as stage
+    from asr_adapt.report import Console
+
+    if format not in formats.WRITERS:
+        raise InputError(f"no format '{format}'", place="--format", remedy=f"Known: {', '.join(formats.WRITERS)}.")
+    files = stage.find(inputs)
+
+    def load() -> Any:
+        from asr_adapt.transcriber import Transcriber
+
+        return Transcriber.from_folder(model)
+
+    failed = stage.transcribe(load, files, format, out, Console())
+    if failed:
+        raise SystemExit(2 if failed == len(files) else _PARTLY_DONE)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Option(help="A run's model/ folder.")],
+    corpus: Annotated[Path, typer.Option(help="Folder of a corpus, or a .jsonl manifest.")],
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
+    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json; default: evaluation-SPLIT.")] = None,
+) -> None:
+    """Score a model on a corpus: WER and CER with their intervals."""
+    from asr_adapt.report import Console
+    from asr_adapt.run import evaluate_folder
+
+    evaluate_folder(model, corpus, split, out or Path(f"evaluation-{split}"), Console())
+
+
+def run_recipe(recipe: Any, arguments: Sequence[str] | None = None, name: str | None = None) -> None:
+    """Run a recipe with its fields overridden by `--section.field value`; what a recipe script calls.
+
+    Args:
+        recipe: The script's RECIPE.
+        arguments: Command line; that of the process by default.
+        name: Of the recipe; the script's by default. The run folder is `runs/NAME` unless `--out` says otherwise.
+    """
+    with one_line_errors():
+        from asr_adapt.report import Console
+
+        name = name or Path(sys.argv[0]).stem
+        wanted, out = _overridden(recipe, list(sys.argv[1:] if arguments is None else arguments), name)
+        from asr_adapt.run import run as run_stages
+
+        run_stages(wanted, out, Console())
+
+
+def _overridden(recipe: Any, arguments: list[str], name: str) -> tuple[Any, Path]:
+    """Return the recipe with the command line's values, and the run folder."""
+    from pydantic import ValidationError, create_model
+    from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+    from asr_adapt.recipe import Recipe, field_error
+
+    class CommandLine(BaseSettings):
+        model_config = SettingsConfigDict(
+            cli_prog_name=f"{name}.py",
+            cli_exit_on_error=False,
+            cli_avoid_json=True,
+            cli_hide_none_type=True,
+            cli_use_class_docs_for_groups=True,
+            nested_model_default_partial_update=True,
+            extra="forbid",
+        )
+
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: Any, init_settings: Any, *_: Any, **__: Any
+        ) -> tuple[Any, ...]:
+            """Read the command line alone; not the environment."""
+            return (init_settings,)
+
+    fields: dict[str, Any] = {field: (info.annotation, getattr(recipe, field))
+                              for field, info in Recipe.model_fields.items()}  # fmt: skip
+    parser: Any = create_model("parser", __base__=CommandLine, out=(Path, Path("runs") / name), **fields)
+    try:
+        parsed = parser(_cli_parse_args=arguments)
+    except SettingsError as error:
+        complaint = str(error).removeprefix("error parsing CLI: ")
+        raise InputError(complaint, place="command line", remedy=f"{name}.py --help lists the fields.") from error
+    except ValidationError as error:
+        raise field_error(error, "command line") from error
+    return Recipe.model_validate({field: getattr(parsed, field) for field in fields}), parsed.out

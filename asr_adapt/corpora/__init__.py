@@ -1,0 +1,121 @@
+"""Corpora on disk, one reader for each format: each an iterator of `Utterance`.
+
+A reader is a module with `recognises(root) -> bool` and `read(root, language) -> Iterator[Utterance]`; adding a
+format adds one file and its name here.
+"""
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr_adapt.corpora import common_voice, manifest
+from asr_adapt.errors import InputError
+from asr_adapt.utterance import SPLITS, Split, Utterance
+
+_READERS = (manifest, common_voice)
+_SHARES: dict[Split, float] = {"dev": 0.1, "test": 0.1}
+
+
+def read(root: Path, language: str, seed: int = 1) -> list[Utterance]:
+    """Return every utterance of the corpus at `root`, each with a split.
+
+    Splits are kept where the corpus has them, else made by speaker, else by recording (see `with_splits`).
+
+    Raises:
+        InputError: nothing is there, no reader knows the format, or two utterances share an id.
+    """
+    if not root.exists():
+        raise InputError("no such corpus", place=root, remedy="Give the corpus's folder as --corpus.root.")
+    for reader in _READERS:
+        if reader.recognises(root):
+            utterances = list(reader.read(root, language))
+            break
+    else:
+        raise InputError(
+            "no corpus of a known layout",
+            place=root,
+            remedy="Known are Common Voice's (train.tsv, dev.tsv, test.tsv beside clips/) and a .jsonl manifest.",
+        )
+    if not utterances:
+        raise InputError("the corpus has no utterances", place=root)
+    twice = [name for name, count in Counter(u.id for u in utterances).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"{len(twice)} ids stand twice, the first is '{twice[0]}'",
+            place=root,
+            remedy="A clip belongs to one line of one split.",
+        )
+    return with_splits(utterances, seed)
+
+
+def with_splits(utterances: Sequence[Utterance], seed: int = 1) -> list[Utterance]:
+    """Return the utterances with a split each; those that come with splits stay as they are.
+
+    Where none has one: whole speakers go to dev and test until each holds a tenth, if there are at least five
+    speakers and nobody speaks more than half of it all; else whole recordings (utterances of one `audio`); so that
+    no voice, or at least no recording, is on two sides.
+
+    Raises:
+        InputError: some utterances have a split and some have none, or there is too little to split.
+    """
+    unsplit = [u for u in utterances if u.split is None]
+    if not unsplit:
+        return list(utterances)
+    if len(unsplit) < len(utterances):
+        raise InputError(
+            f"{len(unsplit)} of {len(utterances)} utterances have no split, the first is '{unsplit[0].id}'",
+            remedy="Give every utterance a split, or none.",
+        )
+    spoken = Counter(u.speaker for u in utterances)
+    by_speaker = None not in spoken and len(spoken) >= 5 and max(spoken.values()) * 2 <= len(utterances)
+    groups: dict[str, list[Utterance]] = defaultdict(list)
+    for utterance in utterances:
+        groups[str(utterance.speaker) if by_speaker else utterance.audio].append(utterance)
+    if len(groups) < len(SPLITS):
+        raise InputError(
+            f"{len(groups)} recordings are too few for train, dev and test",
+            remedy="Give splits in the corpus, or more recordings.",
+        )
+    names = sorted(groups)
+    random.Random(seed).shuffle(names)
+    names.sort(key=lambda name: len(groups[name]) > len(utterances) // 10)  # stable: large groups go to train
+    split_of: dict[str, Split] = {}
+    for split, share in _SHARES.items():
+        filled = 0
+        while filled == 0 or filled + len(groups[names[0]]) <= share * len(utterances):
+            name = names.pop(0)
+            split_of[name] = split
+            filled += len(groups[name])
+    return [
+        u.model_copy(update={"split": split_of.get(name, "train")}) for name, group in groups.items() for u in group
+    ]
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A recording or a sentence that stands in two splits."""
+
+    kind: str
+    value: str
+    splits: tuple[str, ...]
+    utterances: int
+
+
+def leaks(utterances: Sequence[Utterance], normalised: Sequence[str]) -> list[Leak]:
+    """Return recordings and (normalised) sentences that are in more than one split.
+
+    Pieces of one long recording count as that recording.
+    """
+    found = []
+    for kind, keys in (("recording", [u.audio for u in utterances]), ("sentence", normalised)):
+        groups: dict[str, list[Utterance]] = defaultdict(list)
+        for key, utterance in zip(keys, utterances, strict=True):
+            if key:
+                groups[key].append(utterance)
+        for key, group in groups.items():
+            splits = tuple(split for split in SPLITS if any(u.split == split for u in group))
+            if len(splits) > 1:
+                found.append(Leak(kind, key, splits, len(group)))
+    return found

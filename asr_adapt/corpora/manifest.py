@@ -1,0 +1,33 @@
+"""A JSONL manifest: one `Utterance` a line; `audio` is absolute, or relative to the manifest's folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr_adapt.errors import InputError
+from asr_adapt.utterance import Utterance, read_jsonl
+
+
+def recognises(root: Path) -> bool:
+    """Whether `root` is a .jsonl file."""
+    return root.is_file() and root.suffix == ".jsonl"
+
+
+def read(root: Path, language: str) -> Iterator[Utterance]:
+    """Yield the manifest's utterances, those without a language in `language`.
+
+    Raises:
+        InputError: a line is no utterance, has no text, or its relative path leads out of the folder.
+    """
+    for number, utterance in read_jsonl(root):
+        if utterance.text is None:
+            raise InputError("field 'text' is missing", place=f"{root}:{number}", remedy="Give the transcript.")
+        audio = Path(utterance.audio)
+        if not audio.is_absolute() and ".." in audio.parts:
+            raise InputError(
+                f"audio '{utterance.audio}' leads out of the manifest's folder",
+                place=f"{root}:{number}",
+                remedy="Give an absolute path, or move the audio.",
+            )
+        yield utterance.model_copy(
+            update={"audio": str(root.parent / audio), "language": utterance.language or language}
+        )

@@ -1,0 +1,231 @@
+"""prepare: a corpus on disk becomes 16 kHz utterances in memory-mapped Arrow, with a list of what was left out."""
+
+import json
+import os
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from asr_adapt import audio, checks, corpora, prepared, text
+from asr_adapt.checks import Exclusion
+from asr_adapt.errors import AudioError, InputError
+from asr_adapt.recipe import Recipe
+from asr_adapt.report import Console
+from asr_adapt.text import Alphabet, Normaliser
+from asr_adapt.utterance import SPLITS, Split, Utterance
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_IN_FLIGHT_PER_WORKER = 4
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `data/doctor.json` keeps."""
+
+    alphabet: tuple[str, ...]
+    utterances: dict[str, int]
+    hours: dict[str, float]
+    speakers: dict[str, int]
+    unknown_letters: dict[str, dict[str, int]]
+    character_changes: list[dict]
+    leaks: list[dict]
+    excluded: list[dict]
+
+    def excluded_counts(self, split: Split) -> dict[str, int]:
+        """Return reason → count for one split."""
+        return dict(Counter(e["reason"] for e in self.excluded if e["split"] == split))
+
+
+def prepare(recipe: Recipe, utterances: list[Utterance], folder: Path, console: Console) -> Summary:
+    """Decode, check and write every split of a corpus into `folder`.
+
+    From train everything that `checks` finds is left out; from dev and test only what cannot be read, so that a
+    score is about all of the speech. The alphabet is that of the training text alone.
+
+    Raises:
+        InputError: a split is empty, or nothing of it could be used.
+    """
+    normalise = Normaliser(recipe.text, recipe.language)
+    by_split: dict[Split, list[Utterance]] = {s: [u for u in utterances if u.split == s] for s in SPLITS}
+    for split, members in by_split.items():
+        if not members:
+            raise InputError(
+                f"the {split} split is empty",
+                place=recipe.corpus.root,
+                remedy=f"Give the corpus a {split} split.",
+            )
+    if recipe.corpus.max_train_hours:
+        by_split["train"] = _random_part(by_split["train"], recipe.corpus.max_train_hours, recipe.train.seed)
+
+    used = [u for members in by_split.values() for u in members]
+    changed = text.changes((u.text or "" for u in used), normalise)
+    _show_changes(changed, console)
+    leaks = corpora.leaks(used, [normalise(u.text or "") for u in used])
+    _show_leaks(leaks, console)
+    alphabet = Alphabet.from_texts((normalise(u.text or "") for u in by_split["train"]), recipe.text)
+    console.say(f"alphabet: {len(alphabet) - 2} letters, the word delimiter and the blank: "
+                + " ".join(alphabet.units[2:]))  # fmt: skip
+
+    folder.mkdir(parents=True, exist_ok=True)
+    excluded: list[Exclusion] = []
+    counts: dict[str, int] = {}
+    hours: dict[str, float] = {}
+    for split, members in by_split.items():
+        with console.progress(f"prepare {split}", total=len(members)) as progress:
+            rows = _checked(recipe, split, members, normalise, alphabet, excluded)
+            counts[split], hours[split] = _write(folder, split, progress.over(rows))
+        if not counts[split]:
+            reasons = Counter(e.reason for e in excluded if e.split == split)
+            raise InputError(
+                f"no utterance of the {split} split can be used: "
+                + ", ".join(f"{reason} × {count}" for reason, count in reasons.items()),
+                place=recipe.corpus.root,
+                remedy=f"The first: {next(e.detail for e in excluded if e.split == split)}.",
+            )
+    _show_exclusions(excluded, console)
+    unknown = {s: _unknown_letters(by_split[s], normalise, alphabet) for s in ("dev", "test")}
+    for name, letters in unknown.items():
+        if letters:
+            shown = ", ".join(f"{unit} ({text.describe_unit(unit)}) × {n}" for unit, n in letters.items())
+            console.warn(f"{name} has letters that train has not; each counts as an error: {shown}")
+    summary = Summary(
+        alphabet=alphabet.units,
+        utterances=counts,
+        hours={split: round(value, 4) for split, value in hours.items()},
+        speakers={split: len({u.speaker for u in members} - {None}) for split, members in by_split.items()},
+        unknown_letters=unknown,
+        character_changes=[asdict(change) | {"name": change.name} for change in changed],
+        leaks=[asdict(leak) for leak in leaks],
+        excluded=[asdict(exclusion) for exclusion in excluded],
+    )
+    partial = folder / "doctor.json.partial"
+    partial.write_text(json.dumps(asdict(summary), ensure_ascii=False, indent=1), encoding="utf-8")
+    partial.replace(folder / "doctor.json")
+    for split in SPLITS:
+        console.say(f"{split}: {counts[split]} utterances, {hours[split]:.2f} h, {summary.speakers[split]} speakers")
+    return summary
+
+
+def load_summary(folder: Path) -> Summary:
+    """Return what an earlier `prepare` wrote into `folder`."""
+    fields = json.loads((folder / "doctor.json").read_text(encoding="utf-8"))
+    return Summary(**fields | {"alphabet": tuple(fields["alphabet"])})
+
+
+def _checked(
+    recipe: Recipe,
+    split: Split,
+    members: list[Utterance],
+    normalise: Normaliser,
+    alphabet: Alphabet,
+    excluded: list[Exclusion],
+) -> Iterator[tuple[Utterance, str, np.ndarray] | None]:
+    """Yield a row for each utterance that can be used and None for each that cannot; fill `excluded`."""
+    workers = recipe.corpus.workers or os.cpu_count() or 1
+    for utterance, waveform in zip(members, _in_order(_decode, members, workers), strict=True):
+        normalised = normalise(utterance.text or "")
+        if isinstance(waveform, AudioError):
+            excluded.append(Exclusion.of(utterance, "unreadable_audio", waveform.problem))
+            yield None
+            continue
+        if split == "train":
+            problem = checks.untrainable(
+                waveform,
+                normalised,
+                alphabet,
+                min_duration_s=recipe.corpus.min_duration_s,
+                max_duration_s=recipe.corpus.max_duration_s,
+            )
+            if problem:
+                excluded.append(Exclusion.of(utterance, *problem))
+                yield None
+                continue
+        duration_s = len(waveform) / audio.SAMPLE_RATE_HZ
+        yield utterance.model_copy(update={"duration_s": duration_s}), normalised, waveform
+
+
+def _decode(utterance: Utterance) -> np.ndarray | AudioError:
+    try:
+        return audio.load(utterance.audio, start_s=utterance.start_s, end_s=utterance.end_s)
+    except AudioError as error:
+        return error
+
+
+def _in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """Map on threads, in order, with few results in flight: decoders release the interpreter, memory is bounded."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= workers * _IN_FLIGHT_PER_WORKER:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _write(folder: Path, split: Split, rows: Iterable[tuple[Utterance, str, np.ndarray] | None]) -> tuple[int, float]:
+    seconds = 0.0
+
+    def usable() -> Iterator[tuple[Utterance, str, np.ndarray]]:
+        nonlocal seconds
+        for row in rows:
+            if row is not None:
+                seconds += len(row[2]) / audio.SAMPLE_RATE_HZ
+                yield row
+
+    return prepared.write(folder, split, usable()), seconds / 3600
+
+
+def _random_part(members: list[Utterance], hours: float, seed: int) -> list[Utterance]:
+    """Return random utterances of about `hours`, in their old order."""
+    order = list(range(len(members)))
+    random.Random(seed).shuffle(order)
+    chosen: set[int] = set()
+    seconds = 0.0
+    for index in order:
+        if seconds >= hours * 3600:
+            break
+        chosen.add(index)
+        utterance = members[index]
+        seconds += utterance.duration_s or audio.duration_s(utterance.audio)
+    return [utterance for index, utterance in enumerate(members) if index in chosen]
+
+
+def _unknown_letters(members: list[Utterance], normalise: Normaliser, alphabet: Alphabet) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for utterance in members:
+        total.update(alphabet.unknown(normalise(utterance.text or "")))
+    return dict(total.most_common())
+
+
+def _show_changes(changed: list[text.CharacterChange], console: Console) -> None:
+    if not changed:
+        console.say("normalisation changes no character of the transcripts")
+        return
+    rows = [(repr(c.character)[1:-1], c.name, f"{c.before:,}", f"{c.after:,}") for c in changed[:20]]
+    console.table("what normalisation changes", ("", "character", "before", "after"), rows)
+    if len(changed) > len(rows):
+        console.say(f"and {len(changed) - len(rows)} more, all in data/doctor.json")
+
+
+def _show_leaks(leaks: list[corpora.Leak], console: Console) -> None:
+    for kind, count in Counter(leak.kind for leak in leaks).items():
+        first = next(leak for leak in leaks if leak.kind == kind)
+        console.warn(
+            f"{count} {kind}s stand in more than one split; scores on them flatter. "
+            f"The first ({', '.join(first.splits)}): {first.value}"
+        )
+
+
+def _show_exclusions(excluded: list[Exclusion], console: Console) -> None:
+    counts = Counter((e.split, e.reason) for e in excluded)
+    for (split, reason), count in counts.items():
+        first = next(e for e in excluded if (e.split, e.reason) == (split, reason))
+        console.warn(f"left out of {split}: {count} × {reason}, the first: {first.id} ({first.detail})")

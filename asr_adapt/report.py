@@ -1,0 +1,82 @@
+"""What a person sees while stages work: lines, tables and progress bars, on standard error."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console as RichConsole
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+Item = TypeVar("Item")
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+class Console:
+    """Where stages report. A terminal sees bars that move, a log file one line now and then."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._rich = RichConsole(file=sys.stderr, quiet=quiet, soft_wrap=True, highlight=False)
+
+    def heading(self, text: str) -> None:
+        """Begin a stage."""
+        self._rich.print(f"\n[bold]{escape(text)}[/bold]")
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        self._rich.print(escape(text))
+
+    def warn(self, text: str) -> None:
+        """Print one line that wants attention."""
+        self._rich.print(f"[yellow]note:[/yellow] {escape(text)}")
+
+    def error(self, text: str) -> None:
+        """Print one line about something that could not be done."""
+        self._rich.print(f"[red]error:[/red] {escape(text)}")
+
+    def table(self, title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Print a table."""
+        table = Table(title=title, title_justify="left", title_style="italic", box=None, pad_edge=False)
+        for name in header:
+            table.add_column(escape(name))
+        for row in rows:
+            table.add_row(*map(escape, row))
+        self._rich.print(table)
+
+    @contextmanager
+    def progress(self, title: str, total: int) -> "Iterator[Bar]":
+        """Show the progress of `total` pieces of work."""
+        if not self._rich.is_terminal:
+            yield Bar(title, total, self, None, None)
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                   TextColumn("{task.fields[note]}"))  # fmt: skip
+        with Progress(*columns, console=self._rich, transient=True) as bar:
+            yield Bar(title, total, self, bar, bar.add_task(title, total=total, note=""))
+
+
+class Bar:
+    """The progress of one piece of work."""
+
+    def __init__(self, title: str, total: int, console: Console, bar: Progress | None, task: TaskID | None) -> None:
+        self._title, self._total, self._console, self._bar, self._task = title, total, console, bar, task
+        self._done = 0
+        self._last_line = time.monotonic()
+
+    def at(self, done: int, note: str = "") -> None:
+        """Say that `done` pieces are done."""
+        self._done = done
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, note=note)
+        elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            self._console.say(f"{self._title}: {done}/{self._total} {note}")
+
+    def over(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield the items, counting them."""
+        for item in items:
+            yield item
+            self.at(self._done + 1)

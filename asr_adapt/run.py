@@ -1,0 +1,209 @@
+"""run: prepare → train → evaluate for one recipe, in one run folder that can be stopped and started again."""
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from asr_adapt import corpora, evaluate, prepare, prepared
+from asr_adapt.errors import InputError, RunLocked
+from asr_adapt.evaluate import Metrics
+from asr_adapt.recipe import Recipe, fingerprint, read_recipe, write_recipe
+from asr_adapt.report import Console
+from asr_adapt.text import Alphabet
+
+_PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "numpy", "soundfile", "soxr", "jiwer")
+
+
+def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
+    """Do what is not done yet of a recipe in the run folder `out`, and return its metrics on test.
+
+    Stages whose inputs are those of last time are skipped; from the first that differs everything is done again.
+
+    Raises:
+        InputError: the recipe or its corpus cannot be used, or `out` belongs to another run.
+        RunLocked: another process is at work in `out`.
+    """
+    recipe = recipe.resolved()
+    if recipe.corpus.root is None:
+        raise InputError("no corpus was named", place="corpus.root", remedy="Give it as --corpus.root FOLDER.")
+    utterances = corpora.read(recipe.corpus.root, recipe.language, recipe.train.seed)
+    with _claimed(recipe, out):
+        stages = _Stages(out)
+        heard = fingerprint(
+            recipe.language,
+            recipe.text,
+            recipe.corpus.model_dump(mode="json", exclude={"root", "licence", "workers"}),
+            recipe.train.seed,
+            [u.model_dump(mode="json") for u in utterances],
+        )
+        console.heading("prepare")
+        if stages.done("prepare", heard):
+            console.say("is done")
+        else:
+            stages.begin("prepare", heard, remove=("data", "checkpoints", "model", "train_log.jsonl"))
+            prepare.prepare(recipe, utterances, out / "data", console)
+            stages.finish("prepare")
+        summary = prepare.load_summary(out / "data")
+
+        console.heading("train")
+        how = recipe.train.model_dump(mode="json", exclude={"checkpoint_minutes", "tensorboard"})
+        trained = fingerprint(heard, recipe.model, how)
+        if stages.done("train", trained):
+            console.say("is done")
+        else:
+            if not stages.begun("train", trained):
+                stages.begin("train", trained, remove=("checkpoints", "model", "train_log.jsonl"))
+            _train(recipe, Alphabet(summary.alphabet), out, console)
+            stages.finish("train")
+
+        console.heading("evaluate")
+        if stages.done("evaluate", trained):
+            metrics = _read_metrics(out)
+            evaluate.show(metrics, console)
+        else:
+            stages.begin("evaluate", trained)
+            metrics = _evaluate(summary, out, console)
+            stages.finish("evaluate")
+    console.say(f"\nmodel: {out / 'model'}    figures: {out / 'metrics.json'}    "
+                f"what was read: {out / 'hypotheses.jsonl'}")  # fmt: skip
+    console.say(f"next: asr-adapt transcribe FILE --model {out / 'model'}")
+    return metrics
+
+
+def evaluate_folder(
+    model: Path, corpus: Path, split: str, out: Path, console: Console, language: str | None = None
+) -> Metrics:
+    """Score a model's folder on one split of a corpus on disk.
+
+    Raises:
+        InputError: the model or the corpus is not there, or the split is empty.
+    """
+    from asr_adapt.transcriber import Transcriber
+
+    transcriber = Transcriber.from_folder(model)
+    utterances = [u for u in corpora.read(corpus, language or transcriber.model.language) if u.split == split]
+    if not utterances:
+        raise InputError(f"the {split} split is empty", place=corpus, remedy="Name another with --split.")
+    return evaluate.evaluate(transcriber, utterances, utterances.__getitem__, split, out, console)
+
+
+def _train(recipe: Recipe, alphabet: Alphabet, out: Path, console: Console) -> None:
+    from asr_adapt import model, train
+
+    adapted = model.create(recipe.model, alphabet, recipe.language, recipe.text, recipe.train.seed)
+    data = prepared.load(out / "data", "train")
+    outcome = train.train(recipe, adapted, data, prepared.load(out / "data", "dev"), out, console)
+    adapted.save(out / "model")
+    console.say(f"best on dev: step {outcome.best_step:,}, WER {outcome.best_wer:.3f}, CER {outcome.best_cer:.3f}")
+
+
+def _evaluate(summary: prepare.Summary, out: Path, console: Console) -> Metrics:
+    from asr_adapt.transcriber import Transcriber
+
+    data = prepared.load(out / "data", "test")
+    transcriber = Transcriber.from_folder(out / "model")
+    excluded = summary.excluded_counts("test")
+    return evaluate.evaluate(transcriber, data.utterances, data.waveform, "test", out, console, excluded)
+
+
+def _read_metrics(out: Path) -> Metrics:
+    fields = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    return Metrics(**fields | {name: tuple(fields[name]) for name in ("wer_ci95", "cer_ci95")})
+
+
+@contextmanager
+def _claimed(recipe: Recipe, out: Path) -> Iterator[None]:
+    """Hold the run folder for this recipe: refuse another run's folder, and a second process."""
+    kept = out / "recipe.toml"
+    if out.exists() and not out.is_dir():
+        raise InputError("is a file", place=out, remedy="Give a folder as --out.")
+    if not kept.exists() and out.exists() and any(p.name != ".lock" for p in out.iterdir()):
+        raise InputError("is not empty, and no run folder", place=out, remedy="Give another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunLocked("another process is at work in this run folder", place=out,
+                        remedy="Wait for it, or give another --out.") from None  # fmt: skip
+    try:
+        if kept.exists():
+            _refuse_another(read_recipe(kept), recipe, out)
+        write_recipe(recipe, kept)
+        _write_environment(out / "environment.json")
+        yield
+    finally:
+        lock.release()
+
+
+def _refuse_another(kept: Recipe, wanted: Recipe, out: Path) -> None:
+    same: dict[str, Callable[[Recipe], object]] = {
+        "corpus.root": lambda r: Path(r.corpus.root).resolve() if r.corpus.root else None,
+        "model.base": lambda r: r.model.base,
+        "language": lambda r: r.language,
+    }
+    for field, value in same.items():
+        if value(kept) != value(wanted):
+            raise InputError(
+                f"this run folder belongs to another run: its {field} is {value(kept)}, not {value(wanted)}",
+                place=out,
+                remedy="Give another --out.",
+            )
+
+
+def _write_environment(path: Path) -> None:
+    import torch
+
+    from asr_adapt.train import resolve_precision
+
+    fields = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "native_precision": resolve_precision(Recipe(language="und").train),
+        "versions": {"asr-adapt": version("asr-adapt")} | {name: version(name) for name in _PACKAGES},
+    }
+    path.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+
+
+class _Stages:
+    """Which stages of a run folder are done, and with what inputs: `stages.json`."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._path = out / "stages.json"
+        self._stages: dict[str, dict] = json.loads(self._path.read_text()) if self._path.exists() else {}
+
+    def done(self, stage: str, inputs: str) -> bool:
+        """Whether the stage ended, and had these inputs."""
+        return self.begun(stage, inputs) and self._stages[stage]["finished"]
+
+    def begun(self, stage: str, inputs: str) -> bool:
+        """Whether the stage was started with these inputs."""
+        return self._stages.get(stage, {}).get("inputs") == inputs
+
+    def begin(self, stage: str, inputs: str, remove: tuple[str, ...] = ()) -> None:
+        """Note that a stage starts afresh; what it and later stages left behind is removed."""
+        for name in (*remove, "metrics.json", "hypotheses.jsonl"):
+            path = self._out / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        self._write(self._stages | {stage: {"inputs": inputs, "finished": False}})
+
+    def finish(self, stage: str) -> None:
+        """Note that a stage is done."""
+        self._write(self._stages | {stage: self._stages[stage] | {"finished": True}})
+
+    def _write(self, stages: dict[str, dict]) -> None:
+        self._stages = stages
+        partial = self._path.with_name("stages.json.partial")
+        partial.write_text(json.dumps(stages, indent=1))
+        partial.replace(self._path)

@@ -1,0 +1,542 @@
+"""train: fine-tune with CTC, one visible loop on accelerate."""
+
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+
+from asr_adapt import augment, checkpoint, score
+from asr_adapt import model as models
+from asr_adapt.errors import TrainingDiverged
+from asr_adapt.model import CTCModel
+from asr_adapt.prepared import Prepared
+from asr_adapt.recipe import Recipe, Train
+from asr_adapt.report import Console
+from asr_adapt.text import BLANK_ID
+from asr_adapt.transcriber import Transcriber
+from asr_adapt.transcript import Transcript
+
+_FINAL_SHARE = 0.05  # of the peak rate, at the end of the decay (fairseq's tri-stage schedule)
+_BUCKET_RATIO = 1.03  # clips within 3 % of one length share a bucket, so a batch is at most about that much padding
+_BAD_STEPS_LIMIT = 20
+_PLATEAU = 0.99  # share of blank frames at which a model writes next to nothing
+_LOG_STEPS = 10
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended."""
+
+    steps: int
+    best_step: int
+    best_wer: float
+    best_cer: float
+    stopped_early: bool
+
+
+class Interrupted(SystemExit):
+    """SIGTERM or Ctrl-C: the state was saved, and the same command goes on from there."""
+
+
+def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder: Path, console: Console) -> Outcome:
+    """Adapt `model` in place; afterwards it holds the weights that were best on dev.
+
+    A run that was killed goes on from its newest whole checkpoint in `folder/checkpoints`, and ends with the
+    weights of one that was not: batches, masks and dropout are functions of the seed and the step.
+
+    Args:
+        recipe: A resolved recipe (`Recipe.resolved`).
+        model: The base model with its new head.
+        data: The train split.
+        dev: The dev split, which chooses the best weights.
+        folder: The run folder; `checkpoints/` and `train_log.jsonl` are written there.
+        console: Where to report.
+
+    Raises:
+        TrainingDiverged: gradients were not finite 20 times in a row.
+        Interrupted: the process was told to stop; the state is saved.
+    """
+    conf, hold_encoder = recipe.train, recipe.model.freeze != "nothing"
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision={"fp32": "no", "bf16": "bf16"}[resolve_precision(conf)],
+        # While the head is trained alone, the transformer's gradients stay away.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    models.freeze(model.net, str(recipe.model.freeze))
+    trainee, optimiser = accelerator.prepare(
+        _Trainee(model, hold_encoder), torch.optim.AdamW(_groups(model, conf), betas=(0.9, 0.98), eps=1e-6)
+    )
+    labels = [model.alphabet.encode(text) for text in data.texts]
+    run = _Run(conf, model, accelerator, optimiser, folder, console)
+    if accelerator.is_main_process:
+        _say_what_will_happen(recipe, model, data, accelerator, console)
+    run.resume()
+
+    tally = _Tally()
+    with _told_to_stop() as stop, console.progress("train", total=conf.steps) as progress:
+        for batches in _plan(data, conf, start=run.step):
+            model.net.train()
+            rates = run.set_rates()
+            num_labels = sum(len(labels[i]) for batch in batches for i in batch)
+            for number, batch in enumerate(batches):
+                share = _share(batch, accelerator)
+                torch.manual_seed(_seed(conf.seed, run.step, number, accelerator.process_index))
+                is_last = number == len(batches) - 1
+                with nullcontext() if is_last else accelerator.no_sync(trainee), accelerator.autocast():
+                    loss, blanks = trainee(
+                        [torch.from_numpy(data.waveform(i).copy()).to(accelerator.device) for i, _ in share],
+                        [labels[i] for i, _ in share],
+                        torch.tensor([weight for _, weight in share], device=accelerator.device),
+                        masks=_masker(conf, run.step, number, accelerator.process_index),
+                        hold_transformer=run.step < (conf.head_steps or 0),
+                    )
+                # A mean over the labels of all processes and batches of the step; DDP averages over processes.
+                accelerator.backward(loss * accelerator.num_processes / num_labels)
+                tally.add(loss.detach(), blanks, len(share))
+            norm = float(accelerator.clip_grad_norm_(trainee.parameters(), conf.max_grad_norm))
+            if math.isfinite(norm):
+                optimiser.step()
+                run.bad_steps = 0
+            else:
+                run.note_bad_step(norm)
+            optimiser.zero_grad(set_to_none=True)
+            run.step += 1
+            tally.close_step(num_labels, _audio_s(data, (i for batch in batches for i in batch)), norm)
+
+            last_step = run.step == conf.steps
+            if run.step % _LOG_STEPS == 0 or last_step:
+                record = tally.record(accelerator)
+                run.log(record | rates)
+                progress.at(run.step, f"loss {record['loss']:.2f} blank {record['blank_rate']:.0%} {run.dev_line} "
+                            f"{record['audio_s_per_s']:.0f}× real time")  # fmt: skip
+                tally = _Tally()
+            if run.step % (conf.eval_steps or conf.steps) == 0 or last_step:
+                run.look_at_dev(dev)
+                run.save()
+            elif run.minutes_since_save() > conf.checkpoint_minutes:
+                run.save()
+            if stop():
+                run.save()
+                console.warn(f"told to stop; saved after step {run.step:,}. The same command goes on from there.")
+                raise Interrupted(143)
+            if run.looks_since_best >= conf.patience:
+                console.say(f"no better model in {conf.patience} looks at dev: stopped after step {run.step:,}")
+                break
+    return run.finish()
+
+
+def resolve_precision(conf: Train) -> str:
+    """Return `bf16` where it was asked for or the processor multiplies in it, else `fp32`."""
+    import torch
+
+    if conf.precision:
+        return conf.precision
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    # Without these instructions bf16 is emulated: 0.3 GFLOP/s where fp32 has 166 (two AVX2 cores).
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if native else "fp32"
+
+
+def rate_scale(step: int, conf: Train) -> float:
+    """Return the tri-stage share of the peak rate for 0-based `step`: linear rise, hold, exponential decay to 5 %."""
+    warm = int(conf.warmup * conf.steps)
+    held = warm + int(conf.hold * conf.steps)
+    if step < warm:
+        return (step + 1) / warm
+    if step < held:
+        return 1.0
+    return float(_FINAL_SHARE ** ((step - held) / max(1, conf.steps - held)))
+
+
+def batches_by_length(durations_s: Sequence[float], batch_s: float, rng: np.random.Generator) -> list[list[int]]:
+    """Return one epoch: every clip once, clips of like length together, batches in random order.
+
+    A batch is as many clips as fit into `batch_s` at the length of its longest; a longer clip is alone.
+
+    Args:
+        durations_s: Length of each clip.
+        batch_s: Seconds of audio in a batch, padding included.
+        rng: Source of randomness.
+    """
+    durations = np.asarray(durations_s)
+    buckets = np.floor(np.log(np.maximum(durations, 1e-3)) / np.log(_BUCKET_RATIO))
+    order = np.lexsort((rng.random(len(durations)), buckets))  # random within a bucket
+    batches: list[list[int]] = []
+    longest = 0.0
+    for index in order:
+        longest = max(longest, durations[index]) if batches else durations[index]
+        if not batches or (len(batches[-1]) + 1) * longest > batch_s:
+            batches.append([])
+            longest = durations[index]
+        batches[-1].append(int(index))
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+class _Trainee(torch.nn.Module):
+    """What accelerate wraps: waveforms and labels in, loss out."""
+
+    def __init__(self, model: CTCModel, hold_encoder: bool) -> None:
+        super().__init__()
+        self.net = model.net
+        self._model = model
+        self._hold_encoder = hold_encoder
+
+    def forward(
+        self,
+        waveforms: list[torch.Tensor],
+        labels: list[list[int]],
+        weights: torch.Tensor,
+        *,
+        masks: Callable[[list[int], int], tuple[np.ndarray, np.ndarray] | None],
+        hold_transformer: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the CTC loss summed over labels (nats), and the share of frames whose best label is blank.
+
+        Args:
+            waveforms: float32 (num_samples,) each.
+            labels: Label ids of each.
+            weights: (clips,) weight of each clip's loss: 1, or 0 where a process had nothing of its own.
+            masks: From frames of each clip and hidden size to SpecAugment's masks.
+            hold_transformer: Train the head alone.
+        """
+        with torch.set_grad_enabled(not self._hold_encoder):
+            features = models.encode(self._model, waveforms)
+        lengths = [len(f) for f in features]
+        hidden_size = self.net.config.hidden_size
+        drawn = masks(lengths, hidden_size)
+        device = features[0].device
+        on_device = None if drawn is None else tuple(torch.from_numpy(mask).to(device) for mask in drawn)
+        with torch.set_grad_enabled(not hold_transformer):
+            hidden = models.contextualise(self.net, features, on_device)  # type: ignore[arg-type]
+        logits = self.net.lm_head(self.net.dropout(hidden)).float()  # (B, T, V)
+        losses = torch.nn.functional.ctc_loss(
+            logits.log_softmax(-1).transpose(0, 1),  # (T, B, V)
+            torch.tensor([label for clip in labels for label in clip], device=device),
+            torch.tensor(lengths),
+            torch.tensor([len(clip) for clip in labels]),
+            blank=BLANK_ID,
+            reduction="none",
+        )  # (B,)
+        real = torch.arange(logits.shape[1], device=device) < torch.tensor(lengths, device=device)[:, None]
+        blanks = (logits.argmax(-1) == BLANK_ID)[real].float().mean()
+        return (losses * weights).sum(), blanks.detach()
+
+
+class _Tally:
+    """Sums over the steps between two log lines; on the device until somebody asks."""
+
+    def __init__(self) -> None:
+        self._loss: torch.Tensor | float = 0.0
+        self._blanks: torch.Tensor | float = 0.0
+        self._clips = 0
+        self._labels = 0
+        self._audio_s = 0.0
+        self._norms: list[float] = []
+        self._began = time.perf_counter()
+
+    def add(self, loss: torch.Tensor, blanks: torch.Tensor, clips: int) -> None:
+        """Count one batch of this process."""
+        self._loss = self._loss + loss
+        self._blanks = self._blanks + blanks * clips
+        self._clips += clips
+
+    def close_step(self, labels: int, audio_s: float, norm: float) -> None:
+        """Count what all processes did in a step."""
+        self._labels += labels
+        self._audio_s += audio_s
+        self._norms.append(norm)
+
+    def record(self, accelerator: Accelerator) -> dict[str, float]:
+        """Return means over the steps, over all processes."""
+        sums = torch.tensor([float(self._loss), float(self._blanks), float(self._clips)], device=accelerator.device)
+        loss, blanks, clips = accelerator.reduce(sums).tolist()
+        return {
+            "loss": loss / self._labels,
+            "blank_rate": blanks / clips,
+            "grad_norm": float(np.mean(self._norms)),
+            "audio_s_per_s": self._audio_s / (time.perf_counter() - self._began),
+        }
+
+
+@dataclass
+class _Run:
+    """What is kept beside the loop: the step, the best model so far, the log, the checkpoints."""
+
+    conf: Train
+    model: CTCModel
+    accelerator: Accelerator
+    optimiser: Any
+    folder: Path
+    console: Console
+    step: int = 0
+    bad_steps: int = 0
+    best: dict[str, float] = field(default_factory=dict)
+    looks_since_best: int = 0
+    dev_line: str = ""
+    on_plateau: bool = False
+    _saved_at: float = field(default_factory=time.monotonic)
+    _last_blank_rate: float = 0.0
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def _log_path(self) -> Path:
+        return self.folder / "train_log.jsonl"
+
+    def resume(self) -> None:
+        """Go on from the newest whole checkpoint, if there is one."""
+        found, problems = checkpoint.newest(self._checkpoints)
+        for problem in problems:
+            self.console.warn(f"{problem} Falling back to the one before.")
+        if found is None:
+            if self.accelerator.is_main_process:
+                self._log_path.write_text("")
+            return
+        self.model.net.load_state_dict({k[6:]: v for k, v in found.tensors.items() if k.startswith("model.")})
+        _load_optimiser(self.optimiser, found.tensors)
+        self.step = found.step
+        self.best = found.meta["best"]
+        self.looks_since_best = found.meta["looks_since_best"]
+        if self.accelerator.is_main_process:
+            done = [line for line in self._log_path.read_text().splitlines() if _step_of(line) <= self.step]
+            self._log_path.write_text("".join(line + "\n" for line in done))
+            self.console.say(f"going on from the checkpoint after step {self.step:,}")
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            tensors = {f"model.{k}": v for k, v in self.model.net.state_dict().items()}
+            tensors |= _optimiser_tensors(self.optimiser)
+            meta = {"best": self.best, "looks_since_best": self.looks_since_best}
+            checkpoint.save_step(self._checkpoints, self.step, tensors, meta)
+        self._saved_at = time.monotonic()
+
+    def minutes_since_save(self) -> float:
+        """Return how much would be lost; on several processes only looks at dev save, since clocks differ."""
+        return (time.monotonic() - self._saved_at) / 60 if self.accelerator.num_processes == 1 else 0.0
+
+    def set_rates(self) -> dict[str, float]:
+        """Set the learning rates of this step and return them."""
+        scale = rate_scale(self.step, self.conf)
+        peaks = {"head": self.conf.head_learning_rate or 0.0, "body": self.conf.learning_rate or 0.0}
+        for group in self.optimiser.param_groups:
+            group["lr"] = scale * peaks[group["name"]]
+        return {"rate": scale * peaks["body"], "head_rate": scale * peaks["head"]}
+
+    def note_bad_step(self, norm: float) -> None:
+        """Count a step that was skipped because its gradient is not finite; too many in a row end the run."""
+        self.bad_steps += 1
+        self.console.warn(f"step {self.step:,}: the gradient's norm is {norm}; the step is skipped")
+        if self.bad_steps >= _BAD_STEPS_LIMIT:
+            raise TrainingDiverged(
+                f"{_BAD_STEPS_LIMIT} steps in a row had a gradient that is not finite",
+                place=f"step {self.step}",
+                remedy="Lower train.learning_rate; the last good checkpoint is kept.",
+            )
+
+    def log(self, record: dict[str, float]) -> None:
+        """Append to train_log.jsonl, and name the blank plateau when it begins and when it ends."""
+        self._last_blank_rate = record["blank_rate"]
+        self._write({"step": self.step, **record})
+
+    def look_at_dev(self, dev: Prepared) -> None:
+        """Score dev, keep the model if it is the best so far."""
+        if self.accelerator.is_main_process:
+            wer, cer = _dev_rates(self.model, dev)
+        else:
+            wer = cer = 0.0
+        wer, cer = self.accelerator.reduce(torch.tensor([wer, cer], device=self.accelerator.device)).tolist()
+        self.dev_line = f"dev WER {wer:.3f} CER {cer:.3f}"
+        self._write({"step": self.step, "dev_wer": wer, "dev_cer": cer})
+        self.console.say(
+            f"step {self.step:,}/{self.conf.steps:,}: {self.dev_line}, blank rate {self._last_blank_rate:.1%}"
+        )
+        plateau = self._last_blank_rate >= _PLATEAU
+        if plateau and not self.on_plateau:
+            self.console.warn(
+                "this is the blank plateau: CTC learns to write nothing before it learns to write. It usually ends "
+                "by itself; if it does not, train or warm up longer, or lower the rate."
+            )
+        if self.on_plateau and not plateau:
+            self.console.say("left the blank plateau")
+        self.on_plateau = plateau
+        # WER stands still near 1 while CER already falls, so the sum tells the better of two early models.
+        if not self.best or wer + cer < self.best["wer"] + self.best["cer"]:
+            self.best = {"step": self.step, "wer": wer, "cer": cer}
+            self.looks_since_best = 0
+            if self.accelerator.is_main_process:
+                checkpoint.save(self._checkpoints, "best", self.step, self.model.net.state_dict(), self.best)
+        else:
+            self.looks_since_best += 1
+
+    def finish(self) -> Outcome:
+        """Put the best weights into the model."""
+        self.accelerator.wait_for_everyone()
+        self.model.net.load_state_dict(checkpoint.load(self._checkpoints / "best").tensors)
+        self.model.net.eval()
+        if self.best["wer"] >= 1 and self.on_plateau:
+            self.console.warn("training ended on the blank plateau: the model writes next to nothing. "
+                              "Train longer (train.steps), or start from a base model.")  # fmt: skip
+        return Outcome(
+            steps=self.step,
+            best_step=int(self.best["step"]),
+            best_wer=self.best["wer"],
+            best_cer=self.best["cer"],
+            stopped_early=self.step < self.conf.steps,
+        )
+
+    def _write(self, record: dict[str, float]) -> None:
+        if self.accelerator.is_main_process:
+            with self._log_path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+
+
+def _dev_rates(model: CTCModel, dev: Prepared) -> tuple[float, float]:
+    """Return WER and CER on dev, in evaluation mode."""
+    model.net.eval()
+    normalise = model.normaliser
+    words, characters = [], []
+    results = Transcriber(model).transcribe_all(dev.waveform(i) for i in range(len(dev)))
+    for reference, result in zip(dev.texts, results, strict=True):
+        assert isinstance(result, Transcript), result  # these waveforms were decoded before
+        hypothesis = normalise(result.text)
+        words.append(score.word_errors(reference, hypothesis))
+        characters.append(score.character_errors(reference, hypothesis))
+    return score.rate(words), score.rate(characters)
+
+
+def _say_what_will_happen(
+    recipe: Recipe, model: CTCModel, data: Prepared, accelerator: Accelerator, console: Console
+) -> None:
+    conf = recipe.train
+    console.table(
+        f"freezing policy: {recipe.model.freeze}",
+        ("part", "parameters", "trained"),
+        [(name, f"{total:,}", f"{trained:,}") for name, total, trained in models.trainable_table(model.net)],
+    )
+    heard_s = conf.steps * conf.accumulate * conf.batch_s
+    console.say(
+        f"{resolve_precision(conf)}, {torch.get_num_threads()} threads, {accelerator.num_processes} process(es), "
+        f"{accelerator.device.type}; {conf.steps:,} steps × {conf.accumulate} × {conf.batch_s:g} s = "
+        f"{heard_s / 3600:.1f} h of audio, {heard_s / _audio_s(data, range(len(data))):.1f} times the data; "
+        f"rate {conf.learning_rate:g} (head {conf.head_learning_rate:g}), head alone for {conf.head_steps} steps"
+    )
+
+
+def _groups(model: CTCModel, conf: Train) -> list[dict[str, Any]]:
+    """Return AdamW's parameter groups: head and body have their own rates, biases and norms no decay."""
+    groups: dict[tuple[str, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.net.named_parameters():
+        if parameter.requires_grad:
+            part = "head" if name.startswith("lm_head") else "body"
+            groups.setdefault((part, parameter.ndim > 1), []).append(parameter)
+    return [
+        {"params": parameters, "name": part, "weight_decay": conf.weight_decay if decays else 0.0}
+        for (part, decays), parameters in groups.items()
+    ]
+
+
+def _plan(data: Prepared, conf: Train, start: int) -> Iterator[list[list[int]]]:
+    """Yield the batches of each step from step `start` on: a function of the data, the seed and the step alone."""
+    durations = [u.duration_s or 0.0 for u in data.utterances]
+
+    def all_batches() -> Iterator[list[int]]:
+        for epoch in count():
+            yield from batches_by_length(durations, conf.batch_s, np.random.default_rng([conf.seed, epoch]))
+
+    batches = all_batches()
+    for step in range(conf.steps):
+        of_step = [next(batches) for _ in range(conf.accumulate)]
+        if step >= start:
+            yield of_step
+
+
+def _share(batch: list[int], accelerator: Accelerator) -> list[tuple[int, float]]:
+    """Return this process's clips of a batch with their weights; one of weight 0 where none is left for it."""
+    mine = batch[accelerator.process_index :: accelerator.num_processes]
+    return [(i, 1.0) for i in mine] or [(batch[0], 0.0)]
+
+
+def _masker(
+    conf: Train, step: int, batch: int, process: int
+) -> Callable[[list[int], int], tuple[np.ndarray, np.ndarray] | None]:
+    """Return SpecAugment's masks of one batch; none during the warm-up, while the model learns to write at all."""
+    on = (
+        step >= conf.warmup * conf.steps
+        and step >= (conf.head_steps or 0)
+        and conf.mask_time + conf.mask_features > 0
+    )
+    rng = np.random.default_rng([conf.seed, step, batch, process])
+
+    def masks(lengths: list[int], hidden_size: int) -> tuple[np.ndarray, np.ndarray] | None:
+        if not on:
+            return None
+        return (
+            augment.time_mask(lengths, conf.mask_time, conf.mask_time_frames, rng),
+            augment.feature_mask(len(lengths), hidden_size, conf.mask_features, rng),
+        )
+
+    return masks
+
+
+def _seed(*parts: int) -> int:
+    """Return a seed for torch of the run's seed, the step, the batch and the process."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _audio_s(data: Prepared, indices: Any) -> float:
+    return sum(data.utterances[i].duration_s or 0.0 for i in indices)
+
+
+def _optimiser_tensors(optimiser: Any) -> dict[str, torch.Tensor]:
+    state = optimiser.state_dict()["state"]
+    return {f"optimiser.{i}.{name}": value for i, values in state.items() for name, value in values.items()}
+
+
+def _load_optimiser(optimiser: Any, tensors: dict[str, torch.Tensor]) -> None:
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimiser."):
+            _, index, name = key.split(".")
+            state.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _step_of(line: str) -> float:
+    """Return the step of a log line; a line that a kill cut short counts as after every checkpoint."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError):
+        return math.inf
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[Callable[[], bool]]:
+    """Note SIGTERM and Ctrl-C, so that the loop can save and leave at the end of a step."""
+    noted: list[int] = []
+    names = (signal.SIGTERM, signal.SIGINT)
+    try:
+        before = [signal.signal(name, lambda number, _: noted.append(number)) for name in names]
+    except ValueError:  # not in the main thread, where signals cannot be caught
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(noted)
+    finally:
+        for name, handler in zip(names, before, strict=True):
+            signal.signal(name, handler)

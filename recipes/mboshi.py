@@ -1,0 +1,24 @@
+"""Mboshi (mdw): Bantu C25, Congo-Brazzaville, some 150,000 speakers.
+
+Corpus: sentences read aloud, recorded on a tablet in the field; three speakers, 16 kHz, with the linguists'
+transcription and a French translation (Godard et al. 2018, arXiv:1710.03501). From it 2.67 h train, 0.18 h dev,
+0.22 h test, in Common Voice's layout: `train.tsv`, `dev.tsv`, `test.tsv` beside `clips/`. Source:
+github.com/besacier/mboshi-french-parallel-corpus. Licence: none is stated beyond "made available to the community
+for reproducible computational language documentation experiments", so ask before you share a model made from it.
+
+Orthography: 31 letters, lower case, no punctuation. High tone is an acute accent. Greek ε, έ, ω, ώ stand where
+others write ɛ and ɔ: they are letters here and stay as they are.
+
+All three speakers are in every split: the figures say how well the model reads known voices, not new ones.
+"""
+
+from asr_adapt.cli import run_recipe
+from asr_adapt.recipe import Corpus, Recipe
+
+RECIPE = Recipe(
+    language="mdw",
+    corpus=Corpus(licence="research use; no licence stated"),
+)
+
+if __name__ == "__main__":
+    run_recipe(RECIPE)
