@@ -166,7 +166,7 @@ def _overridden(recipe: Any, arguments: list[str], name: str) -> tuple[Any, Path
                               for field, info in Recipe.model_fields.items()}  # fmt: skip
     parser: Any = create_model("parser", __base__=CommandLine, out=(Path, Path("runs") / name), **fields)
     try:
-        parsed = parser(_cli_parse_args=arguments)
+        parsed: Any = parser(_cli_parse_args=arguments)
     except SettingsError as error:
         complaint = str(error).removeprefix("error parsing CLI: ")
         raise InputError(complaint, place="command line", remedy=f"{name}.py --help lists the fields.") from error

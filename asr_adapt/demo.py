@@ -13,7 +13,8 @@ RECIPE = Recipe(
     language="mi",
     corpus=Corpus(licence="CC0-1.0 (synthetic speech)"),
     model=Model(base="none", hidden_size=192, layers=4),
-    train=Train(steps=600, batch_s=60),
+    # Small batches: with so little speech the number of updates counts.
+    train=Train(steps=800, batch_s=40, mask_time=0.15, mask_features=0.05),
 )
 
 

@@ -122,12 +122,62 @@ class CTCModel:
         )
 
 
+def check_base(spec: Model) -> None:
+    """Say early what `create` would stumble over, before the corpus is prepared.
+
+    Raises:
+        InputError: the base model is not there (offline is said as such), is no Wav2Vec2 encoder, or has pickled
+            weights only.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    base = Path(spec.base)
+    if spec.base == "none":
+        return
+    if not base.is_dir() and (spec.base.startswith((".", "/", "~")) or spec.base.count("/") > 1):
+        raise InputError(
+            f"no folder '{spec.base}'", place="model.base", remedy="Give a model's folder or a Hub name."
+        )
+    try:
+        config = AutoConfig.from_pretrained(spec.base, revision=spec.revision or "main", local_files_only=True)
+    except (OSError, ValueError) as error:
+        if base.is_dir():
+            raise InputError("no model is here: config.json is missing or damaged", place=base) from error
+        try:  # asked once, where loading would ask six times before it gives up
+            HfApi().model_info(spec.base, revision=spec.revision, timeout=10)
+        except RepositoryNotFoundError as missing:
+            raise InputError(
+                f"the Hub has no model '{spec.base}', or it wants a login", place="model.base"
+            ) from missing
+        except Exception as unreachable:  # httpx, urllib3 and sockets, as the versions go
+            raise InputError(
+                f"'{spec.base}' is no folder, is not in the local cache, and the Hub cannot be reached (offline?)",
+                place="model.base",
+                remedy="Fetch it where there is a network and give its folder, or `none` for a small new model.",
+            ) from unreachable
+        config = AutoConfig.from_pretrained(spec.base, revision=spec.revision or "main")
+    if config.model_type != "wav2vec2" or getattr(config, "add_adapter", False):
+        raise InputError(
+            f"'{spec.base}' is of type '{config.model_type}', not a Wav2Vec2 encoder",
+            place="model.base",
+            remedy="XLS-R, MMS and wav2vec2 checkpoints can be adapted.",
+        )
+    if base.is_dir() and not spec.pickled_weights and not any(base.glob("*.safetensors")):
+        raise InputError(
+            "no safetensors here",
+            place=base,
+            remedy="Pickled weights can run their maker's code; if you trust it: --model.pickled_weights true.",
+        )
+
+
 def create(spec: Model, alphabet: Alphabet, language: str, text: Text, seed: int) -> CTCModel:
     """Return the base model with a new head for `alphabet`, not yet trained.
 
     Raises:
-        InputError: the base model is not there, is no Wav2Vec2 checkpoint, or has pickled weights only.
+        InputError: the base model cannot be loaded (see `check_base`).
     """
+    check_base(spec)
     torch.manual_seed(seed)
     if spec.base == "none":
         net, normalise = _from_nothing(spec, alphabet), True
@@ -230,7 +280,9 @@ def contextualise(
     hidden, _ = net.wav2vec2.feature_projection(padded)  # (B, T, H)
     if masks is not None:
         over_time, over_features = masks
-        hidden = torch.where(over_time[..., None], net.wav2vec2.masked_spec_embed.to(hidden.dtype), hidden)
+        # Checkpoints that were pre-trained without masking have no embedding for it.
+        hider = getattr(net.wav2vec2, "masked_spec_embed", torch.zeros((), device=hidden.device))
+        hidden = torch.where(over_time[..., None], hider.to(hidden.dtype), hidden)
         hidden = hidden.masked_fill(over_features[:, None], 0)
     real = torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]  # (B, T)
     return net.wav2vec2.encoder(hidden, attention_mask=None if bool(real.all()) else real).last_hidden_state
@@ -313,35 +365,17 @@ def _mel(hertz: float) -> float:
     return 2595 * float(np.log10(1 + hertz / 700))
 
 
-def _from_pretrained(base: str | Path, *, pickled_weights: bool, **settings: Any) -> Wav2Vec2ForCTC:
-    is_folder = Path(base).is_dir()
-    if not is_folder and str(base).startswith((".", "/", "~")):
-        raise InputError(f"no folder '{base}'", place="model.base", remedy="Give a model's folder or a Hub name.")
-    revision = {"revision": settings.pop("revision")} if settings.get("revision") else {}
-    settings.pop("revision", None)
-    try:
-        config = AutoConfig.from_pretrained(base, **revision)
-    except (OSError, ValueError) as error:
-        raise _not_there(base, is_folder, error) from error
-    if config.model_type != "wav2vec2" or getattr(config, "add_adapter", False):
-        raise InputError(
-            f"'{base}' is of type '{config.model_type}', not a Wav2Vec2 encoder",
-            place="model.base",
-            remedy="XLS-R, MMS and wav2vec2 checkpoints can be adapted.",
-        )
-    if is_folder and not pickled_weights and not any(Path(base).glob("*.safetensors")):
-        raise InputError(
-            "no safetensors here",
-            place=base,
-            remedy="Pickled weights can run their maker's code; if you trust it: --model.pickled_weights true.",
-        )
+def _from_pretrained(
+    base: str | Path, *, pickled_weights: bool, revision: str | None = None, **settings: Any
+) -> Wav2Vec2ForCTC:
     try:
         with _quiet():
             return Wav2Vec2ForCTC.from_pretrained(
-                base, use_safetensors=not pickled_weights or None, **revision, **settings
+                base, use_safetensors=not pickled_weights or None, revision=revision or "main", **settings
             )
     except Exception as error:  # safetensors, zipfile, unpickling and torch each raise their own on damage
-        raise _not_there(base, is_folder, error) from error
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"no model can be loaded from here ({first_line})", place=base) from error
 
 
 @contextmanager
@@ -356,22 +390,6 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def _not_there(base: str | Path, is_folder: bool, error: Exception) -> InputError:
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if is_folder:
-        return InputError(f"no model can be loaded from here ({first_line})", place=base)
-    causes = [error, error.__cause__, error.__context__]
-    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
-        return InputError(f"the Hub has no model '{base}'", place="model.base", remedy="Look at its spelling.")
-    return InputError(
-        f"'{base}' is no folder, is not in the local cache, and the Hub cannot be reached (offline?)",
-        place="model.base",
-        remedy="Fetch it where there is a network and give its folder, or `none` for a small model from nothing.",
-    )
 
 
 def _normalises(spec: Model, config: Wav2Vec2Config) -> bool:
@@ -408,17 +426,11 @@ def _processor(alphabet: Alphabet, config: Wav2Vec2Config, normalise: bool, fold
 
 def _set_dropout(config: Wav2Vec2Config, dropout: float, net: Wav2Vec2ForCTC) -> None:
     """Give the transformer one dropout, and no layer drop; the checkpoint's own values are its pre-training's."""
-    for name in (
-        "hidden_dropout",
-        "attention_dropout",
-        "activation_dropout",
-        "feat_proj_dropout",
-        "final_dropout",
-    ):
-        setattr(config, name, dropout)
+    for name in ("hidden", "attention", "activation", "feat_proj", "final"):
+        setattr(config, f"{name}_dropout", dropout)
     config.layerdrop = 0.0
     for module in net.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = dropout
         if isinstance(getattr(module, "dropout", None), float):  # attention keeps its dropout as a number
-            module.dropout = dropout
+            module.dropout = dropout  # type: ignore[assignment]

@@ -5,19 +5,22 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
 from filelock import FileLock, Timeout
 
-from asr_adapt import corpora, evaluate, prepare, prepared
+from asr_adapt import corpora, evaluate, model, prepare, prepared, train
 from asr_adapt.errors import InputError, RunLocked
 from asr_adapt.evaluate import Metrics
 from asr_adapt.recipe import Recipe, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet
+from asr_adapt.transcriber import Transcriber
 
+_ORDER = ("prepare", "train", "evaluate")
 _PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "numpy", "soundfile", "soxr", "jiwer")
 
 
@@ -33,6 +36,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
     recipe = recipe.resolved()
     if recipe.corpus.root is None:
         raise InputError("no corpus was named", place="corpus.root", remedy="Give it as --corpus.root FOLDER.")
+    model.check_base(recipe.model)
     utterances = corpora.read(recipe.corpus.root, recipe.language, recipe.train.seed)
     with _claimed(recipe, out):
         stages = _Stages(out)
@@ -41,7 +45,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
             recipe.text,
             recipe.corpus.model_dump(mode="json", exclude={"root", "licence", "workers"}),
             recipe.train.seed,
-            [u.model_dump(mode="json") for u in utterances],
+            [(u.model_dump(mode="json"), _stamp(u.audio)) for u in utterances],
         )
         console.heading("prepare")
         if stages.done("prepare", heard):
@@ -78,16 +82,14 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
 
 
 def evaluate_folder(
-    model: Path, corpus: Path, split: str, out: Path, console: Console, language: str | None = None
+    model_folder: Path, corpus: Path, split: str, out: Path, console: Console, language: str | None = None
 ) -> Metrics:
     """Score a model's folder on one split of a corpus on disk.
 
     Raises:
         InputError: the model or the corpus is not there, or the split is empty.
     """
-    from asr_adapt.transcriber import Transcriber
-
-    transcriber = Transcriber.from_folder(model)
+    transcriber = Transcriber.from_folder(model_folder)
     utterances = [u for u in corpora.read(corpus, language or transcriber.model.language) if u.split == split]
     if not utterances:
         raise InputError(f"the {split} split is empty", place=corpus, remedy="Name another with --split.")
@@ -95,8 +97,6 @@ def evaluate_folder(
 
 
 def _train(recipe: Recipe, alphabet: Alphabet, out: Path, console: Console) -> None:
-    from asr_adapt import model, train
-
     adapted = model.create(recipe.model, alphabet, recipe.language, recipe.text, recipe.train.seed)
     data = prepared.load(out / "data", "train")
     outcome = train.train(recipe, adapted, data, prepared.load(out / "data", "dev"), out, console)
@@ -105,12 +105,19 @@ def _train(recipe: Recipe, alphabet: Alphabet, out: Path, console: Console) -> N
 
 
 def _evaluate(summary: prepare.Summary, out: Path, console: Console) -> Metrics:
-    from asr_adapt.transcriber import Transcriber
-
     data = prepared.load(out / "data", "test")
     transcriber = Transcriber.from_folder(out / "model")
     excluded = summary.excluded_counts("test")
     return evaluate.evaluate(transcriber, data.utterances, data.waveform, "test", out, console, excluded)
+
+
+def _stamp(audio: str) -> tuple[int, int] | None:
+    """Return size and time of a file, so that a clip that was mended is prepared again; None where there is none."""
+    for path in (audio, audio.partition("#")[0]):
+        with suppress(OSError, ValueError):
+            status = Path(path).stat()
+            return status.st_size, status.st_mtime_ns
+    return None
 
 
 def _read_metrics(out: Path) -> Metrics:
@@ -159,17 +166,13 @@ def _refuse_another(kept: Recipe, wanted: Recipe, out: Path) -> None:
 
 
 def _write_environment(path: Path) -> None:
-    import torch
-
-    from asr_adapt.train import resolve_precision
-
     fields = {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "native_precision": resolve_precision(Recipe(language="und").train),
+        "native_precision": train.resolve_precision(Recipe(language="und").train),
         "versions": {"asr-adapt": version("asr-adapt")} | {name: version(name) for name in _PACKAGES},
     }
     path.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
@@ -192,11 +195,12 @@ class _Stages:
         return self._stages.get(stage, {}).get("inputs") == inputs
 
     def begin(self, stage: str, inputs: str, remove: tuple[str, ...] = ()) -> None:
-        """Note that a stage starts afresh; what it and later stages left behind is removed."""
+        """Note that a stage starts afresh: later ones are no longer done, and what they left behind is removed."""
+        earlier = {name: self._stages[name] for name in _ORDER[: _ORDER.index(stage)] if name in self._stages}
+        self._write(earlier | {stage: {"inputs": inputs, "finished": False}})
         for name in (*remove, "metrics.json", "hypotheses.jsonl"):
             path = self._out / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        self._write(self._stages | {stage: {"inputs": inputs, "finished": False}})
 
     def finish(self, stage: str) -> None:
         """Note that a stage is done."""

@@ -1,5 +1,6 @@
 """train: fine-tune with CTC, one visible loop on accelerate."""
 
+import functools
 import json
 import math
 import signal
@@ -17,7 +18,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 
 from asr_adapt import augment, checkpoint, score
 from asr_adapt import model as models
-from asr_adapt.errors import TrainingDiverged
+from asr_adapt.errors import InputError, TrainingDiverged
 from asr_adapt.model import CTCModel
 from asr_adapt.prepared import Prepared
 from asr_adapt.recipe import Recipe, Train
@@ -401,9 +402,28 @@ class _Run:
         )
 
     def _write(self, record: dict[str, float]) -> None:
+        """Append to train_log.jsonl, and to TensorBoard's events where they are wanted."""
         if self.accelerator.is_main_process:
             with self._log_path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
+            if self._events is not None:
+                for name, value in record.items():
+                    self._events.add_scalar(name, value, self.step)
+                self._events.flush()
+
+    @functools.cached_property
+    def _events(self) -> Any:
+        if not self.conf.tensorboard:
+            return None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise InputError(
+                "TensorBoard is not installed",
+                place="train.tensorboard",
+                remedy="pip install 'asr-adapt[tensorboard]'",
+            ) from error
+        return SummaryWriter(str(self.folder / "tensorboard"))
 
 
 def _dev_rates(model: CTCModel, dev: Prepared) -> tuple[float, float]:

@@ -5,11 +5,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asr_adapt import formats
 from asr_adapt.errors import InputError
 from asr_adapt.report import Console
-from asr_adapt.transcriber import Transcriber
+
+if TYPE_CHECKING:  # it brings torch, and a misspelt path shall be answered at once
+    from asr_adapt.transcriber import Transcriber
 
 # fmt: off
 AUDIO_SUFFIXES = frozenset({
@@ -64,7 +67,7 @@ def destinations(files: Sequence[Path], out: Path, format: str) -> dict[Path, Pa
 
 
 def transcribe(
-    load: Callable[[], Transcriber], files: Sequence[Path], format: str, out: Path | None, console: Console
+    load: "Callable[[], Transcriber]", files: Sequence[Path], format: str, out: Path | None, console: Console
 ) -> int:
     """Transcribe files, and return how many could not be done; those are named, the others are done.
 

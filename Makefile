@@ -1,0 +1,36 @@
+# `make demo` and `make test` want a Python of 3.11 or newer with its pip, and nothing else.
+PYTHON ?= python3
+UV := .uv/bin/uv
+READY := .venv/.ready
+
+.PHONY: demo test test-all lint lock clean
+
+demo: $(READY)
+	.venv/bin/asr-adapt demo
+
+test: lint
+	.venv/bin/pytest -m "not slow and not mboshi"
+
+test-all: lint
+	.venv/bin/pytest
+
+lint: $(READY)
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(f"asr_adapt needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Name another: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target .uv uv
+	$(UV) venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv
+	$(UV) pip install --quiet --python .venv -r requirements.lock
+	$(UV) pip install --quiet --python .venv --no-deps --editable .
+	@touch $@
+
+# Versions without addresses, for every platform and Python.
+lock: $(READY)
+	$(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --no-emit-index-url --no-header \
+		--output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv .uv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

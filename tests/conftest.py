@@ -1,0 +1,120 @@
+"""What several tests share: a language of tones, small enough to be learned while a test waits."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from asr_adapt.recipe import Corpus, Model, Recipe, Train
+from asr_adapt.report import Console
+from asr_adapt.run import run
+
+# Each letter is a tone of 80 ms, a space is silence; every letter is heard as what it is.
+TONES_HZ = {"a": 400.0, "b": 700.0, "c": 1100.0, "d": 1700.0, "e": 2600.0, "ŋ": 3800.0}
+_LETTER_S = 0.08
+RATE_HZ = 16_000
+
+
+def say(text: str, seed: int = 0) -> np.ndarray:
+    """Return `text` in tones: float32 (num_samples,), 16 kHz, with a little noise."""
+    rng = np.random.default_rng([seed, len(text)])
+    t = np.arange(int(_LETTER_S * RATE_HZ)) / RATE_HZ
+    window = np.hanning(len(t))
+    sounds = [window * np.sin(2 * np.pi * TONES_HZ[c] * t) if c in TONES_HZ else 0 * t for c in f" {text} "]
+    waveform = 0.3 * np.concatenate(sounds) + 0.001 * rng.standard_normal(len(sounds) * len(t))
+    return waveform.astype(np.float32)
+
+
+def sentences(count: int, seed: int) -> list[str]:
+    """Return different sentences of one to three words."""
+    rng = np.random.default_rng(seed)
+    found: dict[str, None] = {}
+    while len(found) < count:
+        words = ("".join(rng.choice(list(TONES_HZ), size=rng.integers(2, 5))) for _ in range(rng.integers(1, 4)))
+        found[" ".join(words)] = None
+    return list(found)
+
+
+def write_corpus(root: Path, train: int = 20, dev: int = 6, test: int = 6) -> Path:
+    """Write a corpus of tones in Common Voice's layout: different sentences in each split."""
+    (root / "clips").mkdir(parents=True)
+    texts = iter(sentences(train + dev + test, seed=7))
+    for split, count in (("train", train), ("dev", dev), ("test", test)):
+        lines = ["client_id\tpath\tsentence\tlocale"]
+        for number in range(count):
+            text, name = next(texts), f"{split}{number}.wav"
+            soundfile.write(root / "clips" / name, say(text, number), RATE_HZ)
+            lines.append(f"speaker{number % 3}\t{name}\t{text.capitalize()}.\tart")
+        (root / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of tones; not to be written to."""
+    return write_corpus(tmp_path_factory.mktemp("tones") / "corpus")
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(quiet=True)
+
+
+@pytest.fixture(scope="session")
+def mboshi() -> Path:
+    """Real field speech, where there is some."""
+    root = Path(os.environ.get("ASR_ADAPT_MBOSHI", ""))
+    if not (root / "train.tsv").is_file():
+        pytest.skip("ASR_ADAPT_MBOSHI names no folder of the corpus")
+    return root
+
+
+def tone_recipe(root: Path, base: str = "none", **train: object) -> Recipe:
+    """Return a recipe that learns the language of tones in seconds."""
+    settings: dict = {"steps": 150, "batch_s": 10, "mask_time": 0, "mask_features": 0, "learning_rate": 2e-3}
+    return Recipe(
+        language="art",
+        corpus=Corpus(root=root),
+        model=Model(base=base, hidden_size=128, layers=2, freeze="nothing"),
+        train=Train(**settings | {"head_steps": 0, "precision": "fp32"} | train),
+    )
+
+
+def write_base(folder: Path, norm: str) -> Path:
+    """Write a small untrained checkpoint in the shape of wav2vec2-base (`group`) or of XLS-R (`layer`)."""
+    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        vocab_size=32,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=128,
+        conv_dim=(32,) * 7,
+        conv_bias=norm == "layer",
+        feat_extract_norm=norm,
+        do_stable_layer_norm=norm == "layer",
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+    )
+    Wav2Vec2ForCTC(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(return_attention_mask=norm == "layer").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session", params=["group", "layer"])
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained checkpoint of each kind."""
+    return write_base(tmp_path_factory.mktemp("base") / request.param, request.param)
+
+
+@pytest.fixture(scope="session")
+def trained(base: Path, tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of each kind of checkpoint, trained until it writes what it hears."""
+    out = tmp_path_factory.mktemp("runs") / base.name
+    run(tone_recipe(tones, str(base), steps=200, patience=100), out, Console(quiet=True))
+    return out

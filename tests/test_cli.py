@@ -1,0 +1,165 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import RATE_HZ, say
+
+from asr_adapt.cli import main, run_recipe
+from asr_adapt.recipe import Recipe
+
+HEAVY = ("torch", "transformers", "datasets", "librosa", "soundfile", "av", "numpy")
+
+
+def asr_adapt(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Run the command as a shell would, and return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["asr-adapt", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize("code", ["import asr_adapt", "import asr_adapt.cli", "import asr_adapt.recipe"])
+def test_importing_brings_nothing_heavy(code: str) -> None:
+    check = f"{code}; import sys; print([m for m in {HEAVY!r} if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", check], text=True).strip() == "[]"
+
+
+def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    assert asr_adapt(monkeypatch, "--help") == 0
+    said = capsys.readouterr().out
+    assert all(verb in said for verb in ("demo", "run", "transcribe", "evaluate"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "nowhere.py"), "nowhere.py: no such recipe."),
+        (("transcribe", "nowhere.wav", "--model", "m"), "nowhere.wav: no such file or folder."),
+        (("transcribe", ".", "--model", "m", "--format", "doc"), "--format: no format 'doc'. Known: txt, json."),
+        (("evaluate", "--model", "nowhere", "--corpus", "."), "nowhere: no model of asr-adapt is here"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, arguments: tuple, said: str
+) -> None:
+    assert asr_adapt(monkeypatch, *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {said}") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--train.stepz", "5"], "--train.stepz 5"),
+        (["--train.steps", "five"], "train.steps"),
+        (["--train.steps", "0"], "train.steps"),
+        (["--model.freeze", "everything"], "model.freeze"),
+        (["--corpus.root", "/nowhere/at/all", "--model.base", "none"], "/nowhere/at/all: no such corpus"),
+        (["--model.base", "none"], "corpus.root: no corpus was named"),
+    ],
+)
+def test_a_wrong_field_of_a_recipe_is_named_in_one_line(
+    capsys: pytest.CaptureFixture, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_recipe(Recipe(language="art"), [*arguments, "--out", str(tmp_path / "run")], name="art")
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said in error and error.startswith("error: ") and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_script_and_the_run_verb_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, tones: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "art.py"
+    script.write_text(
+        "from asr_adapt.cli import run_recipe\n"
+        "from asr_adapt.recipe import Model, Recipe\n"
+        'RECIPE = Recipe(language="art", model=Model(base="none", hidden_size=64, layers=1))\n'
+        'if __name__ == "__main__":\n    run_recipe(RECIPE)\n'
+    )
+    fields = ["--corpus.root", str(tones), "--train.steps", "2", "--train.precision", "fp32"]
+    subprocess.run([sys.executable, script, *fields, "--out", tmp_path / "a"], check=True, capture_output=True)
+    monkeypatch.setattr(sys, "argv", ["asr-adapt", "run", str(script), *fields, "--out", str(tmp_path / "b")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    files = [tmp_path / name / "model" / "model.safetensors" for name in "ab"]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert (tmp_path / "a/recipe.toml").read_text() == (tmp_path / "b/recipe.toml").read_text()
+
+
+def test_recipe_help_lists_every_section(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_recipe(Recipe(language="art"), ["--help"], name="art")
+    assert not ended.value.code
+    said = capsys.readouterr().out
+    assert all(field in said for field in ("--out", "--corpus.root", "--text.lower", "--model.base", "--train.steps"))
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Path:
+    folder = tmp_path / "speech"
+    for name, text in (("one", "ab"), ("two words", "cde"), ("sub/ŋata", "bad"), ("sub/one", "dad")):
+        path = folder / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, say(text), RATE_HZ)
+    return folder
+
+
+def test_transcribe_writes_one_file_each_and_does_only_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, trained: Path, speech: Path, tmp_path: Path
+) -> None:
+    arguments = ("transcribe", speech, "--model", trained / "model", "--out", tmp_path / "out", "--format", "json")
+    assert asr_adapt(monkeypatch, *arguments) == 0
+    written = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert written == {"one.json", "two words.json", "ŋata.json", "sub/one.json"}
+    fields = json.loads((tmp_path / "out" / "two words.json").read_text())
+    assert fields["text"] == "cde" and fields["words"][0]["word"] == "cde"
+    (tmp_path / "out" / "one.json").unlink()
+    before = (tmp_path / "out" / "two words.json").stat().st_mtime_ns
+    assert asr_adapt(monkeypatch, *arguments) == 0
+    assert "3 of 4 are there already" in capsys.readouterr().err
+    assert (tmp_path / "out" / "one.json").is_file()
+    assert (tmp_path / "out" / "two words.json").stat().st_mtime_ns == before
+
+
+def test_transcribe_does_the_others_when_some_files_cannot_be_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, trained: Path, speech: Path
+) -> None:
+    (speech / "bad.mp3").write_bytes(b"\0" * 100)
+    assert asr_adapt(monkeypatch, "transcribe", speech, "--model", trained / "model") == 3
+    captured = capsys.readouterr()
+    assert captured.err.count("error:") == 1 and "bad.mp3" in captured.err
+    assert "bad" in captured.out and captured.out.count("\n") == 4
+
+
+def test_transcribe_says_2_when_no_input_could_be_done(
+    monkeypatch: pytest.MonkeyPatch, trained: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"")
+    assert asr_adapt(monkeypatch, "transcribe", tmp_path / "bad.wav", "--model", trained / "model") == 2
+
+
+def test_silence_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, trained: Path, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "silence.wav", np.zeros(300), RATE_HZ)
+    assert asr_adapt(monkeypatch, "transcribe", tmp_path / "silence.wav", "--model", trained / "model") == 0
+    assert capsys.readouterr().out == "\n"
+
+
+def test_two_files_that_would_become_one_are_refused_before_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, trained: Path, tmp_path: Path
+) -> None:
+    for suffix in ("wav", "flac"):
+        soundfile.write(tmp_path / f"a.{suffix}", say("ab"), RATE_HZ)
+    arguments = ("transcribe", tmp_path, "--model", trained / "model", "--out", tmp_path / "out")
+    assert asr_adapt(monkeypatch, *arguments) == 2
+    assert "would become" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

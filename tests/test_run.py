@@ -1,0 +1,158 @@
+import json
+from pathlib import Path
+
+import pytest
+from conftest import tone_recipe, write_corpus
+from filelock import FileLock
+
+from asr_adapt.errors import InputError, RunLocked
+from asr_adapt.recipe import read_recipe
+from asr_adapt.report import Console
+from asr_adapt.run import evaluate_folder, run
+from asr_adapt.score import rate, word_errors
+from asr_adapt.text import Normaliser
+from asr_adapt.utterance import read_jsonl
+
+STEPS = 30
+
+
+@pytest.fixture(scope="module")
+def finished(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("finished") / "run"
+    run(tone_recipe(tones, steps=STEPS), out, Console(quiet=True))
+    return out
+
+
+def times(out: Path) -> dict[str, int]:
+    return {str(p.relative_to(out)): p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
+
+
+def test_the_run_folder_holds_what_the_design_says(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert {"recipe.toml", "environment.json", "data", "checkpoints", "model", "metrics.json", "hypotheses.jsonl",
+            "train_log.jsonl"} <= names  # fmt: skip
+    assert len(list(finished.rglob("metrics.json"))) == 1
+    assert not list(finished.rglob("*.partial"))
+    versions = json.loads((finished / "environment.json").read_text())
+    assert versions["threads"] >= 1 and versions["versions"]["torch"]
+
+
+def test_metrics_are_those_of_the_hypotheses(finished: Path) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert list(metrics) == [
+        "split", "utterances", "words", "audio_s", "wer", "wer_ci95", "cer", "cer_ci95", "substitutions", "deletions",
+        "insertions", "excluded", "normaliser", "decoding", "transcribe_rtfx",
+    ]  # fmt: skip
+    utterances = [utterance for _, utterance in read_jsonl(finished / "hypotheses.jsonl")]
+    normalise = Normaliser(read_recipe(finished / "recipe.toml").text, "art")
+    errors = [word_errors(normalise(u.text or ""), normalise(u.hypothesis or "")) for u in utterances]
+    assert metrics["wer"] == pytest.approx(rate(errors))
+    assert metrics["utterances"] == len(utterances) == 6
+    assert metrics["wer_ci95"][0] <= metrics["wer"] <= metrics["wer_ci95"][1]
+    assert metrics["substitutions"] + metrics["deletions"] + metrics["insertions"] == sum(e.total for e in errors)
+    assert all(u.text and u.text.endswith(".") for u in utterances), "the corpus's own string, unchanged"
+
+
+def test_finished_stages_are_not_done_twice(finished: Path, tones: Path) -> None:
+    before = times(finished)
+    metrics = run(tone_recipe(tones, steps=STEPS), finished, Console(quiet=True))
+    after = times(finished)
+    touched = {name for name in after if after[name] != before.get(name)}
+    assert touched <= {"recipe.toml", "environment.json", ".lock"}
+    assert metrics.wer == json.loads((finished / "metrics.json").read_text())["wer"]
+
+
+def test_a_field_of_training_redoes_training_and_not_preparation(tones: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run(tone_recipe(tones, steps=2), out, Console(quiet=True))
+    before = times(out)
+    run(tone_recipe(tones, steps=3), out, Console(quiet=True))
+    after = times(out)
+    assert after["data/train.arrow"] == before["data/train.arrow"]
+    assert after["model/model.safetensors"] != before["model/model.safetensors"]
+    assert after["metrics.json"] != before["metrics.json"]
+    assert read_recipe(out / "recipe.toml").train.steps == 3
+
+
+def test_a_field_of_the_text_redoes_everything(tones: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    recipe = tone_recipe(tones, steps=2)
+    run(recipe, out, Console(quiet=True))
+    before = times(out)
+    other = recipe.model_copy(update={"text": recipe.text.model_copy(update={"keep": "."})})
+    run(other, out, Console(quiet=True))
+    assert times(out)["data/train.arrow"] != before["data/train.arrow"]
+    assert "." in json.loads((out / "model" / "asr_adapt.json").read_text())["alphabet"]
+
+
+def test_a_clip_that_was_mended_is_prepared_again(tmp_path: Path) -> None:
+    root, out = write_corpus(tmp_path / "corpus"), tmp_path / "run"
+    clip = root / "clips" / "test0.wav"
+    sound = clip.read_bytes()
+    clip.write_bytes(b"")
+    assert run(tone_recipe(root, steps=1), out, Console(quiet=True)).utterances == 5
+    clip.write_bytes(sound)
+    assert run(tone_recipe(root, steps=1), out, Console(quiet=True)).utterances == 6
+
+
+def test_a_change_that_was_broken_off_and_taken_back_redoes_what_it_removed(tones: Path, tmp_path: Path) -> None:
+    out, recipe = tmp_path / "run", tone_recipe(tones, steps=1)
+    run(recipe, out, Console(quiet=True))
+    broken = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"max_duration_s": 0.2})})
+    with pytest.raises(InputError, match="no utterance of the train split can be used"):
+        run(broken, out, Console(quiet=True))
+    assert not (out / "model").exists()
+    run(recipe, out, Console(quiet=True))
+    assert (out / "model" / "model.safetensors").is_file()
+
+
+def test_a_folder_of_another_corpus_or_language_is_refused_untouched(finished: Path, tmp_path: Path) -> None:
+    before = times(finished)
+    other = write_corpus(tmp_path / "other")
+    with pytest.raises(InputError, match=r"belongs to another run: its corpus\.root"):
+        run(tone_recipe(other, steps=STEPS), finished, Console(quiet=True))
+    recipe = read_recipe(finished / "recipe.toml")
+    with pytest.raises(InputError, match="its language is art, not mdw"):
+        run(recipe.model_copy(update={"language": "mdw"}), finished, Console(quiet=True))
+    assert {k: v for k, v in times(finished).items() if k != ".lock"} == {
+        k: v for k, v in before.items() if k != ".lock"
+    }
+
+
+def test_a_folder_with_other_things_in_it_is_refused(tones: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match="no run folder"):
+        run(tone_recipe(tones), tmp_path, Console(quiet=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_second_run_in_the_same_folder_is_refused(finished: Path, tones: Path) -> None:
+    with FileLock(finished / ".lock"), pytest.raises(RunLocked, match="another process"):
+        run(tone_recipe(tones, steps=STEPS), finished, Console(quiet=True))
+
+
+def test_a_missing_corpus_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such corpus"):
+        run(tone_recipe(tmp_path / "nowhere"), tmp_path / "run", Console(quiet=True))
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_bad_clip_never_ends_a_run(tmp_path: Path) -> None:
+    root = write_corpus(tmp_path / "corpus")
+    (root / "clips" / "train0.wav").write_bytes(b"no audio")
+    (root / "clips" / "test0.wav").write_bytes(b"")
+    metrics = run(tone_recipe(root, steps=2), tmp_path / "run", Console(quiet=True))
+    assert metrics.excluded == {"unreadable_audio": 1} and metrics.utterances == 5
+
+
+def test_evaluate_scores_a_model_on_a_corpus_as_the_run_did(finished: Path, tones: Path, tmp_path: Path) -> None:
+    metrics = evaluate_folder(finished / "model", tones, "test", tmp_path / "scores", Console(quiet=True))
+    kept = json.loads((finished / "metrics.json").read_text())
+    again = json.loads((tmp_path / "scores" / "metrics.json").read_text())
+    assert metrics.wer == kept["wer"]
+    assert again | {"transcribe_rtfx": 0} == kept | {"transcribe_rtfx": 0}
+
+
+def test_evaluate_refuses_a_split_that_is_empty(finished: Path, tones: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the nosuch split is empty"):
+        evaluate_folder(finished / "model", tones, "nosuch", tmp_path, Console(quiet=True))

@@ -1,0 +1,262 @@
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import tone_recipe
+from safetensors.torch import load_file
+
+from asr_adapt import checkpoint, corpora, model, prepared, train
+from asr_adapt.errors import InputError, TrainingDiverged
+from asr_adapt.model import CTCModel
+from asr_adapt.prepare import prepare
+from asr_adapt.recipe import Recipe, Train
+from asr_adapt.report import Console
+from asr_adapt.text import Alphabet, Text
+
+# A run in a process of its own, so that it can be killed.
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from conftest import tone_recipe
+from asr_adapt.report import Console
+from asr_adapt.run import run
+run(tone_recipe(Path({root!r}), steps=120, eval_steps=30, checkpoint_minutes=1e-6, learning_rate=1e-3,
+                mask_time=0.2, mask_features=0.1), Path({out!r}), Console())
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prepared")
+    prepare(tone_recipe(tones).resolved(), corpora.read(tones, "art"), folder, Console(quiet=True))
+    return folder
+
+
+def trained(recipe: Recipe, data: Path, out: Path) -> tuple[CTCModel, train.Outcome]:
+    recipe = recipe.resolved()
+    train_split, dev_split = prepared.load(data, "train"), prepared.load(data, "dev")
+    alphabet = Alphabet.from_texts(train_split.texts)
+    out.mkdir(exist_ok=True)
+    adapted = model.create(recipe.model, alphabet, "art", Text(), recipe.train.seed)
+    return adapted, train.train(recipe, adapted, train_split, dev_split, out, Console(quiet=True))
+
+
+def weights(adapted: CTCModel) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in adapted.net.state_dict().items()}
+
+
+def equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(value, right[name]) for name, value in left.items())
+
+
+def log(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
+
+
+def test_twenty_clips_are_learned_by_heart(tones: Path, data: Path, tmp_path: Path) -> None:
+    adapted, _ = trained(tone_recipe(tones, steps=120), data, tmp_path)
+    train_split = prepared.load(data, "train")
+    assert len(train_split) == 20
+    _, cer = train._dev_rates(adapted, train_split)
+    assert cer < 0.05
+
+
+def test_the_loss_falls_and_the_log_has_what_it_promises(tones: Path, data: Path, tmp_path: Path) -> None:
+    trained(tone_recipe(tones, steps=60), data, tmp_path)
+    losses = [record["loss"] for record in log(tmp_path) if "loss" in record]
+    assert losses[-1] < losses[0] / 2
+    assert {"step", "loss", "rate", "blank_rate", "grad_norm"} <= log(tmp_path)[0].keys()
+    assert [record["step"] for record in log(tmp_path) if "dev_wer" in record] == [25, 50, 60]
+
+
+def test_the_model_that_is_kept_is_the_best_on_dev(tones: Path, data: Path, tmp_path: Path) -> None:
+    adapted, outcome = trained(tone_recipe(tones, steps=75), data, tmp_path)
+    looks = {record["step"]: record["dev_wer"] + record["dev_cer"] for record in log(tmp_path) if "dev_wer" in record}
+    assert looks[outcome.best_step] == min(looks.values())
+    assert train._dev_rates(adapted, prepared.load(data, "dev")) == pytest.approx(
+        (outcome.best_wer, outcome.best_cer)
+    )
+
+
+def test_the_same_seed_trains_the_same_weights_and_another_seed_others(
+    tones: Path, data: Path, tmp_path: Path
+) -> None:
+    first, _ = trained(tone_recipe(tones, steps=5), data, tmp_path / "a")
+    second, _ = trained(tone_recipe(tones, steps=5), data, tmp_path / "b")
+    third, _ = trained(tone_recipe(tones, steps=5, seed=2), data, tmp_path / "c")
+    assert equal(weights(first), weights(second))
+    assert not equal(weights(first), weights(third))
+
+
+def test_while_the_head_is_trained_alone_the_transformer_stays(base: Path, tones: Path, data: Path, tmp_path: Path):
+    recipe = tone_recipe(tones, str(base), steps=3, head_steps=3).resolved()
+    start = weights(model.create(recipe.model, Alphabet.from_texts(prepared.load(data, "train").texts), "art",
+                                 Text(), recipe.train.seed))  # fmt: skip
+    adapted, _ = trained(recipe, data, tmp_path)
+    moved = {name for name, value in weights(adapted).items() if not torch.equal(value, start[name])}
+    assert moved == {"lm_head.weight", "lm_head.bias"}
+
+
+def test_accumulated_batches_give_the_gradient_of_one_large_batch(tones: Path, data: Path, tmp_path: Path) -> None:
+    # Batches are cut differently, but one step over the whole corpus is the same sum divided by the same labels.
+    split = prepared.load(data, "train")
+    total_s = sum(u.duration_s for u in split.utterances)
+    whole = tone_recipe(tones, steps=1, batch_s=10 * total_s)
+    count = len(train.batches_by_length([u.duration_s for u in split.utterances], 8, np.random.default_rng([1, 0])))
+    assert count > 1
+    pieces = tone_recipe(tones, steps=1, batch_s=8, accumulate=count)
+    trained(whole, data, tmp_path / "whole")
+    trained(pieces, data, tmp_path / "pieces")
+    left, right = log(tmp_path / "whole")[0], log(tmp_path / "pieces")[0]
+    assert left["loss"] == pytest.approx(right["loss"], rel=1e-4)
+    assert left["grad_norm"] == pytest.approx(right["grad_norm"], rel=1e-3)
+
+
+def test_every_clip_stands_once_in_an_epoch_with_hardly_any_padding() -> None:
+    durations = np.random.default_rng(0).gamma(4, 1, size=2000) + 0.5
+    batches = train.batches_by_length(durations.tolist(), 60, np.random.default_rng(1))
+    assert sorted(i for batch in batches for i in batch) == list(range(2000))
+    padded = sum(len(batch) * durations[batch].max() for batch in batches)
+    assert padded / durations.sum() <= 1.03
+    assert all(len(batch) * durations[batch].max() <= 60 for batch in batches)
+
+
+def test_a_clip_longer_than_a_batch_is_a_batch_of_its_own() -> None:
+    batches = train.batches_by_length([1.0, 90.0, 1.0], 60, np.random.default_rng(0))
+    assert sorted(map(sorted, batches)) == [[0, 2], [1]]
+
+
+def test_batches_differ_from_epoch_to_epoch() -> None:
+    durations = np.random.default_rng(0).uniform(1, 5, size=200).tolist()
+    epochs = [train.batches_by_length(durations, 20, np.random.default_rng([1, epoch])) for epoch in range(2)]
+    assert {frozenset(batch) for batch in epochs[0]} != {frozenset(batch) for batch in epochs[1]}
+
+
+def test_the_rate_rises_holds_and_decays_to_a_twentieth() -> None:
+    conf = Train(steps=1000, warmup=0.1, hold=0.4)
+    scale = [train.rate_scale(step, conf) for step in range(1000)]
+    assert scale[0] == pytest.approx(0.01) and scale[99] == 1.0
+    assert set(scale[100:500]) == {1.0}
+    assert all(later < earlier for earlier, later in pairwise(scale[500:]))
+    assert scale[-1] == pytest.approx(0.05, rel=0.01)
+    assert all(0 < train.rate_scale(step, Train(steps=steps)) <= 1 for steps in (1, 2, 3) for step in range(steps))
+
+
+def test_gradients_that_are_not_finite_are_skipped_and_end_the_run_after_a_limit(
+    tones: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accelerate import Accelerator
+
+    monkeypatch.setattr(Accelerator, "clip_grad_norm_", lambda *_: torch.tensor(math.nan))
+    with pytest.raises(TrainingDiverged, match=r"Lower train\.learning_rate"):
+        trained(tone_recipe(tones, steps=60), data, tmp_path)
+
+
+def test_one_bad_gradient_changes_no_weight(
+    tones: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accelerate import Accelerator
+
+    recipe = tone_recipe(tones, steps=1).resolved()
+    alphabet = Alphabet.from_texts(prepared.load(data, "train").texts)
+    before = weights(model.create(recipe.model, alphabet, "art", Text(), recipe.train.seed))
+    monkeypatch.setattr(Accelerator, "clip_grad_norm_", lambda *_: torch.tensor(math.inf))
+    adapted, _ = trained(recipe, data, tmp_path)
+    assert equal(before, weights(adapted))
+
+
+def start(tones: Path, out: Path) -> subprocess.Popen:
+    script = SCRIPT.format(tests=str(Path(__file__).parent), root=str(tones), out=str(out))
+    return subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+
+
+def steps_saved(out: Path) -> list[int]:
+    return sorted(int(path.name.split("-")[1]) for path in (out / "checkpoints").glob("step-*"))
+
+
+def wait_for_step(process: subprocess.Popen, out: Path, step: int) -> None:
+    deadline = time.monotonic() + 200
+    while max(steps_saved(out), default=0) < step:
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_with_the_weights_of_one_that_was_not(tones: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(tones, whole).wait() == 0
+    for step in (3, 40, 95):
+        process = start(tones, killed)
+        wait_for_step(process, killed, step)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    last = start(tones, killed)
+    said = last.communicate()[1]
+    assert last.returncode == 0
+    assert "going on from the checkpoint after step" in said and "prepare\nis done" in said
+    assert equal(load_file(whole / "model/model.safetensors"), load_file(killed / "model/model.safetensors"))
+    looks = [[(r["step"], r.get("dev_wer"), r.get("dev_cer")) for r in log(out)] for out in (whole, killed)]
+    assert looks[0] == looks[1]
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_leaves_and_the_run_goes_on(tones: Path, tmp_path: Path) -> None:
+    process = start(tones, tmp_path / "run")
+    wait_for_step(process, tmp_path / "run", 5)
+    os.kill(process.pid, signal.SIGTERM)
+    said = process.communicate()[1]
+    assert process.returncode == 143
+    assert "The same command goes on from there" in said
+    assert start(tones, tmp_path / "run").wait() == 0
+    assert (tmp_path / "run" / "metrics.json").is_file()
+
+
+def test_a_resumed_run_goes_on_where_it_stopped(tones: Path, data: Path, tmp_path: Path) -> None:
+    recipe = tone_recipe(tones, steps=60, eval_steps=25)
+    whole, _ = trained(recipe, data, tmp_path)
+    checkpoints = tmp_path / "checkpoints"
+    assert steps_saved(tmp_path) == [50, 60]
+    for path in (checkpoints / "step-00000060").iterdir():
+        path.write_bytes(path.read_bytes()[:-1])  # the newest is damaged: fall back to the one before
+    again, outcome = trained(recipe, data, tmp_path)
+    assert outcome.steps == 60
+    assert equal(weights(whole), weights(again))
+    assert [record["step"] for record in log(tmp_path) if "dev_wer" in record] == [25, 50, 60]
+
+
+def test_a_checkpoint_that_was_changed_is_passed_over_by_name(tmp_path: Path) -> None:
+    for step in (1, 2):
+        checkpoint.save_step(tmp_path, step, {"w": torch.full((3,), float(step))}, {"best": {}})
+    file = tmp_path / "step-00000002" / "state.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    found, problems = checkpoint.newest(tmp_path)
+    assert found is not None and found.step == 1 and found.tensors["w"].tolist() == [1, 1, 1]
+    assert len(problems) == 1 and "step-00000002" in str(problems[0])
+
+
+def test_two_step_checkpoints_are_kept_and_nothing_half_written(tmp_path: Path) -> None:
+    for step in range(1, 6):
+        checkpoint.save_step(tmp_path, step, {"w": torch.zeros(1)}, {})
+    (tmp_path / ".step-00000006.partial").mkdir()  # what a kill in the middle of a save leaves
+    assert checkpoint.newest(tmp_path)[0].step == 5
+    assert sorted(p.name for p in tmp_path.glob("step-*")) == ["step-00000004", "step-00000005"]
+    checkpoint.save_step(tmp_path, 6, {"w": torch.zeros(1)}, {})
+    assert checkpoint.newest(tmp_path)[0].step == 6
+
+
+def test_a_missing_checkpoint_is_an_error_of_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no whole checkpoint"):
+        checkpoint.load(tmp_path / "best")

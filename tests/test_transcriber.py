@@ -1,0 +1,140 @@
+import io
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import RATE_HZ, say
+
+from asr_adapt.errors import AudioError, InputError
+from asr_adapt.transcriber import Transcriber, _pieces
+from asr_adapt.transcript import Transcript
+from asr_adapt.utterance import Utterance
+
+
+@pytest.fixture(scope="module")
+def transcriber(trained: Path) -> Transcriber:
+    return Transcriber.from_folder(trained / "model")
+
+
+@pytest.fixture(scope="module")
+def spoken() -> np.ndarray:
+    return say("ab cde bad", seed=3)
+
+
+def test_a_path_bytes_a_stream_an_array_and_an_utterance_give_one_text(
+    transcriber: Transcriber, spoken: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "a b.wav"
+    soundfile.write(path, spoken, RATE_HZ, subtype="FLOAT")
+    inputs = [path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), spoken,
+              Utterance(id="x", audio=str(path))]  # fmt: skip
+    texts = {transcriber.transcribe(recording).text for recording in inputs}
+    assert len(texts) == 1 and texts != {""}
+
+
+def test_a_piece_of_a_longer_recording_is_read_alone(
+    transcriber: Transcriber, spoken: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "long.wav"
+    silence = np.zeros(RATE_HZ, np.float32)
+    soundfile.write(path, np.concatenate([silence, spoken, silence]), RATE_HZ, subtype="FLOAT")
+    piece = Utterance(id="x", audio=str(path), start_s=1.0, end_s=1.0 + len(spoken) / RATE_HZ)
+    assert transcriber.transcribe(piece).text == transcriber.transcribe(spoken).text
+
+
+def test_one_bad_item_fails_alone_and_order_is_kept(transcriber: Transcriber, spoken: np.ndarray) -> None:
+    other = say("dad")
+    results = list(transcriber.transcribe_all([spoken, b"no audio", other, Path("nowhere.wav"), spoken]))
+    assert [isinstance(result, InputError) for result in results] == [False, True, False, True, False]
+    assert results[0].text == results[4].text != results[2].text
+
+
+def test_one_bad_recording_raises(transcriber: Transcriber) -> None:
+    with pytest.raises(AudioError):
+        transcriber.transcribe(b"")
+
+
+def test_an_array_of_another_shape_is_refused(transcriber: Transcriber) -> None:
+    with pytest.raises(InputError, match="mono, 16 kHz"):
+        transcriber.transcribe(np.zeros((2, 16_000), np.float32))
+
+
+@pytest.mark.parametrize("samples", [1, 399, 400, 16_000])
+def test_silence_and_the_shortest_clips_have_no_text_of_letters_only(transcriber: Transcriber, samples: int) -> None:
+    transcript = transcriber.transcribe(np.zeros(samples, np.float32))
+    assert transcript.duration_s == pytest.approx(samples / RATE_HZ)
+    assert isinstance(transcript.text, str) and len(transcript.text) <= 1
+
+
+def test_words_lie_in_order_inside_the_recording(transcriber: Transcriber, spoken: np.ndarray) -> None:
+    transcript = transcriber.transcribe(spoken)
+    assert " ".join(word.text for word in transcript.words) == transcript.text
+    times = [time for word in transcript.words for time in (word.start_s, word.end_s)]
+    assert times == sorted(times) and times[0] >= 0 and times[-1] <= transcript.duration_s + 0.02
+    assert all(0 <= word.confidence <= 1 for word in transcript.words)
+
+
+def test_word_times_are_near_where_the_tones_are(transcriber: Transcriber) -> None:
+    transcript = transcriber.transcribe(say("bad cab"))
+    assert transcript.text == "bad cab"
+    # A letter lasts 80 ms and the recording begins and ends with a silent one.
+    starts = [word.start_s for word in transcript.words]
+    assert starts == pytest.approx([0.08, 0.40], abs=0.1)
+
+
+def test_a_long_recording_is_cut_inside_its_pauses_and_no_sample_is_lost() -> None:
+    rng = np.random.default_rng(0)
+    parts = []
+    for _ in range(40):
+        parts += [say("ab cde bad", seed=3), np.zeros(int(rng.uniform(0.3, 1) * RATE_HZ), np.float32)]
+    recording = np.concatenate(parts)
+    pieces = list(_pieces(recording))
+    assert len(pieces) >= 2 and all(len(waveform) <= 30 * RATE_HZ for _, waveform in pieces)
+    np.testing.assert_array_equal(np.concatenate([waveform for _, waveform in pieces]), recording)
+    for first_sample, _ in pieces[1:]:
+        around = recording[first_sample - RATE_HZ // 20 : first_sample + RATE_HZ // 20]
+        assert np.abs(around).max() < 0.01
+
+
+def test_a_recording_of_the_limit_is_one_piece() -> None:
+    assert len(list(_pieces(np.ones(30 * RATE_HZ, np.float32)))) == 1
+
+
+def test_times_in_a_long_recording_are_those_of_the_recording(transcriber: Transcriber) -> None:
+    sentence, pause = say("ab cde bad", seed=3), np.zeros(int(0.4 * RATE_HZ), np.float32)
+    transcript = transcriber.transcribe(np.concatenate([x for _ in range(40) for x in (sentence, pause)]))
+    starts = [word.start_s for word in transcript.words]
+    assert len(transcript.segments) >= 2 and starts == sorted(starts)
+    assert transcript.duration_s - 2.5 < transcript.words[-1].end_s <= transcript.duration_s
+
+
+def test_many_threads_get_the_answers_of_one(transcriber: Transcriber) -> None:
+    recordings = [say(text) for text in ("ab", "cde bad", "dad", "eab cab")]
+    serial = [transcriber.transcribe(recording) for recording in recordings]
+    answers: dict[int, Transcript] = {}
+
+    def ask(index: int) -> None:
+        answers[index] = transcriber.transcribe(recordings[index % 4])
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [answers[i].text for i in range(12)] == [serial[i % 4].text for i in range(12)]
+
+
+def test_results_come_before_the_whole_input_is_read(transcriber: Transcriber) -> None:
+    eager = Transcriber(transcriber.model, look_ahead_s=2)
+    asked = 0
+
+    def endless():
+        nonlocal asked
+        while True:
+            asked += 1
+            yield say("bad")
+
+    assert next(eager.transcribe_all(endless())).text
+    assert asked < 20
