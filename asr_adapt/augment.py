@@ -9,7 +9,7 @@ def time_mask(lengths: Sequence[int], share: float, span: int, rng: np.random.Ge
     """Return which frames are hidden: bool (clips, longest), True is hidden.
 
     Spans start anywhere and may overlap, so that at most `share` of a clip is hidden. Transformers' own masks hide
-    71 % of a clip of 0.4 s and refuse clips below one span; here a span is a quarter of the clip at most.
+    71 % of a clip of 0.4 s and refuse clips below one span; here a span is a quarter of the clip at most, and less than four frames stay whole.
 
     Args:
         lengths: Frames of each clip.
@@ -19,6 +19,8 @@ def time_mask(lengths: Sequence[int], share: float, span: int, rng: np.random.Ge
     """
     mask = np.zeros((len(lengths), max(lengths)), dtype=bool)
     for row, frames in zip(mask, lengths, strict=True):
+        if frames < 4:  # nothing would be left to learn from
+            continue
         width = max(1, min(span, frames // 4))
         count = int(share * frames / width + rng.random())  # rounds up as often as the remainder says
         for start in rng.integers(0, frames - width + 1, size=count):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 
 from asr_adapt import augment, checkpoint, score
 from asr_adapt import model as models
@@ -68,6 +69,8 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
         Interrupted: the process was told to stop; the state is saved.
     """
     conf, hold_encoder = recipe.train, recipe.model.freeze != "nothing"
+    # It remembers the precision of the first run in a process and would refuse another; processes stay connected.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
         mixed_precision={"fp32": "no", "bf16": "bf16"}[resolve_precision(conf)],

@@ -260,3 +260,38 @@ def test_two_step_checkpoints_are_kept_and_nothing_half_written(tmp_path: Path) 
 def test_a_missing_checkpoint_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no whole checkpoint"):
         checkpoint.load(tmp_path / "best")
+
+
+def test_bf16_trains_with_masks_and_keeps_the_weights_in_float32(tones: Path, data: Path, tmp_path: Path) -> None:
+    recipe = tone_recipe(tones, steps=2, batch_s=3, warmup=0.0, mask_time=0.3, mask_features=0.1, precision="bf16")
+    adapted, _ = trained(recipe, data, tmp_path)
+    assert {value.dtype for value in weights(adapted).values()} == {torch.float32}
+    assert all(math.isfinite(record["loss"]) for record in log(tmp_path) if "loss" in record)
+
+
+@pytest.mark.parametrize(("native", "chosen"), [(True, "bf16"), (False, "fp32")])
+def test_bf16_is_chosen_where_the_processor_multiplies_in_it(
+    monkeypatch: pytest.MonkeyPatch, native: bool, chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert train.resolve_precision(Train()) == chosen
+    assert train.resolve_precision(Train(precision="fp32")) == "fp32"
+
+
+def test_tensorboard_gets_the_curves_where_they_are_wanted(tones: Path, data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    trained(tone_recipe(tones, steps=1, tensorboard=True), data, tmp_path)
+    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_the_blank_plateau_is_named(tones: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    recipe = tone_recipe(tones, steps=30, learning_rate=1e-9, head_learning_rate=1e-9).resolved()
+    alphabet = Alphabet.from_texts(prepared.load(data, "train").texts)
+    adapted = model.create(recipe.model, alphabet, "art", Text(), recipe.train.seed)
+    with torch.no_grad():
+        adapted.net.lm_head.bias[0] = 100.0  # writes nothing but blanks
+    train.train(recipe, adapted, prepared.load(data, "train"), prepared.load(data, "dev"), tmp_path, Console())
+    said = capsys.readouterr().err
+    assert "this is the blank plateau" in said and "training ended on the blank plateau" in said

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from asr_adapt import augment
+
+
+@pytest.mark.parametrize("frames", range(1, 12))
+def test_the_shortest_clips_are_never_wholly_hidden(frames: int) -> None:
+    rng = np.random.default_rng(0)
+    hidden = [augment.time_mask([frames], 0.3, 10, rng).mean() for _ in range(200)]
+    assert max(hidden) < 1
+    assert np.mean(hidden) <= 0.35
+
+
+def test_the_hidden_share_is_at_most_what_was_asked_for_on_average_and_padding_is_not_hidden() -> None:
+    rng = np.random.default_rng(0)
+    masks = [augment.time_mask([200, 100], 0.4, 10, rng) for _ in range(300)]
+    share = np.mean([mask[0].mean() for mask in masks])
+    assert 0.28 < share <= 0.4
+    assert not any(mask[1, 100:].any() for mask in masks)
+
+
+def test_the_same_seed_hides_the_same() -> None:
+    first, second = (augment.time_mask([90, 40], 0.3, 10, np.random.default_rng(5)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_nothing_is_hidden_where_nothing_is_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    assert not augment.time_mask([100], 0.0, 10, rng).any() and not augment.feature_mask(3, 64, 0.0, rng).any()
+
+
+def test_features_are_hidden_for_the_whole_clip_in_the_share_asked_for() -> None:
+    assert augment.feature_mask(200, 256, 0.1, np.random.default_rng(0)).mean() == pytest.approx(0.1, abs=0.01)

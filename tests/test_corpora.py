@@ -1,0 +1,132 @@
+from pathlib import Path
+
+import pytest
+
+from asr_adapt import corpora
+from asr_adapt.errors import InputError
+from asr_adapt.utterance import Utterance
+
+
+def table(root: Path, name: str, *rows: str, header: str = "client_id\tpath\tsentence\tlocale") -> Path:
+    root.mkdir(exist_ok=True)
+    (root / f"{name}.tsv").write_bytes("\n".join((header, *rows)).encode())
+    return root
+
+
+def test_common_voices_tables_keep_their_splits_and_their_sentences_as_they_are(tmp_path: Path) -> None:
+    root = table(tmp_path / "cv", "train", 's1\ta.mp3\t"Quoted" and \u2028 odd\tmi\r', "", "s2\tb.mp3\tTwo\tmi\r")
+    table(root, "test", "s3\tc.mp3\tThree\tmi")
+    found = corpora.read(root, "mi")
+    assert [(u.id, u.split, u.speaker) for u in found] == [
+        ("a.mp3", "train", "s1"), ("b.mp3", "train", "s2"), ("c.mp3", "test", "s3")]  # fmt: skip
+    assert found[0].text == '"Quoted" and \u2028 odd'
+    assert found[0].audio == str(root / "clips" / "a.mp3")
+
+
+def test_a_byte_order_mark_and_crlf_are_no_part_of_the_table(tmp_path: Path) -> None:
+    root = table(tmp_path / "cv", "train", "s1\ta.mp3\tOne\tmi\r", header="\ufeffclient_id\tpath\tsentence\tlocale\r")
+    assert [(u.speaker, u.text, u.language) for u in corpora.read(root, "xx")] == [("s1", "One", "mi")]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("s1\ta.mp3", r"train\.tsv:2: 2 columns where the header has 4"),
+        ("s1\t../../etc/passwd\tx\tmi", r"train\.tsv:2: path '../../etc/passwd' is not a file inside clips/"),
+        ("s1\t/etc/passwd\tx\tmi", r"train\.tsv:2: path '/etc/passwd'"),
+        ("s1\t\tx\tmi", r"train\.tsv:2: path ''"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, row: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        corpora.read(table(tmp_path / "cv", "train", row), "mi")
+
+
+def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"train\.tsv:1: the header has no column sentence"):
+        corpora.read(table(tmp_path / "cv", "train", header="client_id\tpath\ttext"), "mi")
+
+
+def test_a_clip_in_two_splits_is_refused(tmp_path: Path) -> None:
+    root = table(tmp_path / "cv", "train", "s\ta.mp3\tx\tmi")
+    table(root, "test", "s\ta.mp3\tx\tmi")
+    with pytest.raises(InputError, match=r"ids stand twice, the first is 'a\.mp3'"):
+        corpora.read(root, "mi")
+
+
+def test_splits_are_made_by_speaker_where_there_are_enough(tmp_path: Path) -> None:
+    rows = [f"s{i % 10}\t{i}.mp3\ttext {i}\tmi" for i in range(100)]
+    found = corpora.read(table(tmp_path / "cv", "validated", *rows), "mi")
+    speakers = {split: {u.speaker for u in found if u.split == split} for split in ("train", "dev", "test")}
+    assert len(found) == 100 and all(speakers.values())
+    assert not speakers["train"] & speakers["dev"] and not speakers["train"] & speakers["test"]
+    assert not speakers["dev"] & speakers["test"]
+    assert corpora.read(tmp_path / "cv", "mi") == found
+
+
+def test_splits_are_made_by_recording_where_speakers_are_few() -> None:
+    pieces = [
+        Utterance(id=f"{i}", audio=f"{i // 4}.wav", start_s=i % 4, end_s=i % 4 + 1, text="x", speaker="one")
+        for i in range(80)
+    ]
+    found = corpora.with_splits(pieces)
+    by_recording = {u.audio: {v.split for v in found if v.audio == u.audio} for u in found}
+    assert all(len(splits) == 1 for splits in by_recording.values())
+    counts = [sum(u.split == split for u in found) for split in ("train", "dev", "test")]
+    assert counts == [64, 8, 8]
+
+
+def test_some_with_and_some_without_a_split_are_refused() -> None:
+    utterances = [Utterance(id="a", audio="a", split="train"), Utterance(id="b", audio="b")]
+    with pytest.raises(InputError, match="1 of 2 utterances have no split, the first is 'b'"):
+        corpora.with_splits(utterances)
+
+
+def test_too_little_to_split_is_refused() -> None:
+    with pytest.raises(InputError, match="2 recordings are too few"):
+        corpora.with_splits([Utterance(id=name, audio=name) for name in "ab"])
+
+
+def test_a_manifest_is_read_beside_its_audio(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text('\ufeff{"id": "a", "audio": "x/a.wav", "text": "Ā", "split": "dev"}\n\n', encoding="utf-8")
+    (found,) = corpora.read(manifest, "mi")
+    assert (found.audio, found.text, found.language) == (str(tmp_path / "x/a.wav"), "Ā", "mi")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{not json", r"m\.jsonl:1: not JSON"),
+        ('{"id": "a", "audio": "a.wav", "txt": "x"}', r"m\.jsonl:1: field 'txt'"),
+        ('{"id": "a", "audio": "a.wav"}', r"m\.jsonl:1: field 'text' is missing"),
+        ('{"id": "a", "audio": "../a.wav", "text": "x"}', r"m\.jsonl:1: audio '\.\./a\.wav' leads out"),
+        ('{"id": "a", "audio": "a.wav", "text": "x", "start_s": -1}', r"m\.jsonl:1: field 'start_s'.*-1"),
+    ],
+)
+def test_a_bad_line_of_a_manifest_is_named(tmp_path: Path, line: str, said: str) -> None:
+    (tmp_path / "m.jsonl").write_text(line)
+    with pytest.raises(InputError, match=said):
+        corpora.read(tmp_path / "m.jsonl", "mi")
+
+
+def test_no_corpus_and_an_unknown_layout_are_two_errors(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such corpus"):
+        corpora.read(tmp_path / "nowhere", "mi")
+    with pytest.raises(InputError, match="no corpus of a known layout"):
+        corpora.read(tmp_path, "mi")
+
+
+def test_a_recording_and_a_sentence_in_two_splits_are_leaks() -> None:
+    utterances = [
+        Utterance(id="1", audio="a.wav", split="train", text="X"),
+        Utterance(id="2", audio="a.wav", split="test", text="y"),
+        Utterance(id="3", audio="b.wav", split="dev", text="x"),
+        Utterance(id="4", audio="c.wav", split="dev", text="z"),
+        Utterance(id="5", audio="d.wav", split="dev", text="z"),
+    ]
+    found = corpora.leaks(utterances, ["x", "y", "x", "z", "z"])
+    assert {(leak.kind, leak.value, leak.splits) for leak in found} == {
+        ("recording", "a.wav", ("train", "test")),
+        ("sentence", "x", ("train", "dev")),
+    }

@@ -1,0 +1,76 @@
+"""The house's layers: imports point down, and the stages never import one another."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# From the ground up. Inside a layer modules may import one another, except where the layer is in APART.
+LAYERS = [
+    {"errors", "utterance", "transcript", "recipe"},
+    {"audio", "text", "ctc", "score"},
+    {"model", "augment", "corpora"},
+    {"transcriber", "checks", "checkpoint", "formats", "report", "prepared"},
+    {"prepare", "train", "transcribe", "evaluate"},
+    {"run"},
+    {"demo"},
+    {"cli"},
+]
+APART = {"prepare", "train", "transcribe", "evaluate"}
+MODULES = sorted((ROOT / "asr_adapt").rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    """The module's name in LAYERS: a package counts as one."""
+    parts = path.relative_to(ROOT / "asr_adapt").with_suffix("").parts
+    return parts[0]
+
+
+def imported(path: Path) -> set[str]:
+    """The rooms that a file imports from, wherever in the file that stands."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "asr_adapt":
+            rooms |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("asr_adapt."):
+            rooms.add(str(node.module).split(".")[1])
+        elif isinstance(node, ast.Import):
+            rooms |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("asr_adapt.")}
+    return {name for name in rooms if not name.startswith("__")}
+
+
+def layer(name: str) -> int:
+    (number,) = (number for number, names in enumerate(LAYERS) if name in names)
+    return number
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_from_below_only(path: Path) -> None:
+    name = room(path)
+    if name == "__init__":
+        assert imported(path) == set(), "importing the package does no work"
+        return
+    for other in imported(path) - {name}:
+        assert layer(other) <= layer(name), f"{name} must not import {other}"
+        if name in APART:
+            assert layer(other) < layer(name), f"the stage {name} must not import the stage {other}"
+
+
+def test_every_module_has_its_layer_and_every_layer_its_modules() -> None:
+    assert {room(path) for path in MODULES} - {"__init__"} == set().union(*LAYERS)
+
+
+def test_recipes_use_the_front_door_alone() -> None:
+    scripts = sorted((ROOT / "recipes").glob("*.py"))
+    assert scripts
+    for script in scripts:
+        assert imported(script) <= {"cli", "recipe"}, script
+
+
+def test_the_walk_sees_every_way_to_import(tmp_path: Path) -> None:
+    file = tmp_path / "x.py"
+    file.write_text(
+        "import asr_adapt.run\nfrom asr_adapt import train as t\ndef f():\n    from asr_adapt.corpora import read\n"
+    )
+    assert imported(file) == {"run", "train", "corpora"}

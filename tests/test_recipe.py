@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from asr_adapt.errors import InputError
+from asr_adapt.recipe import Corpus, Model, Recipe, Text, Train, fingerprint, read_recipe, recipe_from, write_recipe
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"language": "mi", "trian": {}}, r"'trian' is no field of a recipe. Known are: language, corpus"),
+        ({"language": "mi", "train": {"stepz": 1}}, r"'train\.stepz' is no field.*train\.steps"),
+        ({"language": "mi", "train": {"steps": 0}}, r"train\.steps: .*greater than or equal to 1, but is 0"),
+        ({"language": "mi", "model": {"freeze": "all"}}, r"model\.freeze: .*'all'"),
+        ({"language": "not a tag"}, r"language: .*'not a tag'"),
+        ({}, r"'language' is missing"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_value(fields: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        recipe_from(fields, "x.toml")
+    assert str(caught.value).startswith("x.toml: ") and "\n" not in str(caught.value)
+
+
+def test_a_recipe_survives_its_file(tmp_path: Path) -> None:
+    recipe = Recipe(
+        language="tr-Latn",
+        corpus=Corpus(root=tmp_path / "a b", licence="CC0"),
+        text=Text(replace={"’": "'", '"': ""}, alphabet=("ŋ", "ɛ\u0301"), keep="!"),
+        train=Train(learning_rate=1e-4),
+    )
+    write_recipe(recipe, tmp_path / "recipe.toml")
+    assert read_recipe(tmp_path / "recipe.toml") == recipe
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.toml"]
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text("language = ")
+    with pytest.raises(InputError, match="not TOML"):
+        read_recipe(tmp_path / "recipe.toml")
+
+
+def test_what_is_left_open_is_chosen_by_the_base_model() -> None:
+    adapted = Recipe(language="mi", train=Train(steps=1000)).resolved()
+    scratch = Recipe(language="mi", model=Model(base="none"), train=Train(steps=1000)).resolved()
+    assert (adapted.model.freeze, scratch.model.freeze) == ("feature_encoder", "nothing")
+    assert (adapted.train.head_steps, scratch.train.head_steps) == (100, 0)
+    assert adapted.train.learning_rate < scratch.train.learning_rate
+    assert adapted.train.eval_steps == 50
+    assert adapted.resolved() == adapted
+
+
+def test_what_was_said_is_not_overridden() -> None:
+    said = Recipe(language="mi", model=Model(base="none", freeze="all_but_head"), train=Train(head_steps=7))
+    assert said.resolved().model.freeze == "all_but_head" and said.resolved().train.head_steps == 7
+
+
+def test_a_fingerprint_is_equal_where_and_only_where_the_fields_are() -> None:
+    assert fingerprint(Train(), "x") == fingerprint(Train(), "x")
+    assert (
+        len({fingerprint(Train()), fingerprint(Train(steps=3)), fingerprint(Train(seed=2)), fingerprint(Text())}) == 4
+    )
+
+
+def test_a_recipe_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Recipe(language="mi").language = "en"
