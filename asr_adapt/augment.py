@@ -8,8 +8,9 @@ import numpy as np
 def time_mask(lengths: Sequence[int], share: float, span: int, rng: np.random.Generator) -> np.ndarray:
     """Return which frames are hidden: bool (clips, longest), True is hidden.
 
-    Spans start anywhere and may overlap, so that at most `share` of a clip is hidden. Transformers' own masks hide
-    71 % of a clip of 0.4 s and refuse clips below one span; here a span is a quarter of the clip at most, and less than four frames stay whole.
+    Spans start anywhere and may overlap, so that on average at most `share` of a clip is hidden. Transformers' own
+    masks hide 71 % of a clip of 0.4 s and refuse clips below one span; here a span is a quarter of the clip at most,
+    and clips of less than four frames stay whole.
 
     Args:
         lengths: Frames of each clip.

@@ -29,7 +29,7 @@ class Checkpoint:
 
 
 def save(folder: Path, name: str, step: int, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> Path:
-    """Write a checkpoint folder `name` inside `folder`: whole or not at all, whatever kills the process.
+    """Write a checkpoint folder `name` inside `folder`: `load` finds the new one or the old one, whatever kills us.
 
     Args:
         folder: The run's `checkpoints/`.
@@ -46,16 +46,13 @@ def save(folder: Path, name: str, step: int, tensors: Mapping[str, torch.Tensor]
     (partial / _META).write_text(json.dumps({"step": step, "sha256": digest, "meta": dict(meta)}), encoding="utf-8")
     for path in (partial / _TENSORS, partial / _META, partial):
         _sync(path)
-    final = folder / name
+    final, old = folder / name, _old(folder / name)
     if final.exists():
-        old = folder / f".{name}.old"
         shutil.rmtree(old, ignore_errors=True)
         final.rename(old)
-        partial.rename(final)
-        shutil.rmtree(old)
-    else:
-        partial.rename(final)
+    partial.rename(final)
     _sync(folder)
+    shutil.rmtree(old, ignore_errors=True)
     return final
 
 
@@ -72,6 +69,8 @@ def load(path: Path) -> Checkpoint:
     Raises:
         InputError: it is missing, truncated or changed.
     """
+    if not path.exists() and _old(path).exists():  # killed between the two renames
+        path = _old(path)
     try:
         saved = json.loads((path / _META).read_text(encoding="utf-8"))
         if _sha256(path / _TENSORS) != saved["sha256"]:
@@ -90,6 +89,11 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[InputError]]:
         except InputError as error:
             problems.append(error)
     return None, problems
+
+
+def _old(path: Path) -> Path:
+    """Return where a checkpoint lies while another takes its place."""
+    return path.with_name(f".{path.name}.old")
 
 
 def _steps(folder: Path) -> list[Path]:

@@ -62,8 +62,15 @@ def run(
         return
     if not script.is_file():
         raise InputError("no such recipe", place=script, remedy="Give the path of a recipe script.")
-    recipe = runpy.run_path(str(script)).get("RECIPE")
-    if recipe is None:
+    from pydantic import ValidationError
+
+    from asr_adapt.recipe import Recipe, field_error
+
+    try:
+        recipe = runpy.run_path(str(script)).get("RECIPE")
+    except ValidationError as error:
+        raise field_error(error, script) from error
+    if not isinstance(recipe, Recipe):
         raise InputError("defines no RECIPE", place=script, remedy="A recipe script has RECIPE = Recipe(...).")
     run_recipe(recipe, context.args, name=script.stem)
 

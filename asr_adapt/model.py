@@ -77,14 +77,12 @@ class CTCModel:
             "decoding": {"method": "greedy"},
         }
         (partial / _CARD).write_text(json.dumps(card, ensure_ascii=False, indent=1), encoding="utf-8")
+        old = folder.with_name(folder.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
-            old = folder.with_name(folder.name + ".old")
-            shutil.rmtree(old, ignore_errors=True)
             folder.rename(old)
-            partial.rename(folder)
-            shutil.rmtree(old)
-        else:
-            partial.rename(folder)
+        partial.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
 
     @classmethod
     def load(cls, folder: Path) -> "CTCModel":
@@ -112,25 +110,35 @@ class CTCModel:
                 remedy=f"Install asr-adapt {card.get('asr_adapt', 'of a newer version')} or newer.",
             )
         net = _from_pretrained(folder, pickled_weights=False)
-        settings = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
-        return cls(
-            net=net.eval(),
-            alphabet=Alphabet(tuple(card["alphabet"])),
-            language=card["language"],
-            text=Text.model_validate(card["normaliser"]),
-            normalise_waveform=settings["feature_extractor"]["do_normalize"],
-        )
+        try:
+            settings = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
+            model = cls(
+                net=net.eval(),
+                alphabet=Alphabet(tuple(card["alphabet"])),
+                language=card["language"],
+                text=Text.model_validate(card["normaliser"]),
+                normalise_waveform=settings["feature_extractor"]["do_normalize"],
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"damaged ({error!r})", place=folder, remedy="Copy the model again.") from error
+        if len(model.alphabet) != net.config.vocab_size:
+            raise InputError(
+                f"the alphabet has {len(model.alphabet)} units, the head {net.config.vocab_size}",
+                place=path,
+                remedy="Copy the model again.",
+            )
+        return model
 
 
 def check_base(spec: Model) -> None:
     """Say early what `create` would stumble over, before the corpus is prepared.
 
     Raises:
-        InputError: the base model is not there (offline is said as such), is no Wav2Vec2 encoder, or has pickled
-            weights only.
+        InputError: the base model is not there (offline is said as such), is no Wav2Vec2 encoder, or is a folder
+            with pickled weights only.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
     base = Path(spec.base)
     if spec.base == "none":
@@ -150,16 +158,24 @@ def check_base(spec: Model) -> None:
             raise InputError(
                 f"the Hub has no model '{spec.base}', or it wants a login", place="model.base"
             ) from missing
+        except HfHubHTTPError as refused:  # the Hub was reached: a revision that is not there, say
+            raise InputError(f"the Hub refuses '{spec.base}': {refused}", place="model.base") from refused
         except Exception as unreachable:  # httpx, urllib3 and sockets, as the versions go
             raise InputError(
                 f"'{spec.base}' is no folder, is not in the local cache, and the Hub cannot be reached (offline?)",
                 place="model.base",
                 remedy="Fetch it where there is a network and give its folder, or `none` for a small new model.",
             ) from unreachable
-        config = AutoConfig.from_pretrained(spec.base, revision=spec.revision or "main")
-    if config.model_type != "wav2vec2" or getattr(config, "add_adapter", False):
+        try:
+            config = AutoConfig.from_pretrained(spec.base, revision=spec.revision or "main")
+        except (OSError, ValueError) as unknown:
+            raise InputError(f"'{spec.base}' has no configuration that can be read", place="model.base") from unknown
+    if config.model_type != "wav2vec2" or config.add_adapter:
+        what = (
+            "has a convolutional adapter on top" if config.model_type == "wav2vec2" else "is not a Wav2Vec2 encoder"
+        )
         raise InputError(
-            f"'{spec.base}' is of type '{config.model_type}', not a Wav2Vec2 encoder",
+            f"'{spec.base}' is of type '{config.model_type}' and {what}",
             place="model.base",
             remedy="XLS-R, MMS and wav2vec2 checkpoints can be adapted.",
         )
@@ -192,7 +208,7 @@ def create(spec: Model, alphabet: Alphabet, language: str, text: Text, seed: int
             eos_token_id=None,
             ignore_mismatched_sizes=True,
         )
-        normalise = _normalises(spec, net.config)
+        normalise = _normalises(spec)
         # A head of the same size would have been taken over with its old letters; ours are others.
         torch.manual_seed(seed)
         net.lm_head = torch.nn.Linear(net.lm_head.in_features, len(alphabet))
@@ -311,12 +327,7 @@ def _from_nothing(spec: Model, alphabet: Alphabet) -> Wav2Vec2ForCTC:
     samples every 160, then 2 every 2. A filterbank that starts at mel and is trained on is Zeghidour et al.'s
     (2018, arXiv:1711.01161).
     """
-    heads = max(1, spec.hidden_size // 64)
-    if spec.hidden_size % (heads * 16):
-        raise InputError(
-            f"must be a multiple of 64, or of 16 below that, but is {spec.hidden_size}",
-            place="model.hidden_size",
-        )
+
     config = Wav2Vec2Config(
         vocab_size=len(alphabet),
         pad_token_id=BLANK_ID,
@@ -324,7 +335,7 @@ def _from_nothing(spec: Model, alphabet: Alphabet) -> Wav2Vec2ForCTC:
         eos_token_id=None,
         hidden_size=spec.hidden_size,
         num_hidden_layers=spec.layers,
-        num_attention_heads=heads,
+        num_attention_heads=spec.hidden_size // 64,
         intermediate_size=4 * spec.hidden_size,
         conv_dim=(256, 256),
         conv_kernel=(240, 2),
@@ -392,7 +403,7 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _normalises(spec: Model, config: Wav2Vec2Config) -> bool:
+def _normalises(spec: Model) -> bool:
     """Return whether the base model's own preprocessing normalises clips; all published ones do."""
     try:
         settings = Wav2Vec2FeatureExtractor.from_pretrained(spec.base, revision=spec.revision or "main")

@@ -43,26 +43,42 @@ class Summary:
         return dict(Counter(e["reason"] for e in self.excluded if e["split"] == split))
 
 
+def check_splits(recipe: Recipe, utterances: list[Utterance]) -> None:
+    """Say early that there is nothing to train on, or nothing to judge by.
+
+    Raises:
+        InputError: a split is empty, or none of its utterances has a text.
+    """
+    normalise = Normaliser(recipe.text, recipe.language)
+    for split in SPLITS:
+        members = [u for u in utterances if u.split == split]
+        if not members:
+            raise InputError(
+                f"the {split} split is empty", place=recipe.corpus.root, remedy=f"Give the corpus a {split} split."
+            )
+        if not any(normalise(u.text or "") for u in members):
+            raise InputError(f"no utterance of the {split} split has a transcript", place=recipe.corpus.root)
+
+
 def prepare(recipe: Recipe, utterances: list[Utterance], folder: Path, console: Console) -> Summary:
     """Decode, check and write every split of a corpus into `folder`.
 
     From train everything that `checks` finds is left out; from dev and test only what cannot be read, so that a
     score is about all of the speech. The alphabet is that of the training text alone.
 
+    Args:
+        recipe: A resolved recipe.
+        utterances: Of `corpora.read`, which `check_splits` let through.
+        folder: The run's `data/`.
+        console: Where to report.
+
     Raises:
-        InputError: a split is empty, or nothing of it could be used.
+        InputError: nothing of a split could be used.
     """
     normalise = Normaliser(recipe.text, recipe.language)
     by_split: dict[Split, list[Utterance]] = {s: [u for u in utterances if u.split == s] for s in SPLITS}
-    for split, members in by_split.items():
-        if not members:
-            raise InputError(
-                f"the {split} split is empty",
-                place=recipe.corpus.root,
-                remedy=f"Give the corpus a {split} split.",
-            )
     if recipe.corpus.max_train_hours:
-        by_split["train"] = _random_part(by_split["train"], recipe.corpus.max_train_hours, recipe.train.seed)
+        by_split["train"] = _random_part(by_split["train"], recipe.corpus.max_train_hours)
 
     used = [u for members in by_split.values() for u in members]
     changed = text.changes((u.text or "" for u in used), normalise)
@@ -183,19 +199,30 @@ def _write(folder: Path, split: Split, rows: Iterable[tuple[Utterance, str, np.n
     return prepared.write(folder, split, usable()), seconds / 3600
 
 
-def _random_part(members: list[Utterance], hours: float, seed: int) -> list[Utterance]:
+def _random_part(members: list[Utterance], hours: float) -> list[Utterance]:
     """Return random utterances of about `hours`, in their old order."""
     order = list(range(len(members)))
-    random.Random(seed).shuffle(order)
+    random.Random(0).shuffle(order)  # one part whatever the training's seed: a longer one holds the shorter
     chosen: set[int] = set()
     seconds = 0.0
     for index in order:
         if seconds >= hours * 3600:
             break
         chosen.add(index)
-        utterance = members[index]
-        seconds += utterance.duration_s or audio.duration_s(utterance.audio)
+        seconds += _length_s(members[index])
     return [utterance for index, utterance in enumerate(members) if index in chosen]
+
+
+def _length_s(utterance: Utterance) -> float:
+    """Return an utterance's length; 0 where it cannot be read, which is listed when it is decoded."""
+    if utterance.duration_s is not None:
+        return utterance.duration_s
+    if utterance.end_s is not None:
+        return utterance.end_s - (utterance.start_s or 0.0)
+    try:
+        return audio.duration_s(utterance.audio) - (utterance.start_s or 0.0)
+    except AudioError:
+        return 0.0
 
 
 def _unknown_letters(members: list[Utterance], normalise: Normaliser, alphabet: Alphabet) -> dict[str, int]:

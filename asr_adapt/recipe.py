@@ -8,10 +8,10 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from asr_adapt.errors import InputError
 
@@ -36,6 +36,12 @@ class Corpus(_Section):
     workers: int | None = Field(default=None, ge=1)
     """threads that decode audio; None: one for each core"""
 
+    @model_validator(mode="after")
+    def _some_length_is_left(self) -> Self:
+        if self.min_duration_s >= self.max_duration_s:
+            raise ValueError(f"min_duration_s must be less than max_duration_s ({self.max_duration_s:g})")
+        return self
+
 
 class Text(_Section):
     """How transcripts are normalised, and what the model can write."""
@@ -45,7 +51,7 @@ class Text(_Section):
     keep: str = ""
     """punctuation that is orthography in this language, beside apostrophes between letters"""
     replace: dict[str, str] = {}
-    """replacement table, applied first, longest key first"""
+    """replacement table, applied to the folded text, longest key first"""
     alphabet: tuple[str, ...] = ()
     """units that the model shall know beside those of the training text"""
     units: Literal["graphemes", "code_points"] = "graphemes"
@@ -65,8 +71,8 @@ class Model(_Section):
     """dropout inside the transformer"""
     pickled_weights: bool = False
     """load pickled weights, which can run code of whoever made them"""
-    hidden_size: int = Field(default=256, ge=16)
-    """width of the small model from nothing"""
+    hidden_size: int = Field(default=256, ge=64, multiple_of=64)
+    """width of the small model from nothing; attention heads are 64 wide"""
     layers: int = Field(default=6, ge=1)
     """transformer layers of the small model from nothing"""
 
@@ -112,6 +118,12 @@ class Train(_Section):
     """looks at dev without a better model that end the run early"""
     tensorboard: bool = False
     """write TensorBoard events too (needs the extra `tensorboard`)"""
+
+    @model_validator(mode="after")
+    def _the_stages_fit(self) -> Self:
+        if self.warmup + self.hold > 1:
+            raise ValueError(f"warmup + hold must be at most 1, but is {self.warmup + self.hold:g}")
+        return self
 
 
 class Recipe(_Section):
@@ -165,14 +177,16 @@ def field_error(error: ValidationError, place: object) -> InputError:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return InputError(f"'{field}' is no field of a recipe", place=place, remedy=_known_fields(first["loc"]))
+        known = _known_fields(error.title, first["loc"])
+        return InputError(f"'{field}' is no field of a recipe", place=place, remedy=known)
     if first["type"] == "missing":
         return InputError(f"'{field}' is missing", place=place, remedy=f"Give it as --{field} or in the recipe.")
     return InputError(f"{field}: {first['msg']}, but is {first['input']!r}", place=place)
 
 
-def _known_fields(location: tuple[int | str, ...]) -> str:
-    section: Any = Recipe
+def _known_fields(section_name: str, location: tuple[int | str, ...]) -> str:
+    sections = {section.__name__: section for section in (Corpus, Text, Model, Train)}
+    section: Any = sections.get(section_name, Recipe)
     for part in location[:-1]:
         section = section.model_fields[part].annotation
     prefix = "".join(f"{part}." for part in location[:-1])

@@ -19,8 +19,14 @@ from asr_adapt.recipe import Recipe, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet
 from asr_adapt.transcriber import Transcriber
+from asr_adapt.utterance import SPLITS
 
-_ORDER = ("prepare", "train", "evaluate")
+_OUTPUTS = {
+    "prepare": ("data/doctor.json", *(f"data/{split}.arrow" for split in SPLITS)),
+    "train": ("model/asr_adapt.json", "model/model.safetensors"),
+    "evaluate": ("metrics.json", "hypotheses.jsonl"),
+}
+_ORDER = tuple(_OUTPUTS)
 _PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "numpy", "soundfile", "soxr", "jiwer")
 
 
@@ -33,25 +39,27 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         InputError: the recipe or its corpus cannot be used, or `out` belongs to another run.
         RunLocked: another process is at work in `out`.
     """
-    recipe = recipe.resolved()
-    if recipe.corpus.root is None:
+    root = recipe.corpus.root
+    if root is None:
         raise InputError("no corpus was named", place="corpus.root", remedy="Give it as --corpus.root FOLDER.")
     model.check_base(recipe.model)
-    utterances = corpora.read(recipe.corpus.root, recipe.language, recipe.train.seed)
+    root = root.resolve()
+    recipe = _settled(recipe, root)
+    utterances = corpora.read(root, recipe.language)
+    prepare.check_splits(recipe, utterances)
     with _claimed(recipe, out):
         stages = _Stages(out)
         heard = fingerprint(
             recipe.language,
             recipe.text,
             recipe.corpus.model_dump(mode="json", exclude={"root", "licence", "workers"}),
-            recipe.train.seed,
             [(u.model_dump(mode="json"), _stamp(u.audio)) for u in utterances],
         )
         console.heading("prepare")
         if stages.done("prepare", heard):
             console.say("is done")
         else:
-            stages.begin("prepare", heard, remove=("data", "checkpoints", "model", "train_log.jsonl"))
+            stages.begin("prepare", heard, remove=("data", "checkpoints", "model", "train_log.jsonl", "tensorboard"))
             prepare.prepare(recipe, utterances, out / "data", console)
             stages.finish("prepare")
         summary = prepare.load_summary(out / "data")
@@ -63,7 +71,8 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
             console.say("is done")
         else:
             if not stages.begun("train", trained):
-                stages.begin("train", trained, remove=("checkpoints", "model", "train_log.jsonl"))
+                stages.begin("train", trained, remove=("checkpoints", "model", "train_log.jsonl", "tensorboard"))
+            _write_environment(out / "environment.json")
             _train(recipe, Alphabet(summary.alphabet), out, console)
             stages.finish("train")
 
@@ -81,19 +90,30 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
     return metrics
 
 
-def evaluate_folder(
-    model_folder: Path, corpus: Path, split: str, out: Path, console: Console, language: str | None = None
-) -> Metrics:
+def evaluate_folder(model_folder: Path, corpus: Path, split: str, out: Path, console: Console) -> Metrics:
     """Score a model's folder on one split of a corpus on disk.
 
     Raises:
         InputError: the model or the corpus is not there, or the split is empty.
     """
     transcriber = Transcriber.from_folder(model_folder)
-    utterances = [u for u in corpora.read(corpus, language or transcriber.model.language) if u.split == split]
+    utterances = [u for u in corpora.read(corpus, transcriber.model.language) if u.split == split]
     if not utterances:
         raise InputError(f"the {split} split is empty", place=corpus, remedy="Name another with --split.")
     return evaluate.evaluate(transcriber, utterances, utterances.__getitem__, split, out, console)
+
+
+def _settled(recipe: Recipe, root: Path) -> Recipe:
+    """Return the recipe with every choice made and every path absolute, as the run folder keeps it."""
+    recipe = recipe.resolved()
+    base = Path(recipe.model.base)
+    return recipe.model_copy(
+        update={
+            "corpus": recipe.corpus.model_copy(update={"root": root}),
+            "model": recipe.model.model_copy(update={"base": str(base.resolve())} if base.is_dir() else {}),
+            "train": recipe.train.model_copy(update={"precision": train.resolve_precision(recipe.train)}),
+        }
+    )
 
 
 def _train(recipe: Recipe, alphabet: Alphabet, out: Path, console: Console) -> None:
@@ -133,7 +153,10 @@ def _claimed(recipe: Recipe, out: Path) -> Iterator[None]:
         raise InputError("is a file", place=out, remedy="Give a folder as --out.")
     if not kept.exists() and out.exists() and any(p.name != ".lock" for p in out.iterdir()):
         raise InputError("is not empty, and no run folder", place=out, remedy="Give another --out.")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot be made ({error.strerror})", place=out, remedy="Give another --out.") from error
     lock = FileLock(out / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -144,7 +167,6 @@ def _claimed(recipe: Recipe, out: Path) -> Iterator[None]:
         if kept.exists():
             _refuse_another(read_recipe(kept), recipe, out)
         write_recipe(recipe, kept)
-        _write_environment(out / "environment.json")
         yield
     finally:
         lock.release()
@@ -152,7 +174,7 @@ def _claimed(recipe: Recipe, out: Path) -> Iterator[None]:
 
 def _refuse_another(kept: Recipe, wanted: Recipe, out: Path) -> None:
     same: dict[str, Callable[[Recipe], object]] = {
-        "corpus.root": lambda r: Path(r.corpus.root).resolve() if r.corpus.root else None,
+        "corpus.root": lambda r: r.corpus.root,
         "model.base": lambda r: r.model.base,
         "language": lambda r: r.language,
     }
@@ -172,7 +194,6 @@ def _write_environment(path: Path) -> None:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "native_precision": train.resolve_precision(Recipe(language="und").train),
         "versions": {"asr-adapt": version("asr-adapt")} | {name: version(name) for name in _PACKAGES},
     }
     path.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
@@ -187,8 +208,9 @@ class _Stages:
         self._stages: dict[str, dict] = json.loads(self._path.read_text()) if self._path.exists() else {}
 
     def done(self, stage: str, inputs: str) -> bool:
-        """Whether the stage ended, and had these inputs."""
-        return self.begun(stage, inputs) and self._stages[stage]["finished"]
+        """Whether the stage ended, had these inputs, and left what it makes."""
+        there = all((self._out / name).exists() for name in _OUTPUTS[stage])
+        return there and self.begun(stage, inputs) and self._stages[stage]["finished"]
 
     def begun(self, stage: str, inputs: str) -> bool:
         """Whether the stage was started with these inputs."""

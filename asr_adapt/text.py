@@ -30,20 +30,28 @@ _DOTLESS_I = frozenset({"az", "ba", "crh", "gag", "kk", "tr", "tt"})
 class Normaliser:
     """Makes two spellings of the same words equal, for training and for scoring alike.
 
-    NFC, the replacement table, lower case, then everything that is no letter, mark, number or kept sign
-    becomes a space, and runs of spaces become one.
+    NFC, lower case, the replacement table, then everything that is no letter, mark, number or kept sign
+    becomes a space, and runs of spaces become one. References and hypotheses both go through it, so a table whose
+    values would be replaced again is refused.
+
+    Raises:
+        InputError: such a table.
     """
 
     rules: Text
     language: str
 
+    def __post_init__(self) -> None:
+        for old, new in self._table.items():
+            if self._replace(new) != new:
+                raise InputError(
+                    f"{old!r} → {new!r} would be replaced again", place="text.replace", remedy="Name the last form."
+                )
+
     def __call__(self, text: str) -> str:
-        """Return the normalised text; it is in NFC, and normalising it again changes nothing more."""
+        """Return the normalised text, in NFC."""
         text = unicodedata.normalize("NFC", text)
-        if self._replacements:
-            text = self._replacements.sub(lambda match: self._table[match[0]], text)
-        if self.rules.lower:
-            text = self._fold(text)
+        text = self._replace(self._fold(text))
         text = self._apostrophes.sub("'", text)
         text = self._dropped.sub(" ", text)
         return unicodedata.normalize("NFC", " ".join(text.split()))
@@ -51,10 +59,10 @@ class Normaliser:
     def describe(self) -> str:
         """Return the rules in one line, as `metrics.json` prints them."""
         parts = ["NFC"]
-        if self.rules.replace:
-            parts.append("replace " + ", ".join(f"{old!r}→{new!r}" for old, new in self.rules.replace.items()))
         if self.rules.lower:
             parts.append("lower case" + (" (Turkic i)" if self._turkic else ""))
+        if self.rules.replace:
+            parts.append("replace " + ", ".join(f"{old!r}→{new!r}" for old, new in self.rules.replace.items()))
         parts.append("punctuation and symbols → space, except apostrophes between letters")
         if self.rules.keep:
             parts.append("keep " + " ".join(self.rules.keep))
@@ -65,13 +73,21 @@ class Normaliser:
         return self.language.lower().split("-")[0] in _DOTLESS_I
 
     def _fold(self, text: str) -> str:
+        if not self.rules.lower:
+            return text
         if self._turkic:
             text = text.replace("I", "ı").replace("İ", "i")
         return text.lower()
 
     @functools.cached_property
     def _table(self) -> dict[str, str]:
-        return {unicodedata.normalize("NFC", old): new for old, new in self.rules.replace.items()}
+        def same(text: str) -> str:
+            return self._fold(unicodedata.normalize("NFC", text))
+
+        return {same(old): same(new) for old, new in self.rules.replace.items()}
+
+    def _replace(self, text: str) -> str:
+        return self._replacements.sub(lambda match: self._table[match[0]], text) if self._replacements else text
 
     @functools.cached_property
     def _replacements(self) -> regex.Pattern | None:

@@ -33,6 +33,7 @@ _BUCKET_RATIO = 1.03  # clips within 3 % of one length share a bucket, so a batc
 _BAD_STEPS_LIMIT = 20
 _PLATEAU = 0.99  # share of blank frames at which a model writes next to nothing
 _LOG_STEPS = 10
+_KEPT = ("best", "looks_since_best", "on_plateau", "blank_rate")  # of _Run, in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,6 @@ class Outcome:
     best_step: int
     best_wer: float
     best_cer: float
-    stopped_early: bool
 
 
 class Interrupted(SystemExit):
@@ -89,7 +89,8 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
 
     tally = _Tally()
     with _told_to_stop() as stop, console.progress("train", total=conf.steps) as progress:
-        for batches in _plan(data, conf, start=run.step):
+        left = conf.steps if run.looks_since_best < conf.patience else run.step
+        for batches in _plan(data, conf, start=run.step, stop=left):
             model.net.train()
             rates = run.set_rates()
             num_labels = sum(len(labels[i]) for batch in batches for i in batch)
@@ -128,6 +129,7 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
             if run.step % (conf.eval_steps or conf.steps) == 0 or last_step:
                 run.look_at_dev(dev)
                 run.save()
+                tally.restart_clock()
             elif run.minutes_since_save() > conf.checkpoint_minutes:
                 run.save()
             if stop():
@@ -137,13 +139,11 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
             if run.looks_since_best >= conf.patience:
                 console.say(f"no better model in {conf.patience} looks at dev: stopped after step {run.step:,}")
                 break
-    return run.finish()
+    return run.finish(dev)
 
 
 def resolve_precision(conf: Train) -> str:
     """Return `bf16` where it was asked for or the processor multiplies in it, else `fp32`."""
-    import torch
-
     if conf.precision:
         return conf.precision
     if torch.cuda.is_available():
@@ -262,6 +262,11 @@ class _Tally:
         self._audio_s += audio_s
         self._norms.append(norm)
 
+    def restart_clock(self) -> None:
+        """Leave what was just done out of the speed; only between two log lines."""
+        if not self._norms:
+            self._began = time.perf_counter()
+
     def record(self, accelerator: Accelerator) -> dict[str, float]:
         """Return means over the steps, over all processes."""
         sums = torch.tensor([float(self._loss), float(self._blanks), float(self._clips)], device=accelerator.device)
@@ -291,7 +296,7 @@ class _Run:
     dev_line: str = ""
     on_plateau: bool = False
     _saved_at: float = field(default_factory=time.monotonic)
-    _last_blank_rate: float = 0.0
+    blank_rate: float = 0.0
 
     @property
     def _checkpoints(self) -> Path:
@@ -303,6 +308,7 @@ class _Run:
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint, if there is one."""
+        _ = self._events  # that TensorBoard is missing is said before the first step
         found, problems = checkpoint.newest(self._checkpoints)
         for problem in problems:
             self.console.warn(f"{problem} Falling back to the one before.")
@@ -313,8 +319,13 @@ class _Run:
         self.model.net.load_state_dict({k[6:]: v for k, v in found.tensors.items() if k.startswith("model.")})
         _load_optimiser(self.optimiser, found.tensors)
         self.step = found.step
-        self.best = found.meta["best"]
-        self.looks_since_best = found.meta["looks_since_best"]
+        for name in _KEPT:
+            setattr(self, name, found.meta[name])
+        try:
+            checkpoint.load(self._checkpoints / "best")
+        except InputError as error:
+            self.console.warn(f"{error} The best model is looked for again from here on.")
+            self.best, self.looks_since_best = {}, 0
         if self.accelerator.is_main_process:
             done = [line for line in self._log_path.read_text().splitlines() if _step_of(line) <= self.step]
             self._log_path.write_text("".join(line + "\n" for line in done))
@@ -326,7 +337,7 @@ class _Run:
         if self.accelerator.is_main_process:
             tensors = {f"model.{k}": v for k, v in self.model.net.state_dict().items()}
             tensors |= _optimiser_tensors(self.optimiser)
-            meta = {"best": self.best, "looks_since_best": self.looks_since_best}
+            meta = {name: getattr(self, name) for name in _KEPT}
             checkpoint.save_step(self._checkpoints, self.step, tensors, meta)
         self._saved_at = time.monotonic()
 
@@ -354,12 +365,12 @@ class _Run:
             )
 
     def log(self, record: dict[str, float]) -> None:
-        """Append to train_log.jsonl, and name the blank plateau when it begins and when it ends."""
-        self._last_blank_rate = record["blank_rate"]
+        """Note what the last steps were like."""
+        self.blank_rate = record["blank_rate"]
         self._write({"step": self.step, **record})
 
     def look_at_dev(self, dev: Prepared) -> None:
-        """Score dev, keep the model if it is the best so far."""
+        """Score dev, keep the model if it is the best so far; name the blank plateau when it begins and ends."""
         if self.accelerator.is_main_process:
             wer, cer = _dev_rates(self.model, dev)
         else:
@@ -367,10 +378,8 @@ class _Run:
         wer, cer = self.accelerator.reduce(torch.tensor([wer, cer], device=self.accelerator.device)).tolist()
         self.dev_line = f"dev WER {wer:.3f} CER {cer:.3f}"
         self._write({"step": self.step, "dev_wer": wer, "dev_cer": cer})
-        self.console.say(
-            f"step {self.step:,}/{self.conf.steps:,}: {self.dev_line}, blank rate {self._last_blank_rate:.1%}"
-        )
-        plateau = self._last_blank_rate >= _PLATEAU
+        self.console.say(f"step {self.step:,}/{self.conf.steps:,}: {self.dev_line}, blank rate {self.blank_rate:.1%}")
+        plateau = self.blank_rate >= _PLATEAU
         if plateau and not self.on_plateau:
             self.console.warn(
                 "this is the blank plateau: CTC learns to write nothing before it learns to write. It usually ends "
@@ -388,9 +397,11 @@ class _Run:
         else:
             self.looks_since_best += 1
 
-    def finish(self) -> Outcome:
+    def finish(self, dev: Prepared) -> Outcome:
         """Put the best weights into the model."""
         self.accelerator.wait_for_everyone()
+        if not self.best:  # the best was damaged after the last step
+            self.look_at_dev(dev)
         self.model.net.load_state_dict(checkpoint.load(self._checkpoints / "best").tensors)
         self.model.net.eval()
         if self.best["wer"] >= 1 and self.on_plateau:
@@ -401,14 +412,14 @@ class _Run:
             best_step=int(self.best["step"]),
             best_wer=self.best["wer"],
             best_cer=self.best["cer"],
-            stopped_early=self.step < self.conf.steps,
         )
 
     def _write(self, record: dict[str, float]) -> None:
         """Append to train_log.jsonl, and to TensorBoard's events where they are wanted."""
         if self.accelerator.is_main_process:
             with self._log_path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+                finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
+                file.write(json.dumps(finite) + "\n")
             if self._events is not None:
                 for name, value in record.items():
                     self._events.add_scalar(name, value, self.step)
@@ -474,7 +485,7 @@ def _groups(model: CTCModel, conf: Train) -> list[dict[str, Any]]:
     ]
 
 
-def _plan(data: Prepared, conf: Train, start: int) -> Iterator[list[list[int]]]:
+def _plan(data: Prepared, conf: Train, start: int, stop: int) -> Iterator[list[list[int]]]:
     """Yield the batches of each step from step `start` on: a function of the data, the seed and the step alone."""
     durations = [u.duration_s or 0.0 for u in data.utterances]
 
@@ -483,7 +494,7 @@ def _plan(data: Prepared, conf: Train, start: int) -> Iterator[list[list[int]]]:
             yield from batches_by_length(durations, conf.batch_s, np.random.default_rng([conf.seed, epoch]))
 
     batches = all_batches()
-    for step in range(conf.steps):
+    for step in range(stop):
         of_step = [next(batches) for _ in range(conf.accumulate)]
         if step >= start:
             yield of_step

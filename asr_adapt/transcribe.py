@@ -3,6 +3,7 @@
 import hashlib
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,11 +49,11 @@ def destinations(files: Sequence[Path], out: Path, format: str) -> dict[Path, Pa
     Raises:
         InputError: two files in one folder differ in their suffix alone.
     """
-    stems = [file.stem for file in files]
+    stems = Counter(file.stem for file in files)
     common = Path(os.path.commonpath([file.resolve().parent for file in files]))
     places: dict[Path, Path] = {}
     for file in files:
-        folder = out if stems.count(file.stem) == 1 else out / file.resolve().parent.relative_to(common)
+        folder = out if stems[file.stem] == 1 else out / file.resolve().parent.relative_to(common)
         places[file] = folder / f"{file.stem}.{format}"
     taken: dict[Path, Path] = {}
     for file, place in places.items():
@@ -86,11 +87,19 @@ def transcribe(
         console.say(f"{len(files) - len(missing)} of {len(files)} are there already")
     if not missing:
         return 0
+    if out:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"no folder can be made here ({error.strerror})", place=out) from error
+    if format != "txt" and not out and len(files) > 1:
+        raise InputError(f"{len(files)} files as {format} need a folder", place="--out", remedy="Give --out DIR.")
     transcriber, write = load(), formats.WRITERS[format]
     failed, audio_s, began = 0, 0.0, time.perf_counter()
     with console.progress("transcribe", total=len(missing)) as progress:
         results = transcriber.transcribe_all(missing)
         for number, (file, result) in enumerate(zip(missing, results, strict=True), start=1):
+            progress.at(number, f"{audio_s / (time.perf_counter() - began):.0f}× real time")
             if isinstance(result, InputError):
                 failed += 1
                 console.error(str(result))
@@ -101,7 +110,6 @@ def transcribe(
             else:
                 prefix = f"{file}: " if format == "txt" and len(files) > 1 else ""
                 print(prefix + write(result), end="", flush=True)
-            progress.at(number, f"{audio_s / (time.perf_counter() - began):.0f}× real time")
     elapsed_s = time.perf_counter() - began
     console.say(
         f"{len(missing) - failed} of {len(missing)} files, {audio_s / 60:.1f} min of audio in {elapsed_s:.1f} s "

@@ -10,7 +10,7 @@ import torch
 
 from asr_adapt import audio, ctc
 from asr_adapt import model as models
-from asr_adapt.errors import InputError
+from asr_adapt.errors import AudioError, InputError
 from asr_adapt.model import CTCModel
 from asr_adapt.text import DELIMITER_ID
 from asr_adapt.transcript import Segment, Transcript, Word
@@ -196,8 +196,11 @@ def _quietest(waveform: np.ndarray) -> int:
 
 def _checked(waveform: np.ndarray) -> np.ndarray:
     if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating):
-        raise InputError(
+        raise AudioError(
             f"an array of shape {waveform.shape} and type {waveform.dtype} is no waveform",
+            place="<array>",
             remedy="Give float32 (num_samples,), mono, 16 kHz.",
         )
+    if not np.isfinite(waveform).all():
+        raise AudioError("holds a sample that is NaN or infinite", place="<array>")
     return waveform.astype(np.float32, copy=False)

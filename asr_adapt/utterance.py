@@ -43,20 +43,23 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Utterance]]:
     """
     if not path.is_file():
         raise InputError("no such file", place=path, remedy="Give the path of a JSONL file, one utterance a line.")
-    with path.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield number, Utterance.model_validate(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise InputError(f"not JSON ({error.msg})", place=f"{path}:{number}") from error
-            except ValidationError as error:
-                first = error.errors()[0]
-                field = ".".join(str(part) for part in first["loc"])
-                raise InputError(
-                    f"field '{field}': {first['msg']}, but is {first['input']!r}", place=f"{path}:{number}"
-                ) from error
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 ({error.reason})", place=path, remedy="Save it as UTF-8.") from error
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, Utterance.model_validate(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise InputError(f"not JSON ({error.msg})", place=f"{path}:{number}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise InputError(
+                f"field '{field}': {first['msg']}, but is {first['input']!r}", place=f"{path}:{number}"
+            ) from error
 
 
 def write_jsonl(path: Path, utterances: Iterable[Utterance]) -> None:

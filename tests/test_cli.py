@@ -94,6 +94,25 @@ def test_a_recipe_script_and_the_run_verb_are_the_same(
     assert (tmp_path / "a/recipe.toml").read_text() == (tmp_path / "b/recipe.toml").read_text()
 
 
+def test_a_wrong_field_inside_a_recipe_script_is_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    script = tmp_path / "x.py"
+    script.write_text(
+        "from asr_adapt.recipe import Recipe, Train\nRECIPE = Recipe(language='x', train=Train(stepz=1))"
+    )
+    assert asr_adapt(monkeypatch, "run", script) == 2
+    error = capsys.readouterr().err
+    assert "'stepz' is no field of a recipe. Known are: steps" in error and error.count("\n") == 1
+
+
+def test_several_files_as_json_want_a_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, trained: Path, speech: Path
+) -> None:
+    assert asr_adapt(monkeypatch, "transcribe", speech, "--model", trained / "model", "--format", "json") == 2
+    assert "Give --out DIR" in capsys.readouterr().err
+
+
 def test_recipe_help_lists_every_section(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as ended:
         run_recipe(Recipe(language="art"), ["--help"], name="art")

@@ -76,6 +76,26 @@ def test_splits_are_made_by_recording_where_speakers_are_few() -> None:
     assert counts == [64, 8, 8]
 
 
+@pytest.mark.parametrize("sizes", [(1, 1, 1000), (2, 3, 100), (1, 1, 1, 50, 50), (40, 40, 40), (1,) * 30 + (70,)])
+def test_uneven_recordings_fill_dev_and_test_alike_and_train_keeps_the_largest(sizes: tuple[int, ...]) -> None:
+    pieces = [
+        Utterance(id=f"{number}-{i}", audio=f"{number}.wav", start_s=i, end_s=i + 1)
+        for number, size in enumerate(sizes)
+        for i in range(size)
+    ]
+    found = corpora.with_splits(pieces)
+    counts = {split: sum(u.split == split for u in found) for split in ("train", "dev", "test")}
+    assert all(counts.values()) and sum(counts.values()) == sum(sizes)
+    assert counts["train"] == max(counts.values())
+
+
+def test_a_table_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    root = table(tmp_path / "cv", "train")
+    (root / "train.tsv").write_bytes("client_id\tpath\tsentence\ns\ta.mp3\té\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"train\.tsv: not UTF-8"):
+        corpora.read(root, "mi")
+
+
 def test_some_with_and_some_without_a_split_are_refused() -> None:
     utterances = [Utterance(id="a", audio="a", split="train"), Utterance(id="b", audio="b")]
     with pytest.raises(InputError, match="1 of 2 utterances have no split, the first is 'b'"):

@@ -193,7 +193,7 @@ def test_pickled_weights_are_refused_unless_asked_for(base: Path, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("base_name", "said"),
-    [("./nowhere", "no folder 'nowhere'"), ("/nowhere/at/all", "no folder '/nowhere/at/all'")],
+    [("./nowhere", "no folder './nowhere'"), ("/nowhere/at/all", "no folder '/nowhere/at/all'")],
 )
 def test_a_base_folder_that_is_not_there_is_named(base_name: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
@@ -213,5 +213,5 @@ def test_a_hub_name_without_a_network_is_said_to_be_offline(monkeypatch: pytest.
 
 def test_another_architecture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(InputError, match="of type 'bert', not a Wav2Vec2 encoder"):
+    with pytest.raises(InputError, match="of type 'bert' and is not a Wav2Vec2 encoder"):
         model.check_base(Model(base=str(tmp_path)))

@@ -8,7 +8,7 @@ from conftest import RATE_HZ, say, tone_recipe, write_corpus
 
 from asr_adapt import audio, checks, corpora, ctc, prepared
 from asr_adapt.errors import InputError
-from asr_adapt.prepare import Summary, load_summary, prepare
+from asr_adapt.prepare import Summary, check_splits, load_summary, prepare
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet
 
@@ -97,11 +97,26 @@ def test_a_part_of_the_hours_can_be_asked_for(tmp_path: Path) -> None:
     assert summary.utterances["test"] == 6
 
 
+def test_a_clip_that_is_not_there_does_not_end_the_choice_of_a_part(tmp_path: Path) -> None:
+    root = write_corpus(tmp_path / "corpus")
+    (root / "clips" / "train3.wav").unlink()
+    summary = prepared_corpus(root, tmp_path / "data", max_train_hours=1.0)
+    assert summary.utterances["train"] == 19 and summary.excluded_counts("train") == {"unreadable_audio": 1}
+
+
 def test_an_empty_split_is_named(tmp_path: Path) -> None:
     root = write_corpus(tmp_path / "corpus", dev=0)
     with pytest.raises(InputError, match="the dev split is empty"):
-        prepared_corpus(root, tmp_path / "data")
-    assert not (tmp_path / "data").exists()
+        check_splits(tone_recipe(root), corpora.read(root, "art"))
+
+
+def test_a_split_without_a_transcript_is_named(tmp_path: Path) -> None:
+    root = write_corpus(tmp_path / "corpus")
+    lines = (root / "test.tsv").read_text(encoding="utf-8").splitlines()
+    rows = ["\t".join((*line.split("\t")[:2], "…", "art")) for line in lines[1:]]
+    (root / "test.tsv").write_text("\n".join((lines[0], *rows)), encoding="utf-8")
+    with pytest.raises(InputError, match="no utterance of the test split has a transcript"):
+        check_splits(tone_recipe(root), corpora.read(root, "art"))
 
 
 def test_a_split_of_which_nothing_can_be_used_says_why(tmp_path: Path) -> None:

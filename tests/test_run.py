@@ -58,7 +58,7 @@ def test_finished_stages_are_not_done_twice(finished: Path, tones: Path) -> None
     metrics = run(tone_recipe(tones, steps=STEPS), finished, Console(quiet=True))
     after = times(finished)
     touched = {name for name in after if after[name] != before.get(name)}
-    assert touched <= {"recipe.toml", "environment.json", ".lock"}
+    assert touched <= {"recipe.toml", ".lock"}
     assert metrics.wer == json.loads((finished / "metrics.json").read_text())["wer"]
 
 
@@ -83,6 +83,31 @@ def test_a_field_of_the_text_redoes_everything(tones: Path, tmp_path: Path) -> N
     run(other, out, Console(quiet=True))
     assert times(out)["data/train.arrow"] != before["data/train.arrow"]
     assert "." in json.loads((out / "model" / "asr_adapt.json").read_text())["alphabet"]
+
+
+def test_the_same_corpus_by_another_spelling_of_its_path_is_the_same_run(
+    finished: Path, tones: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = times(finished)
+    monkeypatch.chdir(tones.parent)
+    run(tone_recipe(Path(tones.name), steps=STEPS), finished, Console(quiet=True))
+    assert times(finished)["model/model.safetensors"] == before["model/model.safetensors"]
+
+
+@pytest.mark.parametrize("lost", ["data/train.arrow", "data/doctor.json", "model/model.safetensors", "metrics.json"])
+def test_what_was_deleted_is_made_again(tones: Path, tmp_path: Path, lost: str) -> None:
+    out, recipe = tmp_path / "run", tone_recipe(tones, steps=1)
+    run(recipe, out, Console(quiet=True))
+    (out / lost).unlink()
+    run(recipe, out, Console(quiet=True))
+    assert (out / lost).is_file() and (out / "metrics.json").is_file()
+
+
+def test_an_empty_split_leaves_nothing_behind(tmp_path: Path) -> None:
+    root = write_corpus(tmp_path / "corpus", test=0)
+    with pytest.raises(InputError, match="the test split is empty"):
+        run(tone_recipe(root), tmp_path / "run", Console(quiet=True))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_clip_that_was_mended_is_prepared_again(tmp_path: Path) -> None:

@@ -47,9 +47,18 @@ def test_a_recipe_keeps_what_is_orthography() -> None:
     assert normalise("ka’a", keep="’") == "ka’a"
 
 
-def test_the_replacement_table_comes_first_and_the_longest_key_wins() -> None:
+def test_the_longest_key_of_the_replacement_table_wins() -> None:
     assert normalise("ngʼa nʼa", replace={"nʼ": "ɲ", "ngʼ": "ŋ"}) == "ŋa ɲa"
     assert normalise("e\u0301", replace={"é": "e"}) == "e"
+
+
+def test_capitals_are_replaced_as_their_small_letters_are() -> None:
+    assert normalise("Ŋa ŋa", replace={"ŋ": "ng"}) == "nga nga" == normalise("Ŋa ŋa", replace={"Ŋ": "NG"})
+
+
+def test_a_table_whose_values_would_be_replaced_again_is_refused() -> None:
+    with pytest.raises(InputError, match=r"text\.replace: 'n' → 'ny' would be replaced again"):
+        normalise("x", replace={"n": "ny"})
 
 
 def test_normalising_twice_changes_nothing_more() -> None:

@@ -235,6 +235,20 @@ def test_a_resumed_run_goes_on_where_it_stopped(tones: Path, data: Path, tmp_pat
     assert [record["step"] for record in log(tmp_path) if "dev_wer" in record] == [25, 50, 60]
 
 
+def test_a_damaged_best_model_is_looked_for_again(tones: Path, data: Path, tmp_path: Path) -> None:
+    recipe = tone_recipe(tones, steps=30, eval_steps=25)
+    trained(recipe, data, tmp_path)
+    (tmp_path / "checkpoints" / "best" / "state.safetensors").write_bytes(b"")
+    _, outcome = trained(recipe, data, tmp_path)
+    assert outcome.best_step == 30
+
+
+def test_a_checkpoint_being_replaced_when_the_run_was_killed_is_still_found(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, "best", 3, {"w": torch.ones(1)}, {})
+    (tmp_path / "best").rename(tmp_path / ".best.old")  # killed between the two renames
+    assert checkpoint.load(tmp_path / "best").step == 3
+
+
 def test_a_checkpoint_that_was_changed_is_passed_over_by_name(tmp_path: Path) -> None:
     for step in (1, 2):
         checkpoint.save_step(tmp_path, step, {"w": torch.full((3,), float(step))}, {"best": {}})

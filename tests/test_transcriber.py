@@ -56,6 +56,11 @@ def test_one_bad_recording_raises(transcriber: Transcriber) -> None:
         transcriber.transcribe(b"")
 
 
+def test_an_array_with_nan_is_refused(transcriber: Transcriber) -> None:
+    with pytest.raises(AudioError, match="NaN"):
+        transcriber.transcribe(np.full(1000, np.nan, np.float32))
+
+
 def test_an_array_of_another_shape_is_refused(transcriber: Transcriber) -> None:
     with pytest.raises(InputError, match="mono, 16 kHz"):
         transcriber.transcribe(np.zeros((2, 16_000), np.float32))

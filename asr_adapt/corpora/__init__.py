@@ -15,10 +15,10 @@ from asr_adapt.errors import InputError
 from asr_adapt.utterance import SPLITS, Split, Utterance
 
 _READERS = (manifest, common_voice)
-_SHARES: dict[Split, float] = {"dev": 0.1, "test": 0.1}
+_SHARE = 0.1  # of the utterances, for dev and for test
 
 
-def read(root: Path, language: str, seed: int = 1) -> list[Utterance]:
+def read(root: Path, language: str) -> list[Utterance]:
     """Return every utterance of the corpus at `root`, each with a split.
 
     Splits are kept where the corpus has them, else made by speaker, else by recording (see `with_splits`).
@@ -47,15 +47,15 @@ def read(root: Path, language: str, seed: int = 1) -> list[Utterance]:
             place=root,
             remedy="A clip belongs to one line of one split.",
         )
-    return with_splits(utterances, seed)
+    return with_splits(utterances)
 
 
-def with_splits(utterances: Sequence[Utterance], seed: int = 1) -> list[Utterance]:
+def with_splits(utterances: Sequence[Utterance]) -> list[Utterance]:
     """Return the utterances with a split each; those that come with splits stay as they are.
 
     Where none has one: whole speakers go to dev and test until each holds a tenth, if there are at least five
     speakers and nobody speaks more than half of it all; else whole recordings (utterances of one `audio`); so that
-    no voice, or at least no recording, is on two sides.
+    no voice, or at least no recording, is on two sides. The same corpus is always split the same way.
 
     Raises:
         InputError: some utterances have a split and some have none, or there is too little to split.
@@ -79,15 +79,16 @@ def with_splits(utterances: Sequence[Utterance], seed: int = 1) -> list[Utteranc
             remedy="Give splits in the corpus, or more recordings.",
         )
     names = sorted(groups)
-    random.Random(seed).shuffle(names)
-    names.sort(key=lambda name: len(groups[name]) > len(utterances) // 10)  # stable: large groups go to train
+    random.Random(0).shuffle(names)
+    names.sort(key=lambda name: len(groups[name]) > _SHARE * len(utterances))  # stable: large groups go to train
     split_of: dict[str, Split] = {}
-    for split, share in _SHARES.items():
-        filled = 0
-        while filled == 0 or filled + len(groups[names[0]]) <= share * len(utterances):
-            name = names.pop(0)
-            split_of[name] = split
-            filled += len(groups[name])
+    filled: dict[Split, int] = {"dev": 0, "test": 0}
+    while len(names) > 1:
+        split = min(filled, key=lambda part: filled[part])
+        if filled[split] and filled[split] + len(groups[names[0]]) > _SHARE * len(utterances):
+            break
+        split_of[names[0]] = split
+        filled[split] += len(groups[names.pop(0)])
     return [
         u.model_copy(update={"split": split_of.get(name, "train")}) for name, group in groups.items() for u in group
     ]

@@ -15,7 +15,7 @@ _WHOLE = "validated.tsv"
 
 def recognises(root: Path) -> bool:
     """Whether `root` is a folder with one of the tables."""
-    return root.is_dir() and any((root / f"{name}.tsv").is_file() for name in (*SPLITS, "validated"))
+    return root.is_dir() and any((root / name).is_file() for name in (*(f"{s}.tsv" for s in SPLITS), _WHOLE))
 
 
 def read(root: Path, language: str) -> Iterator[Utterance]:
@@ -32,6 +32,13 @@ def read(root: Path, language: str) -> Iterator[Utterance]:
 
 
 def _read_table(table: Path, clips: Path, split: Split | None, language: str) -> Iterator[Utterance]:
+    try:
+        yield from _rows(table, clips, split, language)
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 ({error.reason})", place=table, remedy="Save it as UTF-8.") from error
+
+
+def _rows(table: Path, clips: Path, split: Split | None, language: str) -> Iterator[Utterance]:
     # Only \n ends a line: sentences hold U+2028 and other things that str.splitlines would cut at.
     with table.open(encoding="utf-8-sig", newline="\n") as lines:
         header = next(lines, "").rstrip("\r\n").split("\t")
