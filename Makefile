@@ -2,6 +2,8 @@
 PYTHON ?= python3
 UV := .uv/bin/uv
 READY := .venv/.ready
+# As pip: behind a proxy the certificates are the machine's own.
+export UV_SYSTEM_CERTS := 1
 
 .PHONY: demo test test-all lint lock clean
 
