@@ -10,7 +10,7 @@ def time_mask(lengths: Sequence[int], share: float, span: int, rng: np.random.Ge
 
     Spans start anywhere and may overlap, so that on average at most `share` of a clip is hidden. Transformers' own
     masks hide 71 % of a clip of 0.4 s and refuse clips below one span; here a span is a quarter of the clip at most,
-    and clips of less than four frames stay whole.
+    no clip is hidden wholly, and clips of less than four frames stay whole.
 
     Args:
         lengths: Frames of each clip.
@@ -24,6 +24,7 @@ def time_mask(lengths: Sequence[int], share: float, span: int, rng: np.random.Ge
             continue
         width = max(1, min(span, frames // 4))
         count = int(share * frames / width + rng.random())  # rounds up as often as the remainder says
+        count = min(count, (frames - 1) // width)  # too few to hide all of it
         for start in rng.integers(0, frames - width + 1, size=count):
             row[start : start + width] = True
     return mask

@@ -22,6 +22,8 @@ _APOSTROPHES = "\u2019\u2018\uff07\u00b4`"
 _JOINERS = "\u200c\u200d"
 # Tone letters and the modifier colon are letters of an orthography, although Unicode files them under symbols.
 _TONE_LETTERS = "\u02c2-\u02df\u02e5-\u02ff\ua700-\ua721\ua789-\ua78a"
+# Normalisation is repeated until nothing changes: two or three passes, but a table can be made that never rests.
+_PASSES = 16
 # Turkish and its relatives write dotless ı, and I is its capital.
 _DOTLESS_I = frozenset({"az", "ba", "crh", "gag", "kk", "tr", "tt"})
 
@@ -32,7 +34,7 @@ class Normaliser:
 
     NFC, lower case, the replacement table, then everything that is no letter, mark, number or kept sign
     becomes a space, and runs of spaces become one. References and hypotheses both go through it, so a table whose
-    values would be replaced again is refused.
+    values would be replaced again is refused, and a key that comes about by normalising is replaced too.
 
     Raises:
         InputError: such a table.
@@ -49,7 +51,15 @@ class Normaliser:
                 )
 
     def __call__(self, text: str) -> str:
-        """Return the normalised text, in NFC."""
+        """Return the normalised text, in NFC. Normalising it again changes nothing."""
+        for _ in range(_PASSES if self._table else 1):
+            once = self._pass(text)
+            if once == text:
+                break
+            text = once
+        return text
+
+    def _pass(self, text: str) -> str:
         text = unicodedata.normalize("NFC", text)
         text = self._replace(self._fold(text))
         text = self._apostrophes.sub("'", text)
@@ -146,8 +156,11 @@ def describe_unit(unit: str) -> str:
 
 
 def graphemes(text: str) -> list[str]:
-    """Return the extended grapheme clusters of a text: what a reader calls its letters (UAX #29)."""
-    return regex.findall(r"\X", text)
+    """Return the extended grapheme clusters of a text: what a reader calls its letters (UAX #29).
+
+    A space stands alone, also before a stray mark or joiner, which UAX #29 would join to it.
+    """
+    return regex.findall(r" |\X", text)
 
 
 @dataclass(frozen=True)
@@ -216,4 +229,4 @@ class Alphabet:
     @functools.cached_property
     def _pattern(self) -> regex.Pattern:
         longest_first = sorted(self.units[2:], key=len, reverse=True)
-        return regex.compile("|".join([*map(regex.escape, longest_first), r"\X"]))
+        return regex.compile("|".join([" ", *map(regex.escape, longest_first), r"\X"]))

@@ -1,6 +1,5 @@
 """`Utterance`, the one record that flows through every stage, and its JSONL form."""
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -21,7 +20,7 @@ class Utterance(BaseModel):
     reference exactly as the corpus has it, `hypothesis` what a model wrote.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     id: str = Field(min_length=1)
     audio: str = Field(min_length=1)
@@ -51,11 +50,11 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Utterance]]:
         if not line.strip():
             continue
         try:
-            yield number, Utterance.model_validate(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise InputError(f"not JSON ({error.msg})", place=f"{path}:{number}") from error
+            yield number, Utterance.model_validate_json(line)
         except ValidationError as error:
             first = error.errors()[0]
+            if first["type"] == "json_invalid":  # half a surrogate pair, too, which no file could hold
+                raise InputError(f"not JSON ({first['ctx']['error']})", place=f"{path}:{number}") from error
             field = ".".join(str(part) for part in first["loc"])
             raise InputError(
                 f"field '{field}': {first['msg']}, but is {first['input']!r}", place=f"{path}:{number}"

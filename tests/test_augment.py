@@ -4,12 +4,21 @@ import pytest
 from asr_adapt import augment
 
 
+@pytest.mark.parametrize("share", [0.3, 0.9])
 @pytest.mark.parametrize("frames", range(1, 12))
-def test_the_shortest_clips_are_never_wholly_hidden(frames: int) -> None:
+def test_the_shortest_clips_are_never_wholly_hidden(frames: int, share: float) -> None:
     rng = np.random.default_rng(0)
-    hidden = [augment.time_mask([frames], 0.3, 10, rng).mean() for _ in range(200)]
+    hidden = [augment.time_mask([frames], share, 10, rng).mean() for _ in range(400)]
     assert max(hidden) < 1
-    assert np.mean(hidden) <= 0.35
+    assert np.mean(hidden) <= share * 1.1
+
+
+@pytest.mark.parametrize("frames", [4, 9, 40, 200])
+@pytest.mark.parametrize("span", [1, 10, 500])
+def test_a_span_holds_a_frame_at_least_and_a_quarter_of_the_clip_at_most(frames: int, span: int) -> None:
+    width = max(1, min(span, frames // 4))
+    masks = [augment.time_mask([frames], 0.9 * width / frames, span, np.random.default_rng(i)) for i in range(100)]
+    assert {int(mask.sum()) for mask in masks} == {0, width}, "one span or none, each whole"
 
 
 def test_the_hidden_share_is_at_most_what_was_asked_for_on_average_and_padding_is_not_hidden() -> None:

@@ -32,6 +32,7 @@ def test_a_byte_order_mark_and_crlf_are_no_part_of_the_table(tmp_path: Path) -> 
     ("row", "said"),
     [
         ("s1\ta.mp3", r"train\.tsv:2: 2 columns where the header has 4"),
+        ("s1\ta.mp3\ta tab\tinside\tmi", r"train\.tsv:2: 5 columns where the header has 4"),
         ("s1\t../../etc/passwd\tx\tmi", r"train\.tsv:2: path '../../etc/passwd' is not a file inside clips/"),
         ("s1\t/etc/passwd\tx\tmi", r"train\.tsv:2: path '/etc/passwd'"),
         ("s1\t\tx\tmi", r"train\.tsv:2: path ''"),
@@ -122,12 +123,27 @@ def test_a_manifest_is_read_beside_its_audio(tmp_path: Path) -> None:
         ('{"id": "a", "audio": "a.wav"}', r"m\.jsonl:1: field 'text' is missing"),
         ('{"id": "a", "audio": "../a.wav", "text": "x"}', r"m\.jsonl:1: audio '\.\./a\.wav' leads out"),
         ('{"id": "a", "audio": "a.wav", "text": "x", "start_s": -1}', r"m\.jsonl:1: field 'start_s'.*-1"),
+        ('{"id": "a", "audio": "a.wav", "text": "x", "end_s": Infinity}', r"m\.jsonl:1: field 'end_s'.*finite.*inf"),
+        ('{"id": "a", "audio": "a.wav", "text": "\\ud800"}', r"m\.jsonl:1: not JSON"),
+        ('{"id": "", "audio": "a.wav", "text": "x"}', r"m\.jsonl:1: field 'id'"),
     ],
 )
 def test_a_bad_line_of_a_manifest_is_named(tmp_path: Path, line: str, said: str) -> None:
     (tmp_path / "m.jsonl").write_text(line)
     with pytest.raises(InputError, match=said):
         corpora.read(tmp_path / "m.jsonl", "mi")
+
+
+def test_the_third_line_of_a_manifest_is_named_as_the_third(tmp_path: Path) -> None:
+    good = '{"id": "a", "audio": "a.wav", "text": "x"}'
+    (tmp_path / "m.jsonl").write_text(f"{good}\n\n{{\n")
+    with pytest.raises(InputError, match=r"m\.jsonl:3: not JSON"):
+        corpora.read(tmp_path / "m.jsonl", "mi")
+
+
+def test_columns_that_are_empty_beyond_the_header_do_no_harm(tmp_path: Path) -> None:
+    (found,) = corpora.read(table(tmp_path / "cv", "train", "s\ta.mp3\tx\tmi\t\t"), "mi")
+    assert found.text == "x"
 
 
 def test_no_corpus_and_an_unknown_layout_are_two_errors(tmp_path: Path) -> None:

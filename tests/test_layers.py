@@ -31,18 +31,21 @@ def imported(path: Path) -> set[str]:
     """The rooms that a file imports from, wherever in the file that stands."""
     rooms = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "asr_adapt":
-            rooms |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("asr_adapt."):
-            rooms.add(str(node.module).split(".")[1])
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}:{node.lineno}: relative imports hide the layer"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
-            rooms |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("asr_adapt.")}
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        rooms |= {name.split(".")[1] for name in names if name.startswith("asr_adapt.")}
     return {name for name in rooms if not name.startswith("__")}
 
 
 def layer(name: str) -> int:
-    (number,) = (number for number, names in enumerate(LAYERS) if name in names)
-    return number
+    found = [number for number, names in enumerate(LAYERS) if name in names]
+    assert len(found) == 1, f"the module {name} stands in {len(found)} layers"
+    return found[0]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -68,9 +71,26 @@ def test_recipes_use_the_front_door_alone() -> None:
         assert imported(script) <= {"cli", "recipe"}, script
 
 
+def test_scripts_that_make_data_use_the_front_door_the_records_and_their_own_siblings() -> None:
+    scripts = sorted((ROOT / "recipes").glob("*/**/*.py"))
+    assert scripts
+    homes = {script.stem: script.parent for script in scripts}
+    for script in scripts:
+        assert imported(script) <= {"cli"} | LAYERS[0], script
+        nodes = list(ast.walk(ast.parse(script.read_text(encoding="utf-8"))))
+        names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+        assert all(homes[name] == script.parent for name in names & homes.keys()), script
+
+
 def test_the_walk_sees_every_way_to_import(tmp_path: Path) -> None:
     file = tmp_path / "x.py"
     file.write_text(
         "import asr_adapt.run\nfrom asr_adapt import train as t\ndef f():\n    from asr_adapt.corpora import read\n"
     )
     assert imported(file) == {"run", "train", "corpora"}
+
+
+def test_a_module_in_no_layer_is_refused() -> None:
+    with pytest.raises(AssertionError, match="utils stands in 0 layers"):
+        layer("utils")

@@ -6,11 +6,11 @@ import pytest
 import soundfile
 from conftest import RATE_HZ, say, tone_recipe, write_corpus
 
-from asr_adapt import audio, checks, corpora, ctc, prepared
+from asr_adapt import audio, corpora, prepared
 from asr_adapt.errors import InputError
 from asr_adapt.prepare import Summary, check_splits, load_summary, prepare
 from asr_adapt.report import Console
-from asr_adapt.text import Alphabet
+from asr_adapt.utterance import Split
 
 BAD = {
     "unreadable.wav": ("unreadable_audio", "ab"),
@@ -56,18 +56,20 @@ def test_what_cannot_be_trained_on_is_left_out_and_listed_with_its_reason(tmp_pa
     assert load_summary(tmp_path / "data") == summary
 
 
-def test_from_test_only_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_from_dev_and_test_only_what_cannot_be_read_is_left_out(tmp_path: Path, split: Split) -> None:
     root = write_corpus(tmp_path / "corpus")
-    spoil(root, "test")
+    spoil(root, split)
     summary = prepared_corpus(root, tmp_path / "data")
-    assert summary.excluded_counts("test") == {"unreadable_audio": 3}
-    assert summary.utterances["test"] == 6 + len(BAD) - 3
+    assert summary.excluded_counts(split) == {"unreadable_audio": 3}
+    assert summary.utterances[split] == 6 + len(BAD) - 3
 
 
 def test_waveforms_are_those_of_the_decoder_and_texts_those_of_the_corpus(tmp_path: Path) -> None:
     root = write_corpus(tmp_path / "corpus")
-    stereo = np.stack([say("ab"), say("ab")], axis=1)
-    soundfile.write(root / "clips" / "train0.wav", np.repeat(stereo, 3, axis=0), 3 * RATE_HZ)
+    stereo = np.stack([say("ab"), say("ba")], axis=1)
+    for number, rate_hz in enumerate((8_000, 22_050, 44_100, 48_000)):
+        soundfile.write(root / "clips" / f"train{number}.wav", np.repeat(stereo, 3, axis=0), rate_hz)
     prepared_corpus(root, tmp_path / "data")
     split = prepared.load(tmp_path / "data", "train")
     for index, utterance in enumerate(split.utterances):
@@ -134,17 +136,3 @@ def test_a_damaged_prepared_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"dev\.arrow: damaged"):
         prepared.load(tmp_path / "data", "dev")
     assert json.loads((tmp_path / "data" / "doctor.json").read_text())["utterances"]["dev"] == 6
-
-
-def test_a_transcript_fits_as_long_as_each_label_has_a_frame() -> None:
-    alphabet = Alphabet.from_texts(["ab"])
-    text = "ab" * 10 + "aa"  # 22 labels, one blank between the last two
-    limits = {"min_duration_s": 0.03, "max_duration_s": 9.0}
-    samples = next(n for n in range(400, 9000) if ctc.num_frames(n) == 23)
-    loud = np.full(samples, 0.5, np.float32)
-    assert checks.untrainable(loud, text, alphabet, **limits) is None
-    assert checks.untrainable(loud[:-1], text, alphabet, **limits) == (
-        "text_too_long",
-        "the text needs 23 frames, the clip has 22",
-    )
-    assert checks.untrainable(loud, "ab ɓ", alphabet, **limits)[0] == "unknown_letter"

@@ -1,6 +1,8 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Corpus, Model, Recipe, Text, Train, fingerprint, read_recipe, recipe_from, write_recipe
@@ -13,6 +15,10 @@ from asr_adapt.recipe import Corpus, Model, Recipe, Text, Train, fingerprint, re
         ({"language": "mi", "train": {"stepz": 1}}, r"'train\.stepz' is no field.*train\.steps"),
         ({"language": "mi", "train": {"steps": 0}}, r"train\.steps: .*greater than or equal to 1, but is 0"),
         ({"language": "mi", "model": {"freeze": "all"}}, r"model\.freeze: .*'all'"),
+        ({"language": "mi", "train": {"warmup": 0.7}}, r"train: .*warmup \+ hold must be at most 1, but is 1\.1"),
+        ({"language": "mi", "train": {"learning_rate": float("inf")}}, r"train\.learning_rate: .*finite.*inf"),
+        ({"language": "mi", "corpus": {"max_duration_s": 0.05}}, r"min_duration_s must be less than .*\(0\.05\)"),
+        ({"language": "mi", "model": {"hidden_size": 100}}, r"model\.hidden_size: .*64, but is 100"),
         ({"language": "not a tag"}, r"language: .*'not a tag'"),
         ({}, r"'language' is missing"),
     ],
@@ -33,6 +39,15 @@ def test_a_recipe_survives_its_file(tmp_path: Path) -> None:
     write_recipe(recipe, tmp_path / "recipe.toml")
     assert read_recipe(tmp_path / "recipe.toml") == recipe
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.toml"]
+
+
+@pytest.mark.parametrize(
+    "odd", ["\u2028", "\n", "\t", '"""', "\\", "''", "\x01", "ɛ\u0301", " ", "#", "=", "[x]", "a.b"]
+)
+def test_a_replacement_table_of_odd_characters_survives_its_file(tmp_path: Path, odd: str) -> None:
+    recipe = Recipe(language="mi", text=Text(replace={odd: "", "a": odd}, keep=odd, alphabet=(odd,)))
+    write_recipe(recipe, tmp_path / "recipe.toml")
+    assert read_recipe(tmp_path / "recipe.toml") == recipe
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
@@ -61,6 +76,33 @@ def test_a_fingerprint_is_equal_where_and_only_where_the_fields_are() -> None:
     assert (
         len({fingerprint(Train()), fingerprint(Train(steps=3)), fingerprint(Train(seed=2)), fingerprint(Text())}) == 4
     )
+
+
+OTHER: dict[str, Any] = {
+    "language": "en", "root": "elsewhere", "licence": "CC0", "min_duration_s": 0.2, "max_duration_s": 20.0,
+    "max_train_hours": 1.0, "workers": 3, "lower": False, "keep": "!", "replace": {"a": "b"}, "alphabet": ["x"],
+    "units": "code_points", "base": "none", "revision": "main", "freeze": "nothing", "dropout": 0.1,
+    "pickled_weights": True, "hidden_size": 128, "layers": 2, "precision": "fp32", "tensorboard": True,
+}  # fmt: skip
+
+
+def with_another_value(recipe: Recipe, section: str, name: str) -> Recipe:
+    fields = recipe.model_dump()
+    place = fields[section] if section else fields
+    if name in OTHER:
+        place[name] = OTHER[name]
+    else:  # a number: a float may be a share, and None any
+        place[name] = place[name] / 2 if place[name] and isinstance(place[name], float) else (place[name] or 0) + 1
+    return recipe_from(fields, "here")
+
+
+def test_a_fingerprint_changes_with_every_field() -> None:
+    recipe = Recipe(language="mi")
+    sections = {name: type(value) for name, value in recipe if isinstance(value, BaseModel)}
+    places = [("", "language")] + [(name, field) for name, kind in sections.items() for field in kind.model_fields]
+    found = [fingerprint(with_another_value(recipe, *place)) for place in places]
+    assert len(places) > 30
+    assert len({*found, fingerprint(recipe)}) == len(places) + 1
 
 
 def test_a_recipe_cannot_be_changed() -> None:

@@ -44,6 +44,17 @@ def test_counts_are_jiwers() -> None:
         assert rate([character_errors(reference, hypothesis)]) == pytest.approx(jiwer.cer(reference, hypothesis))
 
 
+def test_pooled_counts_are_jiwers_over_the_corpus() -> None:
+    rng = np.random.default_rng(1)
+    texts = [[" ".join(rng.choice(["ŋa", "na", "ɛ́", "o"], size=rng.integers(1, 9))) for _ in range(60)] for _ in "rh"]
+    errors = [word_errors(*pair) for pair in zip(*texts, strict=True)]
+    counts = jiwer.process_words(*texts)
+    assert rate(errors) == pytest.approx(counts.wer)
+    pooled = pool(errors)
+    assert (pooled.substitutions, pooled.deletions, pooled.insertions) == (
+        counts.substitutions, counts.deletions, counts.insertions)  # fmt: skip
+
+
 def test_no_reference_at_all_is_an_error() -> None:
     with pytest.raises(InputError, match="no utterance has a reference"):
         rate([word_errors("", "a")])
@@ -56,12 +67,13 @@ def test_the_interval_holds_the_rate_is_seeded_and_narrows_with_data() -> None:
     errors = [word_errors("a b c d", " ".join(rng.choice(["a", "b", "c", "d"], size=4))) for _ in range(400)]
     low, high = rate_interval(errors)
     assert low < rate(errors) < high
-    assert rate_interval(errors) == (low, high)
+    assert rate_interval(errors) == (low, high) != rate_interval(errors, seed=1)
     few_low, few_high = rate_interval(errors[:40])
     assert few_high - few_low > 2 * (high - low)
 
 
 def test_alignment_stands_in_columns() -> None:
     assert aligned("a bcd e", "a x e f") == ("a  bcd  e  *", "a  x    e  f", "   S       I")
+    assert aligned("ɛ\u0301 b", "ɛ bb") == ("ɛ\u0301  b", "ɛ  bb", "S  S"), "a mark takes no room"
     assert aligned("", "a") == ("*", "a", "I")
     assert aligned("a", "") == ("a", "*", "D")

@@ -52,6 +52,16 @@ def test_the_longest_key_of_the_replacement_table_wins() -> None:
     assert normalise("e\u0301", replace={"é": "e"}) == "e"
 
 
+def test_a_key_is_replaced_in_every_shape_in_which_it_comes_about() -> None:
+    assert normalise("k'a k’a kʼa", replace={"'": "ʼ"}) == "kʼa kʼa kʼa"
+    assert normalise("n-g ng", replace={"-": "", "ng": "ŋ"}) == "ŋ ŋ"
+    assert normalise("ex", replace={"x": "\u0301", "é": "e"}) == "e"
+
+
+def test_a_table_that_never_comes_to_rest_still_ends() -> None:
+    assert normalise("aab", replace={"ab": "bbaa"}).startswith("bb")
+
+
 def test_capitals_are_replaced_as_their_small_letters_are() -> None:
     assert normalise("Ŋa ŋa", replace={"ŋ": "ng"}) == "nga nga" == normalise("Ŋa ŋa", replace={"Ŋ": "NG"})
 
@@ -64,22 +74,33 @@ def test_a_table_whose_values_would_be_replaced_again_is_refused() -> None:
 def test_normalising_twice_changes_nothing_more() -> None:
     rng = random.Random(1)
     alphabet = "aÉɛ\u0301'’ʼ-.,!?\u200d İIıß1²˥ ᴬक्षि\u0000"
-    for language in ("und", "tr"):
-        for _ in range(500):
+    table = {"'": "ʼ", "-": "", "ıß": "x", "é": "e"}
+    for normaliser in (Normaliser(Text(), "und"), Normaliser(Text(), "tr"), Normaliser(Text(replace=table), "und")):
+        for _ in range(300):
             text = "".join(rng.choices(alphabet, k=12))
-            once = normalise(text, language)
-            assert normalise(once, language) == once, repr(text)
-            assert once == unicodedata.normalize("NFC", once)
+            once = normaliser(text)
+            assert normaliser(once) == once == unicodedata.normalize("NFC", once), repr(text)
+
+
+def test_composed_and_decomposed_spellings_of_random_texts_become_the_same() -> None:
+    rng = random.Random(2)
+    for _ in range(300):
+        text = "".join(rng.choices("aɛoèẽ\u0300\u0301\u0323 ’ʼŋक्षि", k=10))
+        assert normalise(unicodedata.normalize("NFD", text)) == normalise(unicodedata.normalize("NFC", text))
 
 
 def test_what_normalisation_changed_is_counted_by_character() -> None:
-    found = {change.character: (change.before, change.after) for change in changes(["A, a", "B."], normaliser())}
+    normaliser = Normaliser(Text(), "und")
+    found = {change.character: (change.before, change.after) for change in changes(["A, a", "B."], normaliser)}
     assert found == {"A": (1, 0), "a": (1, 2), ",": (1, 0), "B": (1, 0), "b": (0, 1), ".": (1, 0)}
-    assert changes(["abc"], normaliser()) == []
+    assert changes(["abc"], normaliser) == []
 
 
-def normaliser() -> Normaliser:
-    return Normaliser(Text(), "und")
+def test_a_mixture_of_composed_and_decomposed_letters_shows_itself() -> None:
+    found = changes(["é e\u0301"], Normaliser(Text(), "und"))
+    assert [(change.character, change.before, change.after) for change in found] == [
+        ("e", 1, 0), ("é", 1, 2), ("\u0301", 1, 0)]  # fmt: skip
+    assert found[2].name == "U+0301 COMBINING ACUTE ACCENT"
 
 
 def test_rules_are_printed_in_one_line() -> None:
@@ -100,6 +121,24 @@ def test_code_points_can_be_the_units() -> None:
     alphabet = Alphabet.from_texts([text], Text(units="code_points"))
     assert set(alphabet.units[2:]) == set(text)
     assert alphabet.decode(alphabet.encode(text)) == text
+
+
+@pytest.mark.parametrize("units", ["graphemes", "code_points"])
+def test_what_is_encoded_is_decoded(units: str) -> None:
+    rng = random.Random(3)
+    for _ in range(300):
+        text = normalise("".join(rng.choices("abɛ\u0301'ʼ 1\u200c\u200dक्षि˥", k=10)))
+        if text:
+            alphabet = Alphabet.from_texts([text], Text(units=units))
+            assert alphabet.decode(alphabet.encode(text)) == text, ascii(text)
+
+
+@pytest.mark.parametrize("stray", ["\u0301", "\u200c"])
+def test_a_space_is_the_delimiter_also_before_a_stray_mark(stray: str) -> None:
+    alphabet = Alphabet.from_texts([f"a {stray}b"])
+    assert alphabet.units == ("<pad>", "|", *sorted(["a", "b", stray]))
+    assert alphabet.encode(f"a {stray}b").count(1) == 1
+    assert graphemes(f"a {stray}b") == ["a", " ", stray, "b"]
 
 
 def test_an_alphabet_is_the_same_whatever_the_order_of_the_texts() -> None:

@@ -53,7 +53,7 @@ def _rows(table: Path, clips: Path, split: Split | None, language: str) -> Itera
             fields = line.rstrip("\r\n").split("\t")
             if fields == [""]:
                 continue
-            if len(fields) < len(header):
+            if len(fields) < len(header) or any(fields[len(header) :]):  # a tab in a sentence would cut it short
                 raise InputError(
                     f"{len(fields)} columns where the header has {len(header)}",
                     place=f"{table}:{number}",
