@@ -5,10 +5,9 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 
-from asr_adapt import augment, checkpoint, score
+from asr_adapt import augment, checkpoint, schedule, score
 from asr_adapt import model as models
 from asr_adapt.errors import InputError, TrainingDiverged
 from asr_adapt.model import CTCModel
@@ -28,8 +27,6 @@ from asr_adapt.text import BLANK_ID
 from asr_adapt.transcriber import Transcriber
 from asr_adapt.transcript import Transcript
 
-_FINAL_SHARE = 0.05  # of the peak rate, at the end of the decay (fairseq's tri-stage schedule)
-_BUCKET_RATIO = 1.03  # clips within 3 % of one length share a bucket, so a batch is at most about that much padding
 _BAD_STEPS_LIMIT = 20
 _PLATEAU = 0.99  # share of blank frames at which a model writes next to nothing
 _LOG_STEPS = 10
@@ -82,6 +79,7 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
         _Trainee(model, hold_encoder), torch.optim.AdamW(_groups(model, conf), betas=(0.9, 0.98), eps=1e-6)
     )
     labels = [model.alphabet.encode(text) for text in data.texts]
+    durations_s = [u.duration_s or 0.0 for u in data.utterances]
     run = _Run(conf, model, accelerator, optimiser, folder, console)
     if accelerator.is_main_process:
         _say_what_will_happen(recipe, model, data, accelerator, console)
@@ -90,13 +88,13 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
     tally = _Tally()
     with _told_to_stop() as stop, console.progress("train", total=conf.steps) as progress:
         left = conf.steps if run.looks_since_best < conf.patience else run.step
-        for batches in _plan(data, conf, start=run.step, stop=left):
+        for batches in schedule.plan(durations_s, conf, start=run.step, stop=left):
             model.net.train()
             rates = run.set_rates()
             num_labels = sum(len(labels[i]) for batch in batches for i in batch)
             for number, batch in enumerate(batches):
                 share = _share(batch, accelerator)
-                torch.manual_seed(_seed(conf.seed, run.step, number, accelerator.process_index))
+                torch.manual_seed(schedule.seed_of(conf.seed, run.step, number, accelerator.process_index))
                 is_last = number == len(batches) - 1
                 with nullcontext() if is_last else accelerator.no_sync(trainee), accelerator.autocast():
                     loss, blanks = trainee(
@@ -151,41 +149,6 @@ def resolve_precision(conf: Train) -> str:
     # Without these instructions bf16 is emulated: 0.3 GFLOP/s where fp32 has 166 (two AVX2 cores).
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16" if native else "fp32"
-
-
-def rate_scale(step: int, conf: Train) -> float:
-    """Return the tri-stage share of the peak rate for 0-based `step`: linear rise, hold, exponential decay to 5 %."""
-    warm = int(conf.warmup * conf.steps)
-    held = warm + int(conf.hold * conf.steps)
-    if step < warm:
-        return (step + 1) / warm
-    if step < held:
-        return 1.0
-    return float(_FINAL_SHARE ** ((step - held) / max(1, conf.steps - held)))
-
-
-def batches_by_length(durations_s: Sequence[float], batch_s: float, rng: np.random.Generator) -> list[list[int]]:
-    """Return one epoch: every clip once, clips of like length together, batches in random order.
-
-    A batch is as many clips as fit into `batch_s` at the length of its longest; a longer clip is alone.
-
-    Args:
-        durations_s: Length of each clip.
-        batch_s: Seconds of audio in a batch, padding included.
-        rng: Source of randomness.
-    """
-    durations = np.asarray(durations_s)
-    buckets = np.floor(np.log(np.maximum(durations, 1e-3)) / np.log(_BUCKET_RATIO))
-    order = np.lexsort((rng.random(len(durations)), buckets))  # random within a bucket
-    batches: list[list[int]] = []
-    longest = 0.0
-    for index in order:
-        longest = max(longest, durations[index]) if batches else durations[index]
-        if not batches or (len(batches[-1]) + 1) * longest > batch_s:
-            batches.append([])
-            longest = durations[index]
-        batches[-1].append(int(index))
-    return [batches[i] for i in rng.permutation(len(batches))]
 
 
 class _Trainee(torch.nn.Module):
@@ -347,7 +310,7 @@ class _Run:
 
     def set_rates(self) -> dict[str, float]:
         """Set the learning rates of this step and return them."""
-        scale = rate_scale(self.step, self.conf)
+        scale = schedule.rate_scale(self.step, self.conf)
         peaks = {"head": self.conf.head_learning_rate or 0.0, "body": self.conf.learning_rate or 0.0}
         for group in self.optimiser.param_groups:
             group["lr"] = scale * peaks[group["name"]]
@@ -485,21 +448,6 @@ def _groups(model: CTCModel, conf: Train) -> list[dict[str, Any]]:
     ]
 
 
-def _plan(data: Prepared, conf: Train, start: int, stop: int) -> Iterator[list[list[int]]]:
-    """Yield the batches of each step from step `start` on: a function of the data, the seed and the step alone."""
-    durations = [u.duration_s or 0.0 for u in data.utterances]
-
-    def all_batches() -> Iterator[list[int]]:
-        for epoch in count():
-            yield from batches_by_length(durations, conf.batch_s, np.random.default_rng([conf.seed, epoch]))
-
-    batches = all_batches()
-    for step in range(stop):
-        of_step = [next(batches) for _ in range(conf.accumulate)]
-        if step >= start:
-            yield of_step
-
-
 def _share(batch: list[int], accelerator: Accelerator) -> list[tuple[int, float]]:
     """Return this process's clips of a batch with their weights; one of weight 0 where none is left for it."""
     mine = batch[accelerator.process_index :: accelerator.num_processes]
@@ -526,11 +474,6 @@ def _masker(
         )
 
     return masks
-
-
-def _seed(*parts: int) -> int:
-    """Return a seed for torch of the run's seed, the step, the batch and the process."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _audio_s(data: Prepared, indices: Any) -> float:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from conftest import tone_recipe
 from safetensors.torch import load_file
 
-from asr_adapt import checkpoint, corpora, model, prepared, train
+from asr_adapt import checkpoint, corpora, model, prepared, schedule, train
 from asr_adapt.errors import InputError, TrainingDiverged
 from asr_adapt.model import CTCModel
 from asr_adapt.prepare import prepare
@@ -112,7 +111,9 @@ def test_accumulated_batches_give_the_gradient_of_one_large_batch(tones: Path, d
     split = prepared.load(data, "train")
     total_s = sum(u.duration_s for u in split.utterances)
     whole = tone_recipe(tones, steps=1, batch_s=10 * total_s)
-    count = len(train.batches_by_length([u.duration_s for u in split.utterances], 8, np.random.default_rng([1, 0])))
+    count = len(
+        schedule.batches_by_length([u.duration_s for u in split.utterances], 8, np.random.default_rng([1, 0]))
+    )
     assert count > 1
     pieces = tone_recipe(tones, steps=1, batch_s=8, accumulate=count)
     trained(whole, data, tmp_path / "whole")
@@ -120,36 +121,6 @@ def test_accumulated_batches_give_the_gradient_of_one_large_batch(tones: Path, d
     left, right = log(tmp_path / "whole")[0], log(tmp_path / "pieces")[0]
     assert left["loss"] == pytest.approx(right["loss"], rel=1e-4)
     assert left["grad_norm"] == pytest.approx(right["grad_norm"], rel=1e-3)
-
-
-def test_every_clip_stands_once_in_an_epoch_with_hardly_any_padding() -> None:
-    durations = np.random.default_rng(0).gamma(4, 1, size=2000) + 0.5
-    batches = train.batches_by_length(durations.tolist(), 60, np.random.default_rng(1))
-    assert sorted(i for batch in batches for i in batch) == list(range(2000))
-    padded = sum(len(batch) * durations[batch].max() for batch in batches)
-    assert padded / durations.sum() <= 1.03
-    assert all(len(batch) * durations[batch].max() <= 60 for batch in batches)
-
-
-def test_a_clip_longer_than_a_batch_is_a_batch_of_its_own() -> None:
-    batches = train.batches_by_length([1.0, 90.0, 1.0], 60, np.random.default_rng(0))
-    assert sorted(map(sorted, batches)) == [[0, 2], [1]]
-
-
-def test_batches_differ_from_epoch_to_epoch() -> None:
-    durations = np.random.default_rng(0).uniform(1, 5, size=200).tolist()
-    epochs = [train.batches_by_length(durations, 20, np.random.default_rng([1, epoch])) for epoch in range(2)]
-    assert {frozenset(batch) for batch in epochs[0]} != {frozenset(batch) for batch in epochs[1]}
-
-
-def test_the_rate_rises_holds_and_decays_to_a_twentieth() -> None:
-    conf = Train(steps=1000, warmup=0.1, hold=0.4)
-    scale = [train.rate_scale(step, conf) for step in range(1000)]
-    assert scale[0] == pytest.approx(0.01) and scale[99] == 1.0
-    assert set(scale[100:500]) == {1.0}
-    assert all(later < earlier for earlier, later in pairwise(scale[500:]))
-    assert scale[-1] == pytest.approx(0.05, rel=0.01)
-    assert all(0 < train.rate_scale(step, Train(steps=steps)) <= 1 for steps in (1, 2, 3) for step in range(steps))
 
 
 def test_gradients_that_are_not_finite_are_skipped_and_end_the_run_after_a_limit(
