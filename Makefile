@@ -9,6 +9,7 @@ export UV_SYSTEM_CERTS := 1
 
 demo: $(READY)
 	.venv/bin/asr-adapt demo
+	@echo "\`. .venv/bin/activate\` puts asr-adapt on your path."
 
 test: lint
 	.venv/bin/pytest -m "not slow and not mboshi"

@@ -38,4 +38,3 @@ def demo(out: Path, console: Console) -> None:
     low, high = metrics.wer_ci95
     console.say(f"\nWER on {metrics.utterances} unseen clips of unseen voices: {metrics.wer:.3f} "
                 f"({low:.3f} to {high:.3f})")  # fmt: skip
-    console.say(f"next: asr-adapt transcribe YOUR_FILE --model {out / 'model'}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from asr_adapt import score
 from asr_adapt.errors import InputError
+from asr_adapt.files import write_whole
 from asr_adapt.report import Console
 from asr_adapt.score import Errors
 from asr_adapt.transcriber import Recording, Transcriber
@@ -107,9 +108,7 @@ def evaluate(
     )
     out.mkdir(parents=True, exist_ok=True)
     write_jsonl(out / "hypotheses.jsonl", done)
-    partial = out / "metrics.json.partial"
-    partial.write_text(json.dumps(asdict(metrics), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    partial.replace(out / "metrics.json")
+    write_whole(out / "metrics.json", json.dumps(asdict(metrics), ensure_ascii=False, indent=1) + "\n")
     _show_worst(done, words, normalise, console)
     show(metrics, console)
     return metrics

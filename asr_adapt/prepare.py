@@ -15,6 +15,7 @@ import numpy as np
 from asr_adapt import audio, checks, corpora, prepared, text
 from asr_adapt.checks import Exclusion
 from asr_adapt.errors import AudioError, InputError
+from asr_adapt.files import write_whole
 from asr_adapt.recipe import Recipe
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet, Normaliser
@@ -121,9 +122,7 @@ def prepare(recipe: Recipe, utterances: list[Utterance], folder: Path, console: 
         leaks=[asdict(leak) for leak in leaks],
         excluded=[asdict(exclusion) for exclusion in excluded],
     )
-    partial = folder / "doctor.json.partial"
-    partial.write_text(json.dumps(asdict(summary), ensure_ascii=False, indent=1), encoding="utf-8")
-    partial.replace(folder / "doctor.json")
+    write_whole(folder / "doctor.json", json.dumps(asdict(summary), ensure_ascii=False, indent=1))
     for split in SPLITS:
         console.say(f"{split}: {counts[split]} utterances, {hours[split]:.2f} h, {summary.speakers[split]} speakers")
     return summary

@@ -14,6 +14,7 @@ import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from asr_adapt.errors import InputError
+from asr_adapt.files import write_whole
 
 
 class _Section(BaseModel):
@@ -195,9 +196,7 @@ def _known_fields(section_name: str, location: tuple[int | str, ...]) -> str:
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """Write the recipe as TOML; a field that is None is left out."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(tomlkit.dumps(recipe.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, tomlkit.dumps(recipe.model_dump(mode="json", exclude_none=True)))
 
 
 def read_recipe(path: Path) -> Recipe:

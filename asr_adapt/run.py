@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from asr_adapt import corpora, evaluate, model, prepare, prepared, train
 from asr_adapt.errors import InputError, RunLocked
 from asr_adapt.evaluate import Metrics
+from asr_adapt.files import write_whole
 from asr_adapt.recipe import Recipe, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet
@@ -196,7 +197,7 @@ def _write_environment(path: Path) -> None:
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "versions": {"asr-adapt": version("asr-adapt")} | {name: version(name) for name in _PACKAGES},
     }
-    path.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(fields, indent=1) + "\n")
 
 
 class _Stages:
@@ -230,6 +231,4 @@ class _Stages:
 
     def _write(self, stages: dict[str, dict]) -> None:
         self._stages = stages
-        partial = self._path.with_name("stages.json.partial")
-        partial.write_text(json.dumps(stages, indent=1))
-        partial.replace(self._path)
+        write_whole(self._path, json.dumps(stages, indent=1))

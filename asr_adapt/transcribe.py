@@ -1,6 +1,5 @@
 """transcribe: audio files become transcripts beside each other in a folder, or on standard output."""
 
-import hashlib
 import os
 import time
 from collections import Counter
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from asr_adapt import formats
 from asr_adapt.errors import InputError
+from asr_adapt.files import write_whole
 from asr_adapt.report import Console
 
 if TYPE_CHECKING:  # it brings torch, and a misspelt path shall be answered at once
@@ -106,7 +106,8 @@ def transcribe(
                 continue
             audio_s += result.duration_s
             if file in places:
-                _write_whole(places[file], write(result))
+                places[file].parent.mkdir(parents=True, exist_ok=True)
+                write_whole(places[file], write(result))
             else:
                 prefix = f"{file}: " if format == "txt" and len(files) > 1 else ""
                 print(prefix + write(result), end="", flush=True)
@@ -116,11 +117,3 @@ def transcribe(
         f"({audio_s / elapsed_s:.0f}× real time)"
     )
     return failed
-
-
-def _write_whole(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A long stem and the suffix of a temporary name may not fit a file system's 255 bytes; a hash does.
-    partial = path.parent / f".{hashlib.sha1(path.name.encode()).hexdigest()[:16]}.partial"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from asr_adapt.errors import InputError
+from asr_adapt.files import write_whole
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
@@ -63,8 +64,4 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Utterance]]:
 
 def write_jsonl(path: Path, utterances: Iterable[Utterance]) -> None:
     """Write one utterance a line; `path` holds either all of them or what it held before."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        for utterance in utterances:
-            file.write(utterance.model_dump_json(exclude_none=True) + "\n")
-    partial.replace(path)
+    write_whole(path, "".join(utterance.model_dump_json(exclude_none=True) + "\n" for utterance in utterances))
