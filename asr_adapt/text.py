@@ -218,9 +218,12 @@ class Alphabet:
         return [DELIMITER_ID if unit == " " else self._ids[unit] for unit in self.split(text)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of collapsed label ids: blanks left out, delimiters as single spaces."""
+        """Return the text of collapsed label ids: blanks left out, delimiters as spaces, none at the ends.
+
+        Two delimiters with a blank between them stay two spaces, as transformers' tokenizer writes them.
+        """
         pieces = (" " if index == DELIMITER_ID else self.units[index] for index in ids if index != BLANK_ID)
-        return " ".join("".join(pieces).split())
+        return "".join(pieces).strip()
 
     def unknown(self, text: str) -> Counter[str]:
         """Return the letters of a normalised text that the alphabet cannot write, with their counts."""

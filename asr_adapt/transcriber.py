@@ -160,7 +160,7 @@ class Transcriber:
                 )
             )
         return Segment(
-            text=" ".join(word.text for word in words),
+            text=self.model.alphabet.decode(run.label for run in runs),
             start_s=words[0].start_s if words else offset_s,
             end_s=words[-1].end_s if words else offset_s + num_samples / audio.SAMPLE_RATE_HZ,
             words=tuple(words),

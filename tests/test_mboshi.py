@@ -46,9 +46,9 @@ def test_a_short_run_goes_through_every_stage_and_the_pipeline_reads_the_same(mb
 
     recipe = Recipe(
         language="mdw",
-        corpus=Corpus(root=mboshi, max_train_hours=0.1),
-        model=Model(base="none", hidden_size=128, layers=2),
-        train=Train(steps=250, batch_s=20, mask_time=0, mask_features=0, learning_rate=2e-3, precision="fp32"),
+        corpus=Corpus(root=mboshi, max_train_hours=0.5),
+        model=Model(base="none", hidden_size=192, layers=4),
+        train=Train(steps=600, batch_s=20, mask_time=0, mask_features=0, precision="fp32"),
     )
     metrics = run(recipe, tmp_path / "run", Console(quiet=True))
     assert metrics.utterances == 257 and not metrics.excluded

@@ -115,6 +115,11 @@ def test_a_letter_with_a_tone_mark_is_one_unit() -> None:
     assert len(alphabet.encode("ɛ\u0301")) == 1
 
 
+def test_two_delimiters_around_a_blank_are_two_spaces_and_none_stands_at_the_ends() -> None:
+    alphabet = Alphabet.from_texts(["ab"])
+    assert alphabet.decode([1, 2, 1, 0, 1, 3, 0, 1]) == "a  b"
+
+
 def test_code_points_can_be_the_units() -> None:
     text = "क्षि"
     assert len(graphemes(text)) < len(text)
