@@ -1,12 +1,25 @@
-"""SpecAugment (Park et al. 2019, arXiv:1904.08779) on the encoder's frames, in a way that fits short clips."""
+"""What makes little speech go further: speed perturbation, and SpecAugment in a way that fits short clips."""
 
 from collections.abc import Sequence
 
 import numpy as np
+import soxr
+
+from asr_adapt.audio import SAMPLE_RATE_HZ
+
+
+def speed(waveform: np.ndarray, factor: float) -> np.ndarray:
+    """Return a waveform played `factor` times as fast, pitch and formants with it (Ko et al. 2015, Interspeech).
+
+    Args:
+        waveform: float32 (num_samples,), 16 kHz.
+        factor: Near 1; more is faster, and gives `num_samples / factor` samples.
+    """
+    return soxr.resample(waveform, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ, quality="LQ")
 
 
 def time_mask(lengths: Sequence[int], share: float, span: int, rng: np.random.Generator) -> np.ndarray:
-    """Return which frames are hidden: bool (clips, longest), True is hidden.
+    """Return which frames are hidden: bool (clips, longest), True is hidden (Park et al. 2019, arXiv:1904.08779).
 
     Spans start anywhere and may overlap, so that on average at most `share` of a clip is hidden. Transformers' own
     masks hide 71 % of a clip of 0.4 s and refuse clips below one span; here a span is a quarter of the clip at most,

@@ -31,7 +31,13 @@ class Exclusion:
 
 
 def untrainable(
-    waveform: np.ndarray, text: str, alphabet: Alphabet, *, min_duration_s: float, max_duration_s: float
+    waveform: np.ndarray,
+    text: str,
+    alphabet: Alphabet,
+    grid: ctc.FrameGrid,
+    *,
+    min_duration_s: float,
+    max_duration_s: float,
 ) -> tuple[str, str] | None:
     """Return `(reason, detail)` where the pair cannot be trained on, else None.
 
@@ -39,6 +45,7 @@ def untrainable(
         waveform: float32 (num_samples,), 16 kHz, in [-1, 1].
         text: The normalised transcript.
         alphabet: What the head will be able to write.
+        grid: The frames of the model to be trained.
         min_duration_s: Shorter clips are `too_short`.
         max_duration_s: Longer clips are `too_long`.
     """
@@ -56,7 +63,7 @@ def untrainable(
         return "unknown_letter", ", ".join(f"{unit!r} × {count}" for unit, count in unknown.items())
     needed = ctc.frames_needed(alphabet.encode(text))
     try:
-        frames = ctc.num_frames(len(waveform))
+        frames = grid.num_frames(len(waveform))
     except AudioTooShort as error:
         return "too_short", error.problem
     if frames < needed:

@@ -20,6 +20,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _PARTLY_DONE = 3
+# What follows the script is the recipe's own.
+_RECIPE_COMMAND = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
 def main() -> None:
@@ -51,7 +53,7 @@ def _options(
     """Adapt speech recognition to languages that the big systems forget."""
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+@app.command(context_settings=_RECIPE_COMMAND)
 def run(
     context: typer.Context,
     script: Annotated[Path, typer.Argument(metavar="RECIPE.py", help="A recipe script.", show_default=False)],
@@ -60,26 +62,30 @@ def run(
     if str(script) in {"--help", "-h"}:
         print(context.get_help())
         return
-    if not script.is_file():
-        raise InputError("no such recipe", place=script, remedy="Give the path of a recipe script.")
-    from pydantic import ValidationError
+    run_recipe(_recipe_of(script), context.args, name=script.stem)
 
-    from asr_adapt.recipe import Recipe, field_error
 
-    try:
-        recipe = runpy.run_path(str(script)).get("RECIPE")
-    except ValidationError as error:
-        raise field_error(error, script) from error
-    if not isinstance(recipe, Recipe):
-        raise InputError("defines no RECIPE", place=script, remedy="A recipe script has RECIPE = Recipe(...).")
-    run_recipe(recipe, context.args, name=script.stem)
+@app.command(context_settings=_RECIPE_COMMAND)
+def transfer(
+    context: typer.Context,
+    script: Annotated[Path, typer.Argument(metavar="RECIPE.py", help="A recipe script.", show_default=False)],
+) -> None:
+    """Show what the base model brings: train from nothing, head only, feature encoder frozen, nothing frozen."""
+    if str(script) in {"--help", "-h"}:
+        print(context.get_help())
+        return
+    recipe, out = _overridden(_recipe_of(script), context.args, f"{script.stem}-transfer")
+    from asr_adapt.report import Console
+    from asr_adapt.transfer import transfer as measure
+
+    measure(recipe, out, Console())
 
 
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
 ) -> None:
-    """Train on the embedded demo corpus, score speech that was never seen, and transcribe a file. No network."""
+    """Adapt the embedded base model to the embedded corpus, score unseen speech, transcribe a file. No network."""
     from asr_adapt import demo as embedded
     from asr_adapt.report import Console
 
@@ -142,6 +148,23 @@ def run_recipe(recipe: Any, arguments: Sequence[str] | None = None, name: str | 
         from asr_adapt.run import run as run_stages
 
         run_stages(wanted, out, Console())
+
+
+def _recipe_of(script: Path) -> Any:
+    """Return the RECIPE that a script defines."""
+    if not script.is_file():
+        raise InputError("no such recipe", place=script, remedy="Give the path of a recipe script.")
+    from pydantic import ValidationError
+
+    from asr_adapt.recipe import Recipe, field_error
+
+    try:
+        recipe = runpy.run_path(str(script)).get("RECIPE")
+    except ValidationError as error:
+        raise field_error(error, script) from error
+    if not isinstance(recipe, Recipe):
+        raise InputError("defines no RECIPE", place=script, remedy="A recipe script has RECIPE = Recipe(...).")
+    return recipe
 
 
 def _overridden(recipe: Any, arguments: list[str], name: str) -> tuple[Any, Path]:

@@ -1,6 +1,7 @@
 """Connectionist temporal classification (Graves et al. 2006): frame arithmetic and greedy decoding."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,36 +9,45 @@ import numpy as np
 
 from asr_adapt.errors import AudioTooShort
 
-# Baevski et al. 2020 (arXiv:2006.11477), section 4.2.
-KERNELS = (10, 3, 3, 3, 3, 2, 2)
-STRIDES = (5, 2, 2, 2, 2, 2, 2)
 
+@dataclass(frozen=True)
+class FrameGrid:
+    """Where the frames of a feature encoder lie: unpadded convolutions, one on top of the other.
 
-def num_frames(num_samples: int, kernels: Sequence[int] = KERNELS, strides: Sequence[int] = STRIDES) -> int:
-    """Return how many CTC frames the feature encoder emits for a waveform at 16 kHz.
-
-    Unpadded convolutions; wav2vec 2.0's seven have a total stride of 320 samples: 16_000 samples give 49 frames.
-
-    Raises:
-        AudioTooShort: fewer samples than one frame sees (400, or 25 ms, for wav2vec 2.0).
+    The default is wav2vec 2.0's (Baevski et al. 2020, arXiv:2006.11477, section 4.2): 400 samples, every 320.
     """
-    frames = num_samples
-    for kernel, stride in zip(kernels, strides, strict=True):
-        frames = (frames - kernel) // stride + 1
-    if frames < 1:
-        raise AudioTooShort(
-            f"{num_samples} samples ({num_samples / 16:.0f} ms) are less than the feature encoder's first frame",
-            remedy=f"It needs at least {receptive_field(kernels, strides)} samples.",
-        )
-    return frames
 
+    kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
 
-def receptive_field(kernels: Sequence[int] = KERNELS, strides: Sequence[int] = STRIDES) -> int:
-    """Return how many samples one frame sees, which is also the shortest clip that can be read."""
-    samples = 1
-    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-        samples = (samples - 1) * stride + kernel
-    return samples
+    @property
+    def stride(self) -> int:
+        """Samples from one frame to the next."""
+        return math.prod(self.strides)
+
+    @property
+    def receptive_field(self) -> int:
+        """How many samples one frame sees, which is also the shortest clip that can be read."""
+        samples = 1
+        for kernel, stride in zip(reversed(self.kernels), reversed(self.strides), strict=True):
+            samples = (samples - 1) * stride + kernel
+        return samples
+
+    def num_frames(self, num_samples: int) -> int:
+        """Return how many CTC frames a waveform has; wav2vec 2.0's 16_000 samples at 16 kHz have 49.
+
+        Raises:
+            AudioTooShort: fewer samples than one frame sees.
+        """
+        frames = num_samples
+        for kernel, stride in zip(self.kernels, self.strides, strict=True):
+            frames = (frames - kernel) // stride + 1
+        if frames < 1:
+            raise AudioTooShort(
+                f"{num_samples} samples ({num_samples / 16:.0f} ms) are less than the feature encoder's first frame",
+                remedy=f"It needs at least {self.receptive_field} samples.",
+            )
+        return frames
 
 
 def frames_needed(labels: Sequence[int]) -> int:

@@ -67,6 +67,7 @@ def evaluate(
     done: list[Utterance] = []
     words: list[Errors] = []
     characters: list[Errors] = []
+    said_and_read: list[tuple[str, str]] = []
     left_out = dict(excluded or {})
     audio_s = 0.0
     began = time.perf_counter()
@@ -84,6 +85,7 @@ def evaluate(
             reference, hypothesis = normalise(utterance.text or ""), normalise(result.text)
             words.append(score.word_errors(reference, hypothesis))
             characters.append(score.character_errors(reference, hypothesis))
+            said_and_read.append((reference, hypothesis))
     elapsed_s = time.perf_counter() - began
     if not done:
         raise InputError(f"no utterance of the {split} split could be read", remedy="Look at the audio files.")
@@ -111,6 +113,7 @@ def evaluate(
     write_whole(out / "metrics.json", json.dumps(asdict(metrics), ensure_ascii=False, indent=1) + "\n")
     _show_worst(done, words, normalise, console)
     show(metrics, console)
+    console.say(f"{split} CER {score.cer_without_marks(said_and_read):.3f} without tone marks and other diacritics")
     return metrics
 
 

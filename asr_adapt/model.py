@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,23 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import (
-    AutoConfig,
     Wav2Vec2Config,
     Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
     Wav2Vec2Processor,
 )
-from transformers.utils import logging
 
-from asr_adapt import __version__, ctc
+from asr_adapt import __version__, base
 from asr_adapt.audio import SAMPLE_RATE_HZ
+from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Model, Text
 from asr_adapt.text import BLANK, BLANK_ID, DELIMITER, Alphabet, Normaliser
 
 FORMAT_VERSION = 1
 _CARD = "asr_adapt.json"
+_IPA = {"g": "ɡ", "ε": "ɛ"}  # letters that look like the IPA's and are other code points
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,19 @@ class CTCModel:
         return Normaliser(self.text, self.language)
 
     @property
+    def grid(self) -> FrameGrid:
+        """Where its frames lie."""
+        return base.frame_grid(self.net.config)
+
+    @property
     def frame_s(self) -> float:
         """Seconds from one frame to the next (0.02 for wav2vec 2.0)."""
-        return int(np.prod(self.net.config.conv_stride)) / SAMPLE_RATE_HZ
+        return self.grid.stride / SAMPLE_RATE_HZ
 
     @property
     def shortest_clip(self) -> int:
         """Samples that the feature encoder needs for one frame."""
-        return ctc.receptive_field(self.net.config.conv_kernel, self.net.config.conv_stride)
+        return self.grid.receptive_field
 
     def save(self, folder: Path) -> None:
         """Write the model in `save_pretrained`'s format, which `transformers.pipeline` loads as it is.
@@ -65,7 +70,7 @@ class CTCModel:
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
-        with _quiet():
+        with base.quiet():
             self.net.save_pretrained(partial)
         _processor(self.alphabet, self.net.config, self.normalise_waveform, partial).save_pretrained(partial)
         card = {
@@ -91,25 +96,8 @@ class CTCModel:
         Raises:
             InputError: the folder is no model of this package, of a newer format, or damaged.
         """
-        path = folder / _CARD
-        if not path.is_file():
-            raise InputError(
-                f"no model of asr-adapt is here: {_CARD} is missing",
-                place=folder,
-                remedy="Give a run's model/ folder.",
-            )
-        try:
-            card = json.loads(path.read_text(encoding="utf-8"))
-            newer = card["format_version"] > FORMAT_VERSION
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"damaged ({error!r})", place=path, remedy="Copy the model again.") from error
-        if newer:
-            raise InputError(
-                f"format {card['format_version']}, but this is asr-adapt {__version__}, which reads {FORMAT_VERSION}",
-                place=path,
-                remedy=f"Install asr-adapt {card.get('asr_adapt', 'of a newer version')} or newer.",
-            )
-        net = _from_pretrained(folder, pickled_weights=False)
+        card = _read_card(folder)
+        net = base.from_pretrained(folder, pickled_weights=False)
         try:
             settings = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
             model = cls(
@@ -124,98 +112,56 @@ class CTCModel:
         if len(model.alphabet) != net.config.vocab_size:
             raise InputError(
                 f"the alphabet has {len(model.alphabet)} units, the head {net.config.vocab_size}",
-                place=path,
+                place=folder / _CARD,
                 remedy="Copy the model again.",
             )
         return model
 
 
-def check_base(spec: Model) -> None:
-    """Say early what `create` would stumble over, before the corpus is prepared.
-
-    Raises:
-        InputError: the base model is not there (offline is said as such), is no Wav2Vec2 encoder, or is a folder
-            with pickled weights only.
-    """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
-
-    base = Path(spec.base)
-    if spec.base == "none":
-        return
-    if not base.is_dir() and (spec.base.startswith((".", "/", "~")) or spec.base.count("/") > 1):
-        raise InputError(
-            f"no folder '{spec.base}'", place="model.base", remedy="Give a model's folder or a Hub name."
-        )
-    try:
-        config = AutoConfig.from_pretrained(spec.base, revision=spec.revision or "main", local_files_only=True)
-    except (OSError, ValueError) as error:
-        if base.is_dir():
-            raise InputError("no model is here: config.json is missing or damaged", place=base) from error
-        try:  # asked once, where loading would ask six times before it gives up
-            HfApi().model_info(spec.base, revision=spec.revision, timeout=10)
-        except RepositoryNotFoundError as missing:
-            raise InputError(
-                f"the Hub has no model '{spec.base}', or it wants a login", place="model.base"
-            ) from missing
-        except HfHubHTTPError as refused:  # the Hub was reached: a revision that is not there, say
-            raise InputError(f"the Hub refuses '{spec.base}': {refused}", place="model.base") from refused
-        except Exception as unreachable:  # httpx, urllib3 and sockets, as the versions go
-            raise InputError(
-                f"'{spec.base}' is no folder, is not in the local cache, and the Hub cannot be reached (offline?)",
-                place="model.base",
-                remedy="Fetch it where there is a network and give its folder, or `none` for a small new model.",
-            ) from unreachable
-        try:
-            config = AutoConfig.from_pretrained(spec.base, revision=spec.revision or "main")
-        except (OSError, ValueError) as unknown:
-            raise InputError(f"'{spec.base}' has no configuration that can be read", place="model.base") from unknown
-    if config.model_type != "wav2vec2" or config.add_adapter:
-        what = (
-            "has a convolutional adapter on top" if config.model_type == "wav2vec2" else "is not a Wav2Vec2 encoder"
-        )
-        raise InputError(
-            f"'{spec.base}' is of type '{config.model_type}' and {what}",
-            place="model.base",
-            remedy="XLS-R, MMS and wav2vec2 checkpoints can be adapted.",
-        )
-    if base.is_dir() and not spec.pickled_weights and not any(base.glob("*.safetensors")):
-        raise InputError(
-            "no safetensors here",
-            place=base,
-            remedy="Pickled weights can run their maker's code; if you trust it: --model.pickled_weights true.",
-        )
-
-
 def create(spec: Model, alphabet: Alphabet, language: str, text: Text, seed: int) -> CTCModel:
-    """Return the base model with a new head for `alphabet`, not yet trained.
+    """Return the base model with a head for `alphabet`, not yet trained.
+
+    Units that the base writes already start from its own rows of the head (see `inherited`), the others at random.
 
     Raises:
-        InputError: the base model cannot be loaded (see `check_base`).
+        InputError: the base model cannot be loaded (see `base.configuration`).
     """
-    check_base(spec)
+    net, normalises = base.load(spec, seed)
     torch.manual_seed(seed)
-    if spec.base == "none":
-        net, normalise = _from_nothing(spec, alphabet), True
-    else:
-        net = _from_pretrained(
-            spec.base,
-            pickled_weights=spec.pickled_weights,
-            revision=spec.revision,
-            vocab_size=len(alphabet),
-            pad_token_id=BLANK_ID,
-            bos_token_id=None,
-            eos_token_id=None,
-            ignore_mismatched_sizes=True,
-        )
-        normalise = _normalises(spec)
-        # A head of the same size would have been taken over with its old letters; ours are others.
-        torch.manual_seed(seed)
-        net.lm_head = torch.nn.Linear(net.lm_head.in_features, len(alphabet))
-        torch.nn.init.normal_(net.lm_head.weight, std=net.config.initializer_range)
-        torch.nn.init.zeros_(net.lm_head.bias)
+    # A head of the same size must not be taken over as it is: its rows are other letters.
+    head = torch.nn.Linear(net.lm_head.in_features, len(alphabet))
+    torch.nn.init.normal_(head.weight, std=net.config.initializer_range)
+    torch.nn.init.zeros_(head.bias)
+    with torch.no_grad():
+        for label, old_label in inherited(spec, alphabet).items():
+            head.weight[label] = net.lm_head.weight[old_label]
+            head.bias[label] = net.lm_head.bias[old_label]
+    net.lm_head = head
+    net.config.update(
+        {"vocab_size": len(alphabet), "pad_token_id": BLANK_ID, "bos_token_id": None, "eos_token_id": None}
+    )
     _set_dropout(net.config, spec.dropout, net)
-    return CTCModel(net, alphabet, language, text, normalise)
+    return CTCModel(net, alphabet, language, text, normalises)
+
+
+def inherited(spec: Model, alphabet: Alphabet) -> dict[int, int]:
+    """Return which labels of a new head start from which of the base's: `{label: the base's label}`.
+
+    A base that this package trained says what its labels are. The same unit is taken over, and a letter with marks
+    (`á`) starts from the letter without (`a`). Orthographies of the last hundred years are nearly phonemic, so that
+    letters and the phones of the embedded base model have much in common.
+    """
+    folder = base.folder(spec)
+    if folder is None or not (folder / _CARD).is_file():
+        return {}
+    old = {unit: label for label, unit in enumerate(_read_card(folder)["alphabet"])}
+    found = {}
+    for label, unit in enumerate(alphabet.units):
+        bare = unicodedata.normalize("NFD", unit)[0]
+        known = next((name for name in (unit, bare, _IPA.get(bare)) if name in old), None)
+        if known is not None:
+            found[label] = old[known]
+    return found
 
 
 def freeze(net: Wav2Vec2ForCTC, policy: str) -> None:
@@ -320,96 +266,26 @@ def log_probs(model: CTCModel, waveforms: Sequence[np.ndarray]) -> list[np.ndarr
     return [row[: len(clip)] for row, clip in zip(scores, features, strict=True)]
 
 
-def _from_nothing(spec: Model, alphabet: Alphabet) -> Wav2Vec2ForCTC:
-    """Return a small pre-norm Wav2Vec2 whose first convolution starts as a mel filterbank.
-
-    Two convolutions see what wav2vec 2.0's seven see (400 samples, every 320), at a fortieth of their cost: 240
-    samples every 160, then 2 every 2. A filterbank that starts at mel and is trained on is Zeghidour et al.'s
-    (2018, arXiv:1711.01161).
-    """
-
-    config = Wav2Vec2Config(
-        vocab_size=len(alphabet),
-        pad_token_id=BLANK_ID,
-        bos_token_id=None,
-        eos_token_id=None,
-        hidden_size=spec.hidden_size,
-        num_hidden_layers=spec.layers,
-        num_attention_heads=spec.hidden_size // 64,
-        intermediate_size=4 * spec.hidden_size,
-        conv_dim=(256, 256),
-        conv_kernel=(240, 2),
-        conv_stride=(160, 2),
-        conv_bias=True,
-        feat_extract_norm="layer",
-        do_stable_layer_norm=True,
-        num_conv_pos_embeddings=32,
-        num_conv_pos_embedding_groups=16,
-    )
-    net = Wav2Vec2ForCTC(config)
-    _start_as_mel(net.wav2vec2.feature_extractor.conv_layers[0].conv)
-    return net
-
-
-def _start_as_mel(conv: torch.nn.Conv1d) -> None:
-    """Fill a convolution (out, 1, kernel) with windowed cosines and sines at mel-spaced frequencies.
-
-    Each band has four channels, a quarter of a period apart, so that the rectified sum of the four is the band's
-    magnitude, whatever its phase. Louder towards high frequencies, as pre-emphasis is.
-    """
-    bands = conv.out_channels // 4
-    mels = torch.linspace(_mel(80.0), _mel(7600.0), bands)
-    hertz = 700 * (10 ** (mels / 2595) - 1)  # (bands,)
-    kernel = conv.kernel_size[0]
-    seconds = (torch.arange(kernel) - kernel / 2) / SAMPLE_RATE_HZ
-    phases = torch.arange(4) * torch.pi / 2
-    waves = torch.cos(2 * torch.pi * hertz[:, None, None] * seconds + phases[:, None])  # (bands, 4, kernel)
-    filters = waves * torch.hann_window(kernel, periodic=False)
-    filters = filters / filters.norm(dim=-1, keepdim=True) * (hertz[:, None, None] / 1000).sqrt()
-    with torch.no_grad():
-        conv.weight.copy_(filters.reshape(conv.out_channels, 1, kernel))
-        if conv.bias is not None:
-            conv.bias.zero_()
-
-
-def _mel(hertz: float) -> float:
-    return 2595 * float(np.log10(1 + hertz / 700))
-
-
-def _from_pretrained(
-    base: str | Path, *, pickled_weights: bool, revision: str | None = None, **settings: Any
-) -> Wav2Vec2ForCTC:
+def _read_card(folder: Path) -> dict[str, Any]:
+    path = folder / _CARD
+    if not path.is_file():
+        raise InputError(
+            f"no model of asr-adapt is here: {_CARD} is missing",
+            place=folder,
+            remedy="Give a run's model/ folder.",
+        )
     try:
-        with _quiet():
-            return Wav2Vec2ForCTC.from_pretrained(
-                base, use_safetensors=not pickled_weights or None, revision=revision or "main", **settings
-            )
-    except Exception as error:  # safetensors, zipfile, unpickling and torch each raise their own on damage
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"no model can be loaded from here ({first_line})", place=base) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from reporting the new head as missing weights, and from drawing bars."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _normalises(spec: Model) -> bool:
-    """Return whether the base model's own preprocessing normalises clips; all published ones do."""
-    try:
-        settings = Wav2Vec2FeatureExtractor.from_pretrained(spec.base, revision=spec.revision or "main")
-    except OSError:  # a folder with weights alone
-        return True
-    return bool(settings.do_normalize)
+        card = json.loads(path.read_text(encoding="utf-8"))
+        newer, _ = card["format_version"] > FORMAT_VERSION, card["alphabet"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"damaged ({error!r})", place=path, remedy="Copy the model again.") from error
+    if newer:
+        raise InputError(
+            f"format {card['format_version']}, but this is asr-adapt {__version__}, which reads {FORMAT_VERSION}",
+            place=path,
+            remedy=f"Install asr-adapt {card.get('asr_adapt', 'of a newer version')} or newer.",
+        )
+    return card
 
 
 def _processor(alphabet: Alphabet, config: Wav2Vec2Config, normalise: bool, folder: Path) -> Any:

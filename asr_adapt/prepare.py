@@ -14,6 +14,7 @@ import numpy as np
 
 from asr_adapt import audio, checks, corpora, prepared, text
 from asr_adapt.checks import Exclusion
+from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.files import write_whole
 from asr_adapt.recipe import Recipe
@@ -61,7 +62,7 @@ def check_splits(recipe: Recipe, utterances: list[Utterance]) -> None:
             raise InputError(f"no utterance of the {split} split has a transcript", place=recipe.corpus.root)
 
 
-def prepare(recipe: Recipe, utterances: list[Utterance], folder: Path, console: Console) -> Summary:
+def prepare(recipe: Recipe, utterances: list[Utterance], grid: FrameGrid, folder: Path, console: Console) -> Summary:
     """Decode, check and write every split of a corpus into `folder`.
 
     From train everything that `checks` finds is left out; from dev and test only what cannot be read, so that a
@@ -70,6 +71,7 @@ def prepare(recipe: Recipe, utterances: list[Utterance], folder: Path, console: 
     Args:
         recipe: A resolved recipe.
         utterances: Of `corpora.read`, which `check_splits` let through.
+        grid: The frames of the model to be trained.
         folder: The run's `data/`.
         console: Where to report.
 
@@ -96,7 +98,7 @@ def prepare(recipe: Recipe, utterances: list[Utterance], folder: Path, console: 
     hours: dict[str, float] = {}
     for split, members in by_split.items():
         with console.progress(f"prepare {split}", total=len(members)) as progress:
-            rows = _checked(recipe, split, members, normalise, alphabet, excluded)
+            rows = _checked(recipe, split, members, normalise, alphabet, grid, excluded)
             counts[split], hours[split] = _write(folder, split, progress.over(rows))
         if not counts[split]:
             reasons = Counter(e.reason for e in excluded if e.split == split)
@@ -140,6 +142,7 @@ def _checked(
     members: list[Utterance],
     normalise: Normaliser,
     alphabet: Alphabet,
+    grid: FrameGrid,
     excluded: list[Exclusion],
 ) -> Iterator[tuple[Utterance, str, np.ndarray] | None]:
     """Yield a row for each utterance that can be used and None for each that cannot; fill `excluded`."""
@@ -155,6 +158,7 @@ def _checked(
                 waveform,
                 normalised,
                 alphabet,
+                grid,
                 min_duration_s=recipe.corpus.min_duration_s,
                 max_duration_s=recipe.corpus.max_duration_s,
             )

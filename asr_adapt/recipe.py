@@ -63,7 +63,7 @@ class Model(_Section):
     """What is adapted."""
 
     base: str = "facebook/wav2vec2-xls-r-300m"
-    """a Hub name, a folder, or `none` for a small model from nothing"""
+    """a Hub name, a folder, `embedded` for the small one that comes with the package, or `none` for it untrained"""
     revision: str | None = None
     """Hub revision of the base model"""
     freeze: Literal["feature_encoder", "all_but_head", "nothing"] | None = None
@@ -74,7 +74,7 @@ class Model(_Section):
     """load pickled weights, which can run code of whoever made them"""
     hidden_size: int = Field(default=256, ge=64, multiple_of=64)
     """width of the small model from nothing; attention heads are 64 wide"""
-    layers: int = Field(default=6, ge=1)
+    layers: int = Field(default=8, ge=1)
     """transformer layers of the small model from nothing"""
 
 
@@ -99,10 +99,12 @@ class Train(_Section):
     """share of the steps at the peak rate"""
     head_steps: int | None = Field(default=None, ge=0)
     """first steps, in which the head alone is trained; None: 10 % of the steps, at most 500; 0 from nothing"""
+    speed: float = Field(default=0.0, ge=0, le=0.3)
+    """clips are played faster or slower at random, by at most this share (0.1: from 0.9 to 1.1 times)"""
     mask_time: float = Field(default=0.3, ge=0, le=0.9)
     """share of the frames that SpecAugment hides, after the warm-up"""
-    mask_time_frames: int = Field(default=10, ge=1)
-    """frames in one hidden span (20 ms each); shorter on short clips"""
+    mask_span_s: float = Field(default=0.2, gt=0)
+    """seconds in one hidden span; shorter on short clips"""
     mask_features: float = Field(default=0.1, ge=0, le=0.9)
     """share of the features that SpecAugment hides"""
     weight_decay: float = Field(default=0.01, ge=0)

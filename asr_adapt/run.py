@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from asr_adapt import corpora, evaluate, model, prepare, prepared, train
+from asr_adapt import base, corpora, evaluate, model, prepare, prepared, train
 from asr_adapt.errors import InputError, RunLocked
 from asr_adapt.evaluate import Metrics
 from asr_adapt.files import write_whole
@@ -43,7 +43,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
     root = recipe.corpus.root
     if root is None:
         raise InputError("no corpus was named", place="corpus.root", remedy="Give it as --corpus.root FOLDER.")
-    model.check_base(recipe.model)
+    grid = base.frame_grid(base.configuration(recipe.model))
     root = root.resolve()
     recipe = _settled(recipe, root)
     utterances = corpora.read(root, recipe.language)
@@ -53,6 +53,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         heard = fingerprint(
             recipe.language,
             recipe.text,
+            (grid.kernels, grid.strides),
             recipe.corpus.model_dump(mode="json", exclude={"root", "licence", "workers"}),
             [(u.model_dump(mode="json"), _stamp(u.audio)) for u in utterances],
         )
@@ -61,7 +62,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
             console.say("is done")
         else:
             stages.begin("prepare", heard, remove=("data", "checkpoints", "model", "train_log.jsonl", "tensorboard"))
-            prepare.prepare(recipe, utterances, out / "data", console)
+            prepare.prepare(recipe, utterances, grid, out / "data", console)
             stages.finish("prepare")
         summary = prepare.load_summary(out / "data")
 
@@ -107,11 +108,11 @@ def evaluate_folder(model_folder: Path, corpus: Path, split: str, out: Path, con
 def _settled(recipe: Recipe, root: Path) -> Recipe:
     """Return the recipe with every choice made and every path absolute, as the run folder keeps it."""
     recipe = recipe.resolved()
-    base = Path(recipe.model.base)
+    start = Path(recipe.model.base)
     return recipe.model_copy(
         update={
             "corpus": recipe.corpus.model_copy(update={"root": root}),
-            "model": recipe.model.model_copy(update={"base": str(base.resolve())} if base.is_dir() else {}),
+            "model": recipe.model.model_copy(update={"base": str(start.resolve())} if start.is_dir() else {}),
             "train": recipe.train.model_copy(update={"precision": train.resolve_precision(recipe.train)}),
         }
     )
@@ -119,6 +120,8 @@ def _settled(recipe: Recipe, root: Path) -> Recipe:
 
 def _train(recipe: Recipe, alphabet: Alphabet, out: Path, console: Console) -> None:
     adapted = model.create(recipe.model, alphabet, recipe.language, recipe.text, recipe.train.seed)
+    if kept := model.inherited(recipe.model, alphabet):
+        console.say(f"head: {len(kept)} of {len(alphabet)} units start from the base model's own")
     data = prepared.load(out / "data", "train")
     outcome = train.train(recipe, adapted, data, prepared.load(out / "data", "dev"), out, console)
     adapted.save(out / "model")

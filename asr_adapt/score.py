@@ -1,6 +1,6 @@
 """Word and character error rates that can be trusted: pooled, with intervals, counted by jiwer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ import numpy as np
 from rich.cells import cell_len
 
 from asr_adapt.errors import InputError
-from asr_adapt.text import graphemes
+from asr_adapt.text import graphemes, without_marks
 
 if TYPE_CHECKING:
     import jiwer
@@ -97,6 +97,11 @@ def rate_interval(errors: Sequence[Errors], *, draws: int = _DRAWS, seed: int = 
     rates = totals[chosen].sum(axis=1) / np.maximum(drawn_lengths, 1)
     low, high = np.quantile(rates, [0.025, 0.975])
     return float(low), float(high)
+
+
+def cer_without_marks(said_and_read: Iterable[tuple[str, str]]) -> float:
+    """Return the CER of normalised texts whose tone marks and other diacritics were taken off, on both sides."""
+    return rate([character_errors(without_marks(said), without_marks(read)) for said, read in said_and_read])
 
 
 def aligned(reference: str, hypothesis: str) -> tuple[str, str, str]:

@@ -163,6 +163,12 @@ def graphemes(text: str) -> list[str]:
     return regex.findall(r" |\X", text)
 
 
+def without_marks(text: str) -> str:
+    """Return a text without accents, tone marks and macrons (U+0300 to U+036F); other scripts' vowel signs stay."""
+    bare = "".join(char for char in unicodedata.normalize("NFD", text) if not "\u0300" <= char <= "\u036f")
+    return unicodedata.normalize("NFC", bare)
+
+
 @dataclass(frozen=True)
 class Alphabet:
     """What the head can write: `units[0]` is the CTC blank, `units[1]` the word delimiter.

@@ -16,8 +16,9 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 
-from asr_adapt import augment, checkpoint, schedule, score
+from asr_adapt import augment, checkpoint, ctc, schedule, score
 from asr_adapt import model as models
+from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError, TrainingDiverged
 from asr_adapt.model import CTCModel
 from asr_adapt.prepared import Prepared
@@ -94,14 +95,17 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
             num_labels = sum(len(labels[i]) for batch in batches for i in batch)
             for number, batch in enumerate(batches):
                 share = _share(batch, accelerator)
+                waveforms = _spoken(
+                    share, data, labels, model.grid, conf, (run.step, number, accelerator.process_index)
+                )
                 torch.manual_seed(schedule.seed_of(conf.seed, run.step, number, accelerator.process_index))
                 is_last = number == len(batches) - 1
                 with nullcontext() if is_last else accelerator.no_sync(trainee), accelerator.autocast():
                     loss, blanks = trainee(
-                        [torch.from_numpy(data.waveform(i).copy()).to(accelerator.device) for i, _ in share],
+                        [torch.from_numpy(w).to(accelerator.device) for w in waveforms],
                         [labels[i] for i, _ in share],
                         torch.tensor([weight for _, weight in share], device=accelerator.device),
-                        masks=_masker(conf, run.step, number, accelerator.process_index),
+                        masks=_masker(conf, model.frame_s, run.step, number, accelerator.process_index),
                         hold_transformer=run.step < (conf.head_steps or 0),
                     )
                 # A mean over the labels of all processes and batches of the step; DDP averages over processes.
@@ -138,6 +142,12 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
                 console.say(f"no better model in {conf.patience} looks at dev: stopped after step {run.step:,}")
                 break
     return run.finish(dev)
+
+
+def trained_s(folder: Path) -> float:
+    """Return the seconds that a run folder's training took, without looks at dev."""
+    lines = (folder / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
+    return math.fsum(json.loads(line).get("elapsed_s", 0.0) for line in lines)
 
 
 def resolve_precision(conf: Train) -> str:
@@ -234,11 +244,13 @@ class _Tally:
         """Return means over the steps, over all processes."""
         sums = torch.tensor([float(self._loss), float(self._blanks), float(self._clips)], device=accelerator.device)
         loss, blanks, clips = accelerator.reduce(sums).tolist()
+        elapsed_s = time.perf_counter() - self._began
         return {
             "loss": loss / self._labels,
             "blank_rate": blanks / clips,
             "grad_norm": float(np.mean(self._norms)),
-            "audio_s_per_s": self._audio_s / (time.perf_counter() - self._began),
+            "audio_s_per_s": self._audio_s / elapsed_s,
+            "elapsed_s": elapsed_s,
         }
 
 
@@ -454,8 +466,29 @@ def _share(batch: list[int], accelerator: Accelerator) -> list[tuple[int, float]
     return [(i, 1.0) for i in mine] or [(batch[0], 0.0)]
 
 
+def _spoken(
+    share: list[tuple[int, float]],
+    data: Prepared,
+    labels: list[list[int]],
+    grid: FrameGrid,
+    conf: Train,
+    place: tuple[int, int, int],
+) -> list[np.ndarray]:
+    """Return the waveforms of a share, each at a speed of its own; as it was where its text would no longer fit."""
+    rng = np.random.default_rng([conf.seed, *place, 1])  # another stream than the masks'
+    waveforms = []
+    for i, _ in share:
+        waveform = data.waveform(i).copy()
+        factor = rng.uniform(1 - conf.speed, 1 + conf.speed)
+        needed = ctc.frames_needed(labels[i])
+        if conf.speed and grid.num_frames(len(waveform)) > factor * needed + 1:
+            waveform = augment.speed(waveform, factor)
+        waveforms.append(waveform)
+    return waveforms
+
+
 def _masker(
-    conf: Train, step: int, batch: int, process: int
+    conf: Train, frame_s: float, step: int, batch: int, process: int
 ) -> Callable[[list[int], int], tuple[np.ndarray, np.ndarray] | None]:
     """Return SpecAugment's masks of one batch; none during the warm-up, while the model learns to write at all."""
     on = (
@@ -463,13 +496,14 @@ def _masker(
         and step >= (conf.head_steps or 0)
         and conf.mask_time + conf.mask_features > 0
     )
+    span = max(1, round(conf.mask_span_s / frame_s))
     rng = np.random.default_rng([conf.seed, step, batch, process])
 
     def masks(lengths: list[int], hidden_size: int) -> tuple[np.ndarray, np.ndarray] | None:
         if not on:
             return None
         return (
-            augment.time_mask(lengths, conf.mask_time, conf.mask_time_frames, rng),
+            augment.time_mask(lengths, conf.mask_time, span, rng),
             augment.feature_mask(len(lengths), hidden_size, conf.mask_features, rng),
         )
 

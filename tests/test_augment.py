@@ -41,3 +41,12 @@ def test_nothing_is_hidden_where_nothing_is_asked_for() -> None:
 
 def test_features_are_hidden_for_the_whole_clip_in_the_share_asked_for() -> None:
     assert augment.feature_mask(200, 256, 0.1, np.random.default_rng(0)).mean() == pytest.approx(0.1, abs=0.01)
+
+
+def test_faster_is_shorter_and_higher_and_slower_the_reverse() -> None:
+    tone = np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000).astype(np.float32)
+    for factor in (0.9, 1.0, 1.1):
+        played = augment.speed(tone, factor)
+        assert played.dtype == np.float32 and len(played) == pytest.approx(16_000 / factor, abs=2)
+        peak_hz = np.abs(np.fft.rfft(played)).argmax() * 16_000 / len(played)
+        assert peak_hz == pytest.approx(1000 * factor, abs=2)

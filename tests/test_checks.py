@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 
-from asr_adapt import checks, ctc
+from asr_adapt import checks
 from asr_adapt.checks import Exclusion
+from asr_adapt.ctc import FrameGrid
 from asr_adapt.text import Alphabet
 from asr_adapt.utterance import Utterance
 
 ALPHABET = Alphabet.from_texts(["ab"])
+GRID = FrameGrid()
 
 
 def loud(samples: int) -> np.ndarray:
@@ -14,7 +16,8 @@ def loud(samples: int) -> np.ndarray:
 
 
 def reason(waveform: np.ndarray, text: str, **limits: float) -> str | None:
-    problem = checks.untrainable(waveform, text, ALPHABET, **{"min_duration_s": 0.1, "max_duration_s": 2.0} | limits)
+    within = {"min_duration_s": 0.1, "max_duration_s": 2.0} | limits
+    problem = checks.untrainable(waveform, text, ALPHABET, GRID, **within)
     return problem[0] if problem else None
 
 
@@ -45,12 +48,20 @@ def test_a_clip_is_left_out_for_its_reason_and_a_good_one_stays(
 def test_a_transcript_fits_as_long_as_each_label_has_a_frame() -> None:
     text = "ab" * 10 + "aa"  # 22 labels, one blank between the last two
     limits = {"min_duration_s": 0.03, "max_duration_s": 9.0}
-    samples = next(n for n in range(400, 9000) if ctc.num_frames(n) == 23)
-    assert checks.untrainable(loud(samples), text, ALPHABET, **limits) is None
-    assert checks.untrainable(loud(samples - 1), text, ALPHABET, **limits) == (
+    samples = next(n for n in range(400, 9000) if GRID.num_frames(n) == 23)
+    assert checks.untrainable(loud(samples), text, ALPHABET, GRID, **limits) is None
+    assert checks.untrainable(loud(samples - 1), text, ALPHABET, GRID, **limits) == (
         "text_too_long",
         "the text needs 23 frames, the clip has 22",
     )
+
+
+def test_fewer_frames_a_second_hold_less_text() -> None:
+    sparse = FrameGrid((240, 3, 3), (160, 2, 2))
+    limits = {"min_duration_s": 0.03, "max_duration_s": 9.0}
+    assert checks.untrainable(loud(16_000), "ab" * 15, ALPHABET, GRID, **limits) is None
+    problem = checks.untrainable(loud(16_000), "ab" * 15, ALPHABET, sparse, **limits)
+    assert problem == ("text_too_long", "the text needs 30 frames, the clip has 24")
 
 
 def test_less_than_one_frame_is_too_short_whatever_the_recipe_allows() -> None:
@@ -59,7 +70,7 @@ def test_less_than_one_frame_is_too_short_whatever_the_recipe_allows() -> None:
 
 
 def test_unknown_letters_are_told_with_their_counts() -> None:
-    found = checks.untrainable(loud(16_000), "aɓ ɓc", ALPHABET, min_duration_s=0.1, max_duration_s=2.0)
+    found = checks.untrainable(loud(16_000), "aɓ ɓc", ALPHABET, GRID, min_duration_s=0.1, max_duration_s=2.0)
     assert found == ("unknown_letter", "'ɓ' × 2, 'c' × 1")
 
 

@@ -3,28 +3,32 @@ import pytest
 import torch
 
 from asr_adapt import ctc
+from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import AudioTooShort
 
 
 def test_a_second_gives_49_frames_and_400_samples_one() -> None:
-    assert ctc.num_frames(16_000) == 49
-    assert ctc.num_frames(400) == 1 == ctc.num_frames(719)
-    assert ctc.num_frames(720) == 2
+    grid = FrameGrid()
+    assert grid.num_frames(16_000) == 49
+    assert grid.num_frames(400) == 1 == grid.num_frames(719)
+    assert grid.num_frames(720) == 2
+    assert grid.stride == 320
 
 
 def test_less_than_the_receptive_field_is_too_short() -> None:
-    assert ctc.receptive_field() == 400
+    assert FrameGrid().receptive_field == 400
     with pytest.raises(AudioTooShort, match="399 samples"):
-        ctc.num_frames(399)
+        FrameGrid().num_frames(399)
 
 
-def test_frames_are_those_of_the_convolutions() -> None:
-    layers = [torch.nn.Conv1d(1, 1, k, s) for k, s in zip(ctc.KERNELS, ctc.STRIDES, strict=True)]
-    for samples in range(400, 3000, 37):
+@pytest.mark.parametrize("grid", [FrameGrid(), FrameGrid((240, 3, 3), (160, 2, 2)), FrameGrid((3,), (5,))])
+def test_frames_are_those_of_the_convolutions(grid: FrameGrid) -> None:
+    layers = [torch.nn.Conv1d(1, 1, k, s) for k, s in zip(grid.kernels, grid.strides, strict=True)]
+    for samples in range(grid.receptive_field, grid.receptive_field + 3000, 37):
         x = torch.zeros(1, 1, samples)
         for layer in layers:
             x = layer(x)
-        assert ctc.num_frames(samples) == x.shape[-1]
+        assert grid.num_frames(samples) == x.shape[-1]
 
 
 def test_adjacent_repeats_need_a_blank_between_them() -> None:

@@ -6,7 +6,9 @@ import pytest
 import torch
 from conftest import sentences, tone_recipe, write_base
 
-from asr_adapt import ctc, model, train
+from asr_adapt import base as base_model
+from asr_adapt import model, train
+from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError
 from asr_adapt.model import CTCModel
 from asr_adapt.prepare import prepare
@@ -34,7 +36,7 @@ def test_a_batch_scores_each_clip_as_it_does_alone(base: Path) -> None:
     for together, waveform in zip(model.log_probs(adapted, waveforms), waveforms, strict=True):
         (alone,) = model.log_probs(adapted, [waveform])
         np.testing.assert_allclose(together, alone, atol=2e-5)
-        assert together.shape == (ctc.num_frames(len(waveform)), len(ALPHABET))
+        assert together.shape == (adapted.grid.num_frames(len(waveform)), len(ALPHABET))
 
 
 def test_scores_are_those_of_transformers(base: Path) -> None:
@@ -67,6 +69,37 @@ def test_the_new_head_fits_the_alphabet_and_the_rest_is_the_checkpoints(base: Pa
         assert torch.equal(ours, theirs), name
 
 
+def test_letters_that_the_base_writes_start_from_its_rows_of_the_head(tones: Path, tmp_path: Path) -> None:
+    first = created("none")
+    torch.nn.init.normal_(first.net.lm_head.bias)
+    first.save(tmp_path / "base")
+    wanted = Alphabet.from_texts(["bà ŋ zž"])  # à has no row, and starts from a; z and ž are new
+    spec = Model(base=str(tmp_path / "base"))
+    second = model.create(spec, wanted, "xx", Text(), seed=2)
+    old, new = first.net.lm_head, second.net.lm_head
+    pairs = {"<pad>": "<pad>", "|": "|", "b": "b", "à": "a", "ŋ": "ŋ"}
+    assert model.inherited(spec, wanted) == {
+        wanted.units.index(unit): first.alphabet.units.index(start) for unit, start in pairs.items()
+    }
+    for unit, start in pairs.items():
+        label, old_label = wanted.units.index(unit), first.alphabet.units.index(start)
+        assert torch.equal(new.weight[label], old.weight[old_label]) and new.bias[label] == old.bias[old_label]
+    assert all(new.bias[wanted.units.index(unit)] == 0 for unit in "zž")
+    assert second.net.config.vocab_size == new.out_features == len(wanted)
+
+
+def test_a_base_of_others_gives_no_rows(base: Path) -> None:
+    assert model.inherited(Model(base=str(base)), ALPHABET) == {}
+
+
+def test_a_checkpoint_in_half_precision_is_loaded_in_float32(tmp_path: Path) -> None:
+    half = created("none")
+    half.net.half()
+    half.save(tmp_path / "half")
+    assert {p.dtype for p in CTCModel.load(tmp_path / "half").net.parameters()} == {torch.float32}
+    assert {p.dtype for p in created(tmp_path / "half").net.parameters()} == {torch.float32}
+
+
 def test_the_same_seed_gives_the_same_head(base: Path) -> None:
     assert torch.equal(created(base).net.lm_head.weight, created(base).net.lm_head.weight)
 
@@ -94,7 +127,7 @@ def test_one_step_with_the_default_policy_moves_attention_and_no_convolution(
     assert recipe.model.freeze == "feature_encoder"
     from asr_adapt import corpora
 
-    summary = prepare(recipe, corpora.read(tones, "art"), tmp_path / "data", console)
+    summary = prepare(recipe, corpora.read(tones, "art"), FrameGrid(), tmp_path / "data", console)
     adapted = model.create(recipe.model, Alphabet(summary.alphabet), "art", Text(), seed=1)
     before = {name: value.clone() for name, value in adapted.net.state_dict().items()}
     train.train(recipe, adapted, load(tmp_path / "data", "train"), load(tmp_path / "data", "dev"), tmp_path, console)
@@ -120,13 +153,12 @@ def test_a_policy_trains_what_its_name_says(base: Path, policy: str, trained: se
     assert {name for name, _, trains in table if trains == 0} == {name for name, _, _ in table} - trained
 
 
-def test_a_small_model_from_nothing_sees_the_frames_of_wav2vec2() -> None:
+def test_a_small_model_from_nothing_has_a_frame_every_40_ms() -> None:
     adapted = created("none")
-    config = adapted.net.config
-    for samples in range(400, 3000, 53):
-        assert ctc.num_frames(samples, config.conv_kernel, config.conv_stride) == ctc.num_frames(samples)
-    assert adapted.shortest_clip == 400
-    assert adapted.frame_s == pytest.approx(0.02)
+    assert adapted.frame_s == pytest.approx(0.04)
+    assert adapted.shortest_clip == 1200
+    (scores,) = model.log_probs(adapted, [np.zeros(1200, np.float32)])
+    assert scores.shape == (1, len(ALPHABET))
 
 
 def test_its_first_convolution_starts_as_a_mel_filterbank() -> None:
@@ -197,7 +229,7 @@ def test_pickled_weights_are_refused_unless_asked_for(base: Path, tmp_path: Path
 )
 def test_a_base_folder_that_is_not_there_is_named(base_name: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        model.check_base(Model(base=base_name))
+        base_model.configuration(Model(base=base_name))
 
 
 def test_a_hub_name_without_a_network_is_said_to_be_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -208,10 +240,10 @@ def test_a_hub_name_without_a_network_is_said_to_be_offline(monkeypatch: pytest.
 
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
     with pytest.raises(InputError, match="offline"):
-        model.check_base(Model(base="nobody/no-such-model"))
+        base_model.configuration(Model(base="nobody/no-such-model"))
 
 
 def test_another_architecture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(InputError, match="of type 'bert' and is not a Wav2Vec2 encoder"):
-        model.check_base(Model(base=str(tmp_path)))
+        base_model.configuration(Model(base=str(tmp_path)))

@@ -7,6 +7,7 @@ import soundfile
 from conftest import RATE_HZ, say, tone_recipe, write_corpus
 
 from asr_adapt import audio, corpora, prepared
+from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError
 from asr_adapt.prepare import Summary, check_splits, load_summary, prepare
 from asr_adapt.report import Console
@@ -41,7 +42,7 @@ def spoil(root: Path, split: str) -> None:
 def prepared_corpus(root: Path, folder: Path, **fields: object) -> Summary:
     recipe = tone_recipe(root)
     recipe = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update=fields)})
-    return prepare(recipe.resolved(), corpora.read(root, "art"), folder, Console(quiet=True))
+    return prepare(recipe.resolved(), corpora.read(root, "art"), FrameGrid(), folder, Console(quiet=True))
 
 
 def test_what_cannot_be_trained_on_is_left_out_and_listed_with_its_reason(tmp_path: Path) -> None:

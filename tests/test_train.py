@@ -14,6 +14,7 @@ from conftest import tone_recipe
 from safetensors.torch import load_file
 
 from asr_adapt import checkpoint, corpora, model, prepared, schedule, train
+from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError, TrainingDiverged
 from asr_adapt.model import CTCModel
 from asr_adapt.prepare import prepare
@@ -30,14 +31,14 @@ from conftest import tone_recipe
 from asr_adapt.report import Console
 from asr_adapt.run import run
 run(tone_recipe(Path({root!r}), steps=120, eval_steps=30, checkpoint_minutes=1e-6, learning_rate=1e-3,
-                mask_time=0.2, mask_features=0.1), Path({out!r}), Console())
+                mask_time=0.2, mask_features=0.1, speed=0.1), Path({out!r}), Console())
 """
 
 
 @pytest.fixture(scope="module")
 def data(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
-    prepare(tone_recipe(tones).resolved(), corpora.read(tones, "art"), folder, Console(quiet=True))
+    prepare(tone_recipe(tones).resolved(), corpora.read(tones, "art"), FrameGrid(), folder, Console(quiet=True))
     return folder
 
 
@@ -104,6 +105,22 @@ def test_while_the_head_is_trained_alone_the_transformer_stays(base: Path, tones
     adapted, _ = trained(recipe, data, tmp_path)
     moved = {name for name, value in weights(adapted).items() if not torch.equal(value, start[name])}
     assert moved == {"lm_head.weight", "lm_head.bias"}
+
+
+def test_clips_are_played_at_other_speeds_and_stay_as_they_are_where_the_text_would_not_fit(data: Path) -> None:
+    clips, grid, conf = prepared.load(data, "train"), FrameGrid(), Train(speed=0.1)
+    share = [(i, 1.0) for i in range(len(clips))]
+    before = [len(clips.waveform(i)) for i, _ in share]
+    short, long = [[1]] * len(share), [[1] * 1000] * len(share)
+
+    def after(labels: list[list[int]], step: int) -> list[float]:
+        spoken = train._spoken(share, clips, labels, grid, conf, (step, 0, 0))
+        return [len(waveform) / samples for waveform, samples in zip(spoken, before, strict=True)]
+
+    ratios = after(short, step=5)
+    assert all(1 / 1.11 < ratio < 1 / 0.89 for ratio in ratios) and len(set(ratios)) > 10
+    assert after(short, step=5) == ratios != after(short, step=6)
+    assert after(long, step=5) == [1] * len(share)
 
 
 def test_accumulated_batches_give_the_gradient_of_one_large_batch(tones: Path, data: Path, tmp_path: Path) -> None:
