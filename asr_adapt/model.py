@@ -82,6 +82,8 @@ class CTCModel:
             "decoding": {"method": "greedy"},
         }
         (partial / _CARD).write_text(json.dumps(card, ensure_ascii=False, indent=1), encoding="utf-8")
+        for path in partial.iterdir():
+            path.chmod(0o644)  # safetensors writes for its owner alone, and a server is somebody else
         old = folder.with_name(folder.name + ".old")
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():

@@ -28,6 +28,10 @@ class Prepared:
     def __len__(self) -> int:
         return len(self.utterances)
 
+    def num_samples(self) -> list[int]:
+        """Return the samples of each waveform."""
+        return [len(self.waveform(i)) for i in range(len(self))]
+
     def waveform(self, index: int) -> np.ndarray:
         """Return float32 (num_samples,), 16 kHz: a view of the file, not to be written to."""
         return self._table.data.column("waveform")[index].values.to_numpy()

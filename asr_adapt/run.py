@@ -5,14 +5,17 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from filelock import FileLock, Timeout
 
 from asr_adapt import base, corpora, evaluate, model, prepare, prepared, train
+from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError, RunLocked
 from asr_adapt.evaluate import Metrics
 from asr_adapt.files import write_whole
@@ -20,13 +23,14 @@ from asr_adapt.recipe import Recipe, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet
 from asr_adapt.transcriber import Transcriber
-from asr_adapt.utterance import SPLITS
+from asr_adapt.utterance import SPLITS, Utterance
 
 _OUTPUTS = {
     "prepare": ("data/doctor.json", *(f"data/{split}.arrow" for split in SPLITS)),
     "train": ("model/asr_adapt.json", "model/model.safetensors"),
     "evaluate": ("metrics.json", "hypotheses.jsonl"),
 }
+_LONGEST_STAGE = timedelta(days=7)  # processes wait for the one that prepares
 _ORDER = tuple(_OUTPUTS)
 _PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "numpy", "soundfile", "soxr", "jiwer")
 
@@ -48,44 +52,43 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
     recipe = _settled(recipe, root)
     utterances = corpora.read(root, recipe.language)
     prepare.check_splits(recipe, utterances)
-    with _claimed(recipe, out):
-        stages = _Stages(out)
-        heard = fingerprint(
-            recipe.language,
-            recipe.text,
-            (grid.kernels, grid.strides),
-            recipe.corpus.model_dump(mode="json", exclude={"root", "licence", "workers"}),
-            [(u.model_dump(mode="json"), _stamp(u.audio)) for u in utterances],
-        )
+    heard = fingerprint(
+        recipe.language,
+        recipe.text,
+        (grid.kernels, grid.strides),
+        recipe.corpus.model_dump(mode="json", exclude={"root", "licence", "workers"}),
+        [(u.model_dump(mode="json"), _stamp(u.audio)) for u in utterances],
+    )
+    how = recipe.train.model_dump(mode="json", exclude={"checkpoint_minutes", "tensorboard"})
+    trained = fingerprint(heard, recipe.model, how)
+
+    # Under torchrun or accelerate launch every process comes here. One owns the folder; the others train with it.
+    team = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_STAGE)
+    leads = team.is_main_process
+    console = console if leads else Console(quiet=True)
+    with _claimed(recipe, out) if leads else nullcontext():
         console.heading("prepare")
-        if stages.done("prepare", heard):
-            console.say("is done")
-        else:
-            stages.begin("prepare", heard, remove=("data", "checkpoints", "model", "train_log.jsonl", "tensorboard"))
-            prepare.prepare(recipe, utterances, grid, out / "data", console)
-            stages.finish("prepare")
-        summary = prepare.load_summary(out / "data")
+        if leads:
+            _prepare(recipe, utterances, grid, heard, out, console)
+        team.wait_for_everyone()
 
         console.heading("train")
-        how = recipe.train.model_dump(mode="json", exclude={"checkpoint_minutes", "tensorboard"})
-        trained = fingerprint(heard, recipe.model, how)
+        stages = _Stages(out)
         if stages.done("train", trained):
             console.say("is done")
         else:
-            if not stages.begun("train", trained):
+            if leads and not stages.begun("train", trained):
                 stages.begin("train", trained, remove=("checkpoints", "model", "train_log.jsonl", "tensorboard"))
-            _write_environment(out / "environment.json")
-            _train(recipe, Alphabet(summary.alphabet), out, console)
-            stages.finish("train")
+            team.wait_for_everyone()
+            _train(recipe, prepare.load_summary(out / "data"), leads, out, console)
+            if leads:
+                stages.finish("train")
 
         console.heading("evaluate")
-        if stages.done("evaluate", trained):
-            metrics = _read_metrics(out)
-            evaluate.show(metrics, console)
-        else:
-            stages.begin("evaluate", trained)
-            metrics = _evaluate(summary, out, console)
-            stages.finish("evaluate")
+        if leads:
+            _evaluate(trained, out, console)
+        team.wait_for_everyone()
+        metrics = _read_metrics(out)
     console.say(f"\nmodel: {out / 'model'}    figures: {out / 'metrics.json'}    "
                 f"what was read: {out / 'hypotheses.jsonl'}")  # fmt: skip
     console.say(f"next: asr-adapt transcribe FILE --model {out / 'model'}")
@@ -118,21 +121,44 @@ def _settled(recipe: Recipe, root: Path) -> Recipe:
     )
 
 
-def _train(recipe: Recipe, alphabet: Alphabet, out: Path, console: Console) -> None:
+def _prepare(
+    recipe: Recipe, utterances: list[Utterance], grid: FrameGrid, heard: str, out: Path, console: Console
+) -> None:
+    stages = _Stages(out)
+    if stages.done("prepare", heard):
+        console.say("is done")
+        return
+    stages.begin("prepare", heard, remove=("data", "checkpoints", "model", "train_log.jsonl", "tensorboard"))
+    prepare.prepare(recipe, utterances, grid, out / "data", console)
+    stages.finish("prepare")
+
+
+def _train(recipe: Recipe, summary: prepare.Summary, leads: bool, out: Path, console: Console) -> None:
+    if leads:
+        _write_environment(out / "environment.json")
+    alphabet = Alphabet(summary.alphabet)
     adapted = model.create(recipe.model, alphabet, recipe.language, recipe.text, recipe.train.seed)
     if kept := model.inherited(recipe.model, alphabet):
         console.say(f"head: {len(kept)} of {len(alphabet)} units start from the base model's own")
     data = prepared.load(out / "data", "train")
     outcome = train.train(recipe, adapted, data, prepared.load(out / "data", "dev"), out, console)
-    adapted.save(out / "model")
+    if leads:
+        adapted.save(out / "model")
+        shutil.rmtree(out / "data" / "features", ignore_errors=True)
     console.say(f"best on dev: step {outcome.best_step:,}, WER {outcome.best_wer:.3f}, CER {outcome.best_cer:.3f}")
 
 
-def _evaluate(summary: prepare.Summary, out: Path, console: Console) -> Metrics:
+def _evaluate(trained: str, out: Path, console: Console) -> None:
+    stages = _Stages(out)
+    if stages.done("evaluate", trained):
+        evaluate.show(_read_metrics(out), console)
+        return
+    stages.begin("evaluate", trained)
     data = prepared.load(out / "data", "test")
     transcriber = Transcriber.from_folder(out / "model")
-    excluded = summary.excluded_counts("test")
-    return evaluate.evaluate(transcriber, data.utterances, data.waveform, "test", out, console, excluded)
+    excluded = prepare.load_summary(out / "data").excluded_counts("test")
+    evaluate.evaluate(transcriber, data.utterances, data.waveform, "test", out, console, excluded)
+    stages.finish("evaluate")
 
 
 def _stamp(audio: str) -> tuple[int, int] | None:

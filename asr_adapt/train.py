@@ -16,10 +16,10 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 
-from asr_adapt import augment, checkpoint, ctc, schedule, score
+from asr_adapt import augment, checkpoint, schedule, score
 from asr_adapt import model as models
-from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError, TrainingDiverged
+from asr_adapt.inputs import Inputs, Level
 from asr_adapt.model import CTCModel
 from asr_adapt.prepared import Prepared
 from asr_adapt.recipe import Recipe, Train
@@ -66,7 +66,7 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
         TrainingDiverged: gradients were not finite 20 times in a row.
         Interrupted: the process was told to stop; the state is saved.
     """
-    conf, hold_encoder = recipe.train, recipe.model.freeze != "nothing"
+    conf, alone = recipe.train, recipe.model.freeze == "all_but_head"
     # It remembers the precision of the first run in a process and would refuse another; processes stay connected.
     AcceleratorState._reset_state()
     accelerator = Accelerator(
@@ -77,13 +77,17 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
     )
     models.freeze(model.net, str(recipe.model.freeze))
     trainee, optimiser = accelerator.prepare(
-        _Trainee(model, hold_encoder), torch.optim.AdamW(_groups(model, conf), betas=(0.9, 0.98), eps=1e-6)
+        _Trainee(model), torch.optim.AdamW(_groups(model, conf), betas=(0.9, 0.98), eps=1e-6)
     )
     labels = [model.alphabet.encode(text) for text in data.texts]
     durations_s = [u.duration_s or 0.0 for u in data.utterances]
     run = _Run(conf, model, accelerator, optimiser, folder, console)
     if accelerator.is_main_process:
         _say_what_will_happen(recipe, model, data, accelerator, console)
+    inputs = Inputs(recipe, model, data, folder / "data" / "features")
+    with accelerator.main_process_first(), accelerator.autocast():
+        model.net.eval()
+        inputs.keep(console)
     run.resume()
 
     tally = _Tally()
@@ -92,21 +96,23 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
         for batches in schedule.plan(durations_s, conf, start=run.step, stop=left):
             model.net.train()
             rates = run.set_rates()
+            head_alone = alone or run.step < (conf.head_steps or 0)
             num_labels = sum(len(labels[i]) for batch in batches for i in batch)
             for number, batch in enumerate(batches):
                 share = _share(batch, accelerator)
-                waveforms = _spoken(
-                    share, data, labels, model.grid, conf, (run.step, number, accelerator.process_index)
-                )
+                level, arrays = inputs.of([i for i, _ in share], run.step, number, accelerator.process_index)
                 torch.manual_seed(schedule.seed_of(conf.seed, run.step, number, accelerator.process_index))
                 is_last = number == len(batches) - 1
+                clips = [torch.from_numpy(np.array(a, np.float32)).to(accelerator.device) for a in arrays]
+                masks = None if head_alone else _masks(model, conf, level, arrays, run.step, number, accelerator)
                 with nullcontext() if is_last else accelerator.no_sync(trainee), accelerator.autocast():
                     loss, blanks = trainee(
-                        [torch.from_numpy(w).to(accelerator.device) for w in waveforms],
+                        level,
+                        clips,
                         [labels[i] for i, _ in share],
                         torch.tensor([weight for _, weight in share], device=accelerator.device),
-                        masks=_masker(conf, model.frame_s, run.step, number, accelerator.process_index),
-                        hold_transformer=run.step < (conf.head_steps or 0),
+                        masks,
+                        head_alone=head_alone,
                     )
                 # A mean over the labels of all processes and batches of the step; DDP averages over processes.
                 accelerator.backward(loss * accelerator.num_processes / num_labels)
@@ -134,7 +140,7 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
                 tally.restart_clock()
             elif run.minutes_since_save() > conf.checkpoint_minutes:
                 run.save()
-            if stop():
+            if _any(stop(), accelerator):
                 run.save()
                 console.warn(f"told to stop; saved after step {run.step:,}. The same command goes on from there.")
                 raise Interrupted(143)
@@ -162,41 +168,43 @@ def resolve_precision(conf: Train) -> str:
 
 
 class _Trainee(torch.nn.Module):
-    """What accelerate wraps: waveforms and labels in, loss out."""
+    """What accelerate wraps: clips and labels in, loss out."""
 
-    def __init__(self, model: CTCModel, hold_encoder: bool) -> None:
+    def __init__(self, model: CTCModel) -> None:
         super().__init__()
         self.net = model.net
         self._model = model
-        self._hold_encoder = hold_encoder
+        self._encoder_trains = any(p.requires_grad for p in model.net.wav2vec2.feature_extractor.parameters())
 
     def forward(
         self,
-        waveforms: list[torch.Tensor],
+        level: Level,
+        clips: list[torch.Tensor],
         labels: list[list[int]],
         weights: torch.Tensor,
+        masks: tuple[torch.Tensor, torch.Tensor] | None,
         *,
-        masks: Callable[[list[int], int], tuple[np.ndarray, np.ndarray] | None],
-        hold_transformer: bool,
+        head_alone: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the CTC loss summed over labels (nats), and the share of frames whose best label is blank.
 
         Args:
-            waveforms: float32 (num_samples,) each.
+            level: What `clips` are.
+            clips: Of `Inputs.of`, as float32.
             labels: Label ids of each.
             weights: (clips,) weight of each clip's loss: 1, or 0 where a process had nothing of its own.
-            masks: From frames of each clip and hidden size to SpecAugment's masks.
-            hold_transformer: Train the head alone.
+            masks: SpecAugment's, of `contextualise`.
+            head_alone: Whether transformer and feature encoder stay as they are.
         """
-        with torch.set_grad_enabled(not self._hold_encoder):
-            features = models.encode(self._model, waveforms)
+        with torch.set_grad_enabled(self._encoder_trains and not head_alone):
+            features = models.encode(self._model, clips) if level == "waveform" else clips
         lengths = [len(f) for f in features]
-        hidden_size = self.net.config.hidden_size
-        drawn = masks(lengths, hidden_size)
         device = features[0].device
-        on_device = None if drawn is None else tuple(torch.from_numpy(mask).to(device) for mask in drawn)
-        with torch.set_grad_enabled(not hold_transformer):
-            hidden = models.contextualise(self.net, features, on_device)  # type: ignore[arg-type]
+        if level == "transformer":
+            hidden = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)  # (B, T, H)
+        else:
+            with torch.set_grad_enabled(not head_alone):
+                hidden = models.contextualise(self.net, features, masks)
         logits = self.net.lm_head(self.net.dropout(hidden)).float()  # (B, T, V)
         losses = torch.nn.functional.ctc_loss(
             logits.log_softmax(-1).transpose(0, 1),  # (T, B, V)
@@ -460,54 +468,40 @@ def _groups(model: CTCModel, conf: Train) -> list[dict[str, Any]]:
     ]
 
 
+def _any(flag: bool, accelerator: Accelerator) -> bool:
+    """Whether it is so in any process: all of them must leave after the same step."""
+    if accelerator.num_processes == 1:
+        return flag
+    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device)))
+
+
 def _share(batch: list[int], accelerator: Accelerator) -> list[tuple[int, float]]:
     """Return this process's clips of a batch with their weights; one of weight 0 where none is left for it."""
     mine = batch[accelerator.process_index :: accelerator.num_processes]
     return [(i, 1.0) for i in mine] or [(batch[0], 0.0)]
 
 
-def _spoken(
-    share: list[tuple[int, float]],
-    data: Prepared,
-    labels: list[list[int]],
-    grid: FrameGrid,
+def _masks(
+    model: CTCModel,
     conf: Train,
-    place: tuple[int, int, int],
-) -> list[np.ndarray]:
-    """Return the waveforms of a share, each at a speed of its own; as it was where its text would no longer fit."""
-    rng = np.random.default_rng([conf.seed, *place, 1])  # another stream than the masks'
-    waveforms = []
-    for i, _ in share:
-        waveform = data.waveform(i).copy()
-        factor = rng.uniform(1 - conf.speed, 1 + conf.speed)
-        needed = ctc.frames_needed(labels[i])
-        if conf.speed and grid.num_frames(len(waveform)) > factor * needed + 1:
-            waveform = augment.speed(waveform, factor)
-        waveforms.append(waveform)
-    return waveforms
-
-
-def _masker(
-    conf: Train, frame_s: float, step: int, batch: int, process: int
-) -> Callable[[list[int], int], tuple[np.ndarray, np.ndarray] | None]:
+    level: Level,
+    arrays: list[np.ndarray],
+    step: int,
+    batch: int,
+    accelerator: Accelerator,
+) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Return SpecAugment's masks of one batch; none during the warm-up, while the model learns to write at all."""
-    on = (
-        step >= conf.warmup * conf.steps
-        and step >= (conf.head_steps or 0)
-        and conf.mask_time + conf.mask_features > 0
+    if step < conf.warmup * conf.steps or conf.mask_time + conf.mask_features == 0:
+        return None
+    rng = np.random.default_rng([conf.seed, step, batch, accelerator.process_index])
+    lengths = [model.grid.num_frames(len(a)) if level == "waveform" else len(a) for a in arrays]
+    span = max(1, round(conf.mask_span_s / model.frame_s))
+    over_time = augment.time_mask(lengths, conf.mask_time, span, rng)
+    over_features = augment.feature_mask(len(lengths), model.net.config.hidden_size, conf.mask_features, rng)
+    return (
+        torch.from_numpy(over_time).to(accelerator.device),
+        torch.from_numpy(over_features).to(accelerator.device),
     )
-    span = max(1, round(conf.mask_span_s / frame_s))
-    rng = np.random.default_rng([conf.seed, step, batch, process])
-
-    def masks(lengths: list[int], hidden_size: int) -> tuple[np.ndarray, np.ndarray] | None:
-        if not on:
-            return None
-        return (
-            augment.time_mask(lengths, conf.mask_time, span, rng),
-            augment.feature_mask(len(lengths), hidden_size, conf.mask_features, rng),
-        )
-
-    return masks
 
 
 def _audio_s(data: Prepared, indices: Any) -> float:

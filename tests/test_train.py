@@ -107,20 +107,18 @@ def test_while_the_head_is_trained_alone_the_transformer_stays(base: Path, tones
     assert moved == {"lm_head.weight", "lm_head.bias"}
 
 
-def test_clips_are_played_at_other_speeds_and_stay_as_they_are_where_the_text_would_not_fit(data: Path) -> None:
-    clips, grid, conf = prepared.load(data, "train"), FrameGrid(), Train(speed=0.1)
-    share = [(i, 1.0) for i in range(len(clips))]
-    before = [len(clips.waveform(i)) for i, _ in share]
-    short, long = [[1]] * len(share), [[1] * 1000] * len(share)
-
-    def after(labels: list[list[int]], step: int) -> list[float]:
-        spoken = train._spoken(share, clips, labels, grid, conf, (step, 0, 0))
-        return [len(waveform) / samples for waveform, samples in zip(spoken, before, strict=True)]
-
-    ratios = after(short, step=5)
-    assert all(1 / 1.11 < ratio < 1 / 0.89 for ratio in ratios) and len(set(ratios)) > 10
-    assert after(short, step=5) == ratios != after(short, step=6)
-    assert after(long, step=5) == [1] * len(share)
+@pytest.mark.parametrize("policy", ["feature_encoder", "all_but_head"])
+def test_what_frozen_layers_said_trains_as_the_waveforms_do(
+    base: Path, tones: Path, data: Path, tmp_path: Path, policy: str
+) -> None:
+    losses = []
+    for copies in (0, 1):
+        recipe = tone_recipe(tones, str(base), steps=20, cached_copies=copies, head_steps=5, batch_s=20)
+        recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"freeze": policy})})
+        trained(recipe, data, tmp_path / str(copies))
+        assert (tmp_path / str(copies) / "data" / "features").exists() is bool(copies)
+        losses.append([line["loss"] for line in log(tmp_path / str(copies)) if "loss" in line])
+    assert losses[0] == pytest.approx(losses[1], rel=5e-3)
 
 
 def test_accumulated_batches_give_the_gradient_of_one_large_batch(tones: Path, data: Path, tmp_path: Path) -> None:
