@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
 from asr_adapt import __version__
 from asr_adapt.errors import InputError
@@ -27,7 +28,15 @@ _RECIPE_COMMAND = {"allow_extra_args": True, "ignore_unknown_options": True, "he
 def main() -> None:
     """Run `asr-adapt`; a mistake of the user's ends in one line and exit code 2."""
     with one_line_errors():
-        app()
+        try:
+            status = app(standalone_mode=False)
+        except TyperException as error:
+            message = error.format_message()
+            if "\n" in message:  # the help, where no verb was given
+                print(message)
+                raise SystemExit(2) from None
+            raise InputError(message, place="command line", remedy="--help lists what there is.") from error
+        raise SystemExit(status or 0)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ def test_importing_brings_nothing_heavy(code: str) -> None:
 def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     assert asr_adapt(monkeypatch, "--help") == 0
     said = capsys.readouterr().out
-    assert all(verb in said for verb in ("demo", "run", "transcribe", "evaluate"))
+    assert all(verb in said for verb in ("demo", "run", "transfer", "transcribe", "evaluate"))
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,12 @@ def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys:
         (("run", "nowhere.py"), "nowhere.py: no such recipe."),
         (("transcribe", "nowhere.wav", "--model", "m"), "nowhere.wav: no such file or folder."),
         (("transcribe", ".", "--model", "m", "--format", "doc"), "--format: no format 'doc'. Known: txt, json."),
+        (
+            ("transcribe", "x.wav", "--modle", "m"),
+            "command line: No such option: --modle (Possible options: --model)",
+        ),
+        (("evaluate", "--model", "m"), "command line: Missing option '--corpus'"),
+        (("trancribe",), "command line: No such command 'trancribe'"),
         (("evaluate", "--model", "nowhere", "--corpus", "."), "nowhere: no model of asr-adapt is here"),
     ],
 )
