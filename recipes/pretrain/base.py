@@ -1,0 +1,24 @@
+"""The embedded base model: phones of many languages, from nothing, on the speech of `speak.py`.
+
+    python recipes/pretrain/speak.py --out corpus --hours 25
+    python recipes/pretrain/base.py --corpus.root corpus/manifest.jsonl
+    python recipes/pretrain/ship.py runs/base --out data/base
+
+dev is heard languages by unheard speakers, test is unheard languages; the rates are of phones and of words in phones.
+"""
+
+from asr_adapt.cli import run_recipe
+from asr_adapt.recipe import Corpus, Model, Recipe, Text, Train
+
+RECIPE = Recipe(
+    language="mul",
+    corpus=Corpus(licence="CC0-1.0 (synthetic speech)"),
+    # The labels are IPA, of which case, modifiers and the marks of length are letters.
+    text=Text(lower=False, units="code_points"),
+    model=Model(base="none"),
+    # Hardly a clip is heard more than twice, and most are degraded as they were made: light masks are enough.
+    train=Train(steps=4000, batch_s=44, learning_rate=1.2e-3, mask_time=0.1, mask_features=0.05, eval_steps=400),
+)
+
+if __name__ == "__main__":
+    run_recipe(RECIPE)

@@ -1,0 +1,107 @@
+"""The embedded base model: its file, its card and its recipe agree, and it is loaded as any other is."""
+
+import importlib.util
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import say
+from safetensors.torch import load_file
+
+from asr_adapt import base, embedded, model
+from asr_adapt.model import CTCModel
+from asr_adapt.recipe import Corpus, Model, Recipe, Text
+from asr_adapt.report import Console
+from asr_adapt.run import run
+from asr_adapt.text import Alphabet
+
+FOLDER = embedded.folder("base")
+PRETRAIN = Path(__file__).parent.parent / "recipes" / "pretrain"
+CARD = (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def script(name: str) -> object:
+    spec = importlib.util.spec_from_file_location(f"pretrain_{name}", PRETRAIN / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def shapes(folder: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    tensors = load_file(folder / "model.safetensors")
+    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+
+
+def test_it_is_small_and_in_half_precision() -> None:
+    assert (FOLDER / "model.safetensors").stat().st_size <= 16e6
+    assert {dtype for _, dtype in shapes(FOLDER).values()} == {torch.float16}
+
+
+def test_plain_transformers_loads_it() -> None:
+    from transformers import Wav2Vec2ForCTC, Wav2Vec2Processor
+
+    net = Wav2Vec2ForCTC.from_pretrained(FOLDER, dtype=torch.float32).eval()
+    processor = Wav2Vec2Processor.from_pretrained(FOLDER)
+    waveform = say("abc", 0)
+    inputs = processor(waveform, sampling_rate=16_000, return_tensors="pt")
+    with torch.no_grad():
+        theirs = net(inputs.input_values).logits[0].log_softmax(-1).numpy()
+    (ours,) = model.log_probs(CTCModel.load(FOLDER), [waveform])
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_a_recipe_starts_from_it_by_name() -> None:
+    spec = Model(base="embedded")
+    alphabet = Alphabet.from_texts(["kei te pēhea koe"])
+    adapted = model.create(spec, alphabet, "mi", Text(), seed=1)
+    assert adapted.net.lm_head.out_features == len(alphabet)
+    assert len(model.inherited(spec, alphabet)) == len(alphabet), "each of these letters is a phone's, or has a mark"
+    assert base.configuration(spec).hidden_size == adapted.net.config.hidden_size
+
+
+def test_the_card_says_what_the_file_is() -> None:
+    config = base.configuration(Model(base="embedded"))
+    parameters = sum(math.prod(shape) for shape, _ in shapes(FOLDER).values())
+    assert f"{parameters / 1e6:.1f} million parameters" in CARD.replace("\n", " ")
+    assert f"{config.num_hidden_layers} layers of {config.hidden_size}" in CARD
+    assert f"{(FOLDER / 'model.safetensors').stat().st_size / 1e6:.1f} MB" in CARD
+    assert f"in {len(CTCModel.load(FOLDER).alphabet) - 1} units" in CARD
+
+
+def test_the_card_says_what_the_recipe_says() -> None:
+    conf = script("base").RECIPE.train  # type: ignore[attr-defined]
+    assert f"{conf.steps:,} steps of {conf.batch_s:g} s" in CARD
+    heard = re.search(r"([\d.]+) hours, ", CARD)
+    assert heard and float(heard[1]) > 10, "tens of hours"
+    for said in ("Māori", "Hawaiian", "Mboshi"):
+        assert said in CARD
+
+
+@pytest.mark.slow
+def test_the_recipe_run_for_a_short_time_gives_a_checkpoint_of_the_same_shape_that_loads_the_same_way(
+    tones: Path, tmp_path: Path, console: Console
+) -> None:
+    whole: Recipe = script("base").RECIPE  # type: ignore[attr-defined]
+    units = CTCModel.load(FOLDER).alphabet.units[2:]
+    short = whole.model_copy(
+        update={
+            "corpus": Corpus(root=tones),
+            # The corpus of tones has capitals, stops and `ŋ`; the units of the whole corpus make the head's shape.
+            "text": whole.text.model_copy(update={"alphabet": units, "lower": True}),
+            "train": whole.train.model_copy(update={"steps": 2, "batch_s": 5, "eval_steps": 2, "precision": "fp32"}),
+        }
+    )
+    run(short, tmp_path / "run", console)
+    script("ship").ship(tmp_path / "run", tmp_path / "base")  # type: ignore[attr-defined]
+    assert shapes(tmp_path / "base") == shapes(FOLDER)
+    theirs, ours = (json.loads((folder / "config.json").read_text()) for folder in (FOLDER, tmp_path / "base"))
+    assert theirs == ours
+    assert sorted(p.name for p in FOLDER.iterdir()) == sorted(p.name for p in (tmp_path / "base").iterdir())
+    assert CTCModel.load(tmp_path / "base").alphabet == CTCModel.load(FOLDER).alphabet
+    again = Model(base=str(tmp_path / "base"))
+    assert model.create(again, Alphabet.from_texts(["kei"]), "mi", Text(), seed=1).frame_s == 0.04
