@@ -135,9 +135,9 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
                             f"{record['audio_s_per_s']:.0f}× real time")  # fmt: skip
                 tally = _Tally()
             if run.step % (conf.eval_steps or conf.steps) == 0 or last_step:
-                run.look_at_dev(dev)
-                run.save()
-                tally.restart_clock()
+                with tally.paused():
+                    run.look_at_dev(dev)
+                    run.save()
             elif run.minutes_since_save() > conf.checkpoint_minutes:
                 run.save()
             if _any(stop(), accelerator):
@@ -243,10 +243,12 @@ class _Tally:
         self._audio_s += audio_s
         self._norms.append(norm)
 
-    def restart_clock(self) -> None:
-        """Leave what was just done out of the speed; only between two log lines."""
-        if not self._norms:
-            self._began = time.perf_counter()
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave what is done meanwhile out of the seconds and the speed."""
+        began = time.perf_counter()
+        yield
+        self._began += time.perf_counter() - began
 
     def record(self, accelerator: Accelerator) -> dict[str, float]:
         """Return means over the steps, over all processes."""

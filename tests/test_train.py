@@ -79,6 +79,16 @@ def test_the_loss_falls_and_the_log_has_what_it_promises(tones: Path, data: Path
     assert [record["step"] for record in log(tmp_path) if "dev_wer" in record] == [25, 50, 60]
 
 
+def test_the_seconds_of_training_leave_looks_at_dev_out() -> None:
+    tally = train._Tally()
+    before = tally._began
+    with tally.paused():
+        until = time.perf_counter() + 0.05
+        while time.perf_counter() < until:
+            pass
+    assert tally._began - before == pytest.approx(0.05, abs=0.02)
+
+
 def test_the_model_that_is_kept_is_the_best_on_dev(tones: Path, data: Path, tmp_path: Path) -> None:
     adapted, outcome = trained(tone_recipe(tones, steps=75), data, tmp_path)
     looks = {record["step"]: record["dev_wer"] + record["dev_cer"] for record in log(tmp_path) if "dev_wer" in record}
