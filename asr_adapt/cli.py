@@ -128,6 +128,25 @@ def transcribe(
 
 
 @app.command()
+def align(
+    audio: Annotated[Path, typer.Argument(metavar="AUDIO", help="An audio file.")],
+    text: Annotated[Path, typer.Argument(metavar="TEXT", help="What is said in it: a text file; a line, a segment.")],
+    model: Annotated[Path, typer.Option(help="A run's model/ folder.")],
+    format: Annotated[str, typer.Option(help="As of transcribe.")] = "json",
+) -> None:
+    """Print when each word of a text that is known is said."""
+    from asr_adapt import formats
+    from asr_adapt.files import read_lines
+
+    if format not in formats.WRITERS:
+        raise InputError(f"no format '{format}'", place="--format", remedy=f"Known: {', '.join(formats.WRITERS)}.")
+    lines = read_lines(text)
+    from asr_adapt.transcriber import Transcriber
+
+    print(formats.WRITERS[format](Transcriber.from_folder(model).align(audio, lines)), end="")
+
+
+@app.command()
 def evaluate(
     model: Annotated[Path, typer.Option(help="A run's model/ folder.")],
     corpus: Annotated[Path, typer.Option(help="Folder of a corpus, or a .jsonl manifest.")],
@@ -139,6 +158,23 @@ def evaluate(
     from asr_adapt.run import evaluate_folder
 
     evaluate_folder(model, corpus, split, out or Path(f"evaluation-{split}"), Console())
+
+
+@app.command()
+def lm(
+    texts: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[TEXT...]", help="Text files, a sentence a line.", show_default=False),
+    ] = None,
+    model: Annotated[Path, typer.Option(help="A run's model/ folder.")] = ...,  # type: ignore[assignment]
+    order: Annotated[int, typer.Option(min=1, max=6, help="Words in the longest n-gram.")] = 3,
+    tune: Annotated[Path | None, typer.Option(help="Corpus whose dev split chooses the weights.")] = None,
+) -> None:
+    """Put a word n-gram, of the run's training text and of TEXT, beside a model, which then decodes with it."""
+    from asr_adapt.report import Console
+    from asr_adapt.run import add_ngram
+
+    add_ngram(model, texts or [], order, tune, Console())
 
 
 def run_recipe(recipe: Any, arguments: Sequence[str] | None = None, name: str | None = None) -> None:

@@ -39,6 +39,10 @@ class AudioTooShort(AudioError):
     """Fewer samples than the feature encoder needs for one frame."""
 
 
+class TooFewFrames(InputError):
+    """A recording too short for the text that is said to be in it."""
+
+
 class UnknownLetter(InputError):
     """A text holds a unit that the alphabet cannot write."""
 

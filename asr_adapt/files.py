@@ -1,7 +1,24 @@
-"""Files that are there whole or not at all."""
+"""Text files: written whole or not at all, and read with an error that says which."""
 
 import hashlib
 from pathlib import Path
+
+from asr_adapt.errors import InputError
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a UTF-8 text file, with or without a byte order mark.
+
+    Raises:
+        InputError: it is not there, or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", place=path, remedy="Look at the path.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not UTF-8 ({error.reason} at byte {error.start})", place=path,
+                         remedy="Save it as UTF-8.") from error  # fmt: skip
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -4,7 +4,7 @@ import json
 import shutil
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,16 @@ from transformers import (
 
 from asr_adapt import __version__, base
 from asr_adapt.audio import SAMPLE_RATE_HZ
-from asr_adapt.ctc import FrameGrid
+from asr_adapt.ctc import FrameGrid, Weights
 from asr_adapt.errors import InputError
+from asr_adapt.files import write_whole
 from asr_adapt.recipe import Model, Text
 from asr_adapt.text import BLANK, BLANK_ID, DELIMITER, Alphabet, Normaliser
 
 FORMAT_VERSION = 1
 _CARD = "asr_adapt.json"
+_NGRAM = "lm.arpa"
+_GREEDY = {"method": "greedy"}
 _IPA = {"g": "ɡ", "ε": "ɛ"}  # letters that look like the IPA's and are other code points
 
 
@@ -79,7 +82,7 @@ class CTCModel:
             "language": self.language,
             "alphabet": self.alphabet.units,
             "normaliser": self.text.model_dump(mode="json"),
-            "decoding": {"method": "greedy"},
+            "decoding": _GREEDY,
         }
         (partial / _CARD).write_text(json.dumps(card, ensure_ascii=False, indent=1), encoding="utf-8")
         for path in partial.iterdir():
@@ -266,6 +269,31 @@ def log_probs(model: CTCModel, waveforms: Sequence[np.ndarray]) -> list[np.ndarr
         logits = net.lm_head(contextualise(net, features))  # (B, T, V)
         scores = torch.log_softmax(logits.float(), dim=-1).cpu().numpy()
     return [row[: len(clip)] for row, clip in zip(scores, features, strict=True)]
+
+
+def ngram_beside(folder: Path) -> tuple[Path, Weights] | None:
+    """Return the n-gram that a model's folder decodes with, and its weights; None where it decodes greedily.
+
+    Raises:
+        InputError: the folder is no model, or its n-gram is missing.
+    """
+    decoding = _read_card(folder).get("decoding", _GREEDY)
+    if decoding == _GREEDY:
+        return None
+    path = folder / _NGRAM
+    if not path.is_file():
+        raise InputError("the model's n-gram is missing", place=path, remedy="Copy it, or make it with asr-adapt lm.")
+    try:
+        return path, Weights(**decoding["weights"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"damaged ({error!r})", place=folder / _CARD, remedy="Copy the model again.") from error
+
+
+def put_ngram_beside(folder: Path, arpa: str, weights: Weights) -> None:
+    """Write an n-gram into a model's folder; from then on the model decodes with it."""
+    write_whole(folder / _NGRAM, arpa)
+    card = _read_card(folder) | {"decoding": {"method": "beam search", "weights": asdict(weights)}}
+    write_whole(folder / _CARD, json.dumps(card, ensure_ascii=False, indent=1))
 
 
 def _read_card(folder: Path) -> dict[str, Any]:

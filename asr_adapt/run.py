@@ -4,21 +4,22 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import PartialState
 from filelock import FileLock, Timeout
 
-from asr_adapt import base, corpora, evaluate, model, prepare, prepared, train
+from asr_adapt import audio, base, corpora, evaluate, lm, model, prepare, prepared, train
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError, RunLocked
 from asr_adapt.evaluate import Metrics
-from asr_adapt.files import write_whole
+from asr_adapt.files import read_lines, write_whole
 from asr_adapt.recipe import Recipe, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet
@@ -106,6 +107,43 @@ def evaluate_folder(model_folder: Path, corpus: Path, split: str, out: Path, con
     if not utterances:
         raise InputError(f"the {split} split is empty", place=corpus, remedy="Name another with --split.")
     return evaluate.evaluate(transcriber, utterances, utterances.__getitem__, split, out, console)
+
+
+def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Path | None, console: Console) -> None:
+    """Put an n-gram beside a model: of its run's training text and of text files, tuned on dev.
+
+    Args:
+        model_folder: A run's `model/`; training text and dev split are used where they still stand beside it.
+        texts: Text files, UTF-8, a sentence a line.
+        order: Words in the longest n-gram.
+        tune: A corpus whose dev split chooses the weights instead of the run's.
+        console: Where to report.
+
+    Raises:
+        InputError: a file cannot be read, there is no text, or ctc-beam-decoder does not run here.
+    """
+    said: list[tuple[Path, Sequence[str]]] = [(path, read_lines(path)) for path in texts]
+    data = model_folder.resolve().parent / "data"
+    if (data / "train.arrow").exists():
+        said.append((data / "train.arrow", prepared.load(data, "train").texts))
+    for path, lines in said:
+        console.say(f"{path}: {len(lines):,} lines")
+    adapted = model.CTCModel.load(model_folder)
+    dev = None
+    if tune is not None:
+        utterances = [u for u in corpora.read(tune, adapted.language) if u.split == "dev"]
+        if not utterances:
+            raise InputError("the dev split is empty", place=tune, remedy="Name a corpus with one.")
+
+        def waveform(index: int) -> np.ndarray:
+            piece = utterances[index]
+            return audio.load(piece.audio, start_s=piece.start_s, end_s=piece.end_s)
+
+        dev = lm.Heard.of(adapted, waveform, [u.text or "" for u in utterances], console)
+    elif (data / "dev.arrow").exists():
+        kept = prepared.load(data, "dev")
+        dev = lm.Heard.of(adapted, kept.waveform, kept.texts, console)
+    lm.lm(model_folder, [line for _, lines in said for line in lines], order, dev, console)
 
 
 def _settled(recipe: Recipe, root: Path) -> Recipe:

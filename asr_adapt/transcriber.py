@@ -1,8 +1,8 @@
 """`Transcriber`: speech to text, one path for training's dev evaluation, the command line and Python."""
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 
 from asr_adapt import audio, ctc
 from asr_adapt import model as models
+from asr_adapt.ctc import BeamSearch
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.model import CTCModel
 from asr_adapt.text import DELIMITER_ID
@@ -23,6 +24,8 @@ _PIECE_S = 30.0
 # The quietest place is looked for in the last ten seconds of a piece, over windows of 200 ms.
 _CUT_WITHIN_S = 10.0
 _CUT_WINDOW_S = 0.2
+# forced_align keeps two bits in a byte each for every frame and every letter with its blank: four gigabytes.
+_ALIGNED_CELLS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,15 @@ class _Piece:
     recording: int
     first_sample: int
     waveform: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Said:
+    """A word of a text that is known: in which line, how it is spelt there, and how the model writes it."""
+
+    line: int
+    text: str
+    normalised: str
 
 
 @dataclass
@@ -51,10 +63,21 @@ class Transcriber:
         model: An adapted model, in evaluation mode.
         batch_s: Seconds of audio that run together.
         look_ahead_s: Seconds of audio that are decoded ahead, so that pieces of like length can share a batch.
+        search: Decodes with an n-gram; None decodes greedily.
+        decoding: What is said of the decoding in reports.
     """
 
-    def __init__(self, model: CTCModel, *, batch_s: float = 60.0, look_ahead_s: float = 300.0) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: CTCModel,
+        *,
+        batch_s: float = 60.0,
+        look_ahead_s: float = 300.0,
+        search: BeamSearch | None = None,
+        decoding: str = "greedy",
+    ) -> None:
+        self.model, self.decoding = model, decoding
+        self._runs = search.runs if search else ctc.greedy
         self._batch_samples = int(batch_s * audio.SAMPLE_RATE_HZ)
         self._look_ahead_samples = int(look_ahead_s * audio.SAMPLE_RATE_HZ)
 
@@ -62,12 +85,24 @@ class Transcriber:
     def from_folder(cls, folder: str | Path, *, device: str | None = None) -> "Transcriber":
         """Load a run's `model/` folder onto a device: the GPU where there is one, unless told.
 
+        An n-gram beside the model (`asr-adapt lm`) is decoded with where ctc-beam-decoder runs; `decoding` says so.
+
         Raises:
             InputError: the folder is no model, or a newer one.
         """
         model = CTCModel.load(Path(folder))
         model.net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]
-        return cls(model)
+        beside = models.ngram_beside(Path(folder))
+        if beside is None:
+            return cls(model)
+        arpa, weights = beside
+        try:
+            search = BeamSearch(model.alphabet, arpa, weights)
+        except (ImportError, OSError):
+            return cls(model, decoding="greedy, since ctc-beam-decoder does not run here: the n-gram is not used")
+        except ValueError as error:
+            raise InputError(f"no ARPA n-gram ({error})", place=arpa, remedy="Make it anew: asr-adapt lm.") from error
+        return cls(model, search=search, decoding=weights.describe())
 
     def transcribe(self, recording: Recording) -> Transcript:
         """Return the transcript of one recording of any length.
@@ -114,6 +149,84 @@ class Transcriber:
             yield results.pop(following)
             following += 1
 
+    def align(self, recording: Recording, lines: Sequence[str]) -> Transcript:
+        """Return when the words of a text that is known are said; each line becomes a segment.
+
+        The words keep the spelling that they have in `lines`; what the model's normaliser drops has no sound, and
+        stays with the word before it.
+
+        Args:
+            recording: Of any length for which frames times letters fit into memory (some 40 minutes of fast speech).
+            lines: What is said, in order, from the first word to the last.
+
+        Raises:
+            AudioError: the recording cannot be read as sound.
+            UnknownLetter: the text has a letter that the model cannot write.
+            TooFewFrames: the recording is too short for the text.
+            InputError: there is no word, or the recording is too long.
+        """
+        words = [_Said(number, *pair) for number, line in enumerate(lines) for pair in self._spoken(line)]
+        if not words:
+            raise InputError("there is no word in the text", place="TEXT", remedy="Name the text that is said.")
+        labels = [self.model.alphabet.encode(word.normalised) for word in words]
+        joined = [label for of_word in labels for label in (*of_word, DELIMITER_ID)][:-1]
+        times_s, log_probs, samples = self._frames(recording)
+        if len(log_probs) * len(joined) > _ALIGNED_CELLS:
+            minutes = samples / audio.SAMPLE_RATE_HZ / 60
+            raise InputError(
+                f"{minutes:.0f} minutes with {len(joined):,} letters are too much to align at once",
+                place="AUDIO",
+                remedy="Cut recording and text in two.",
+            )
+        runs = iter(ctc.align(log_probs, joined))
+        aligned: list[list[Word]] = [[] for _ in lines]
+        for word, of_word in zip(words, labels, strict=True):
+            letters = list(itertools.islice(runs, len(of_word)))
+            next(runs, None)  # the delimiter
+            aligned[word.line].append(self._word(word.text, letters, times_s))
+        segments = tuple(
+            Segment(" ".join(w.text for w in line), line[0].start_s, line[-1].end_s, tuple(line))
+            for line in aligned
+            if line
+        )
+        return Transcript(
+            text=" ".join(segment.text for segment in segments),
+            language=self.model.language,
+            duration_s=samples / audio.SAMPLE_RATE_HZ,
+            segments=segments,
+        )
+
+    def _spoken(self, line: str) -> list[tuple[str, str]]:
+        """Return `(spelling, normalised spelling)` of a line's words."""
+        found: list[tuple[str, str]] = []
+        for text in line.split():
+            normalised = self.model.normaliser(text)
+            if normalised:
+                found.append((text, normalised))
+            elif found:
+                found[-1] = (f"{found[-1][0]} {text}", found[-1][1])
+        return found
+
+    def _frames(self, recording: Recording) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return every frame's time (seconds), log_probs float32 (frames, vocab), and the recording's samples."""
+        times_s: list[np.ndarray] = [np.zeros(0)]
+        scores, samples = [np.zeros((0, len(self.model.alphabet)), np.float32)], 0
+        for first_sample, waveform in _pieces(recording):
+            samples = first_sample + len(waveform)
+            if len(waveform) >= self.model.shortest_clip:
+                (said,) = models.log_probs(self.model, [waveform])
+                times_s.append(first_sample / audio.SAMPLE_RATE_HZ + np.arange(len(said)) * self.model.frame_s)
+                scores.append(said)
+        return np.concatenate(times_s), np.concatenate(scores), samples
+
+    def _word(self, text: str, letters: list[ctc.Run], times_s: np.ndarray) -> Word:
+        return Word(
+            text=text,
+            start_s=float(times_s[letters[0].start]),
+            end_s=float(times_s[letters[-1].end - 1]) + self.model.frame_s,
+            confidence=float(np.mean([run.confidence for run in letters])),
+        )
+
     def _close(self, open_: dict[int, _Open], results: dict[int, Transcript | InputError]) -> None:
         """Move recordings whose every piece was read to the results."""
         for number, recording in list(open_.items()):
@@ -145,20 +258,14 @@ class Transcriber:
     def _segment(self, log_probs: np.ndarray, first_sample: int, num_samples: int) -> Segment:
         """Decode one piece: log_probs float32 (frames, vocab)."""
         offset_s = first_sample / audio.SAMPLE_RATE_HZ
+        times_s = offset_s + np.arange(len(log_probs)) * self.model.frame_s
         words = []
-        runs = ctc.greedy(log_probs)
-        for is_gap, group in groupby(runs, key=lambda run: run.label == DELIMITER_ID):
+        runs = self._runs(log_probs)
+        for is_gap, group in itertools.groupby(runs, key=lambda run: run.label == DELIMITER_ID):
             if is_gap:
                 continue
             letters = list(group)
-            words.append(
-                Word(
-                    text=self.model.alphabet.decode(run.label for run in letters),
-                    start_s=offset_s + letters[0].start * self.model.frame_s,
-                    end_s=offset_s + letters[-1].end * self.model.frame_s,
-                    confidence=float(np.mean([run.confidence for run in letters])),
-                )
-            )
+            words.append(self._word(self.model.alphabet.decode(run.label for run in letters), letters, times_s))
         return Segment(
             text=self.model.alphabet.decode(run.label for run in runs),
             start_s=words[0].start_s if words else offset_s,

@@ -143,3 +143,34 @@ def test_results_come_before_the_whole_input_is_read(transcriber: Transcriber) -
 
     assert next(eager.transcribe_all(endless())).text
     assert asked < 20
+
+
+def test_a_known_text_is_aligned_in_its_own_spelling_line_by_line(transcriber: Transcriber) -> None:
+    text, silence = "ab cde bad", np.zeros(RATE_HZ, np.float32)
+    waveform = np.concatenate([silence, say(text), silence])
+    aligned = transcriber.align(waveform, ["Ab – CDE,", "", "bad!"])
+    assert [segment.text for segment in aligned.segments] == ["Ab – CDE,", "bad!"]
+    assert [word.text for word in aligned.words] == ["Ab –", "CDE,", "bad!"]
+    # A letter of the language of tones lasts 80 ms, and a space comes first.
+    starts = [1 + 0.08 * (1 + text.index(word)) for word in text.split()]
+    ends = [start + 0.08 * len(word) for start, word in zip(starts, text.split(), strict=True)]
+    for word, start, end in zip(aligned.words, starts, ends, strict=True):
+        assert word.start_s == pytest.approx(start, abs=0.08) and word.end_s == pytest.approx(end, abs=0.08)
+        assert 0 <= word.confidence <= 1
+    assert aligned.segments[1].start_s == aligned.words[2].start_s
+
+
+def test_times_of_a_long_recording_are_those_of_the_original(transcriber: Transcriber) -> None:
+    silence = np.zeros(40 * RATE_HZ, np.float32)
+    aligned = transcriber.align(np.concatenate([say("ab"), silence, say("bad")]), ["ab bad"])
+    assert aligned.words[0].start_s == pytest.approx(0.08, abs=0.08)
+    assert aligned.words[1].start_s == pytest.approx(4 * 0.08 + 40 + 0.08, abs=0.1)
+
+
+def test_a_text_that_cannot_be_aligned_is_one_line(transcriber: Transcriber) -> None:
+    with pytest.raises(InputError, match="no word in the text"):
+        transcriber.align(say("ab"), ["", " – "])
+    with pytest.raises(InputError, match="not in the alphabet"):
+        transcriber.align(say("ab"), ["xyz"])
+    with pytest.raises(InputError, match="frames cannot write"):
+        transcriber.align(say("a"), ["abcde " * 20])
