@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asr_adapt import audio, ctc
+from asr_adapt import audio, ctc, vad
 from asr_adapt import model as models
 from asr_adapt.ctc import BeamSearch
 from asr_adapt.errors import AudioError, InputError
@@ -20,10 +20,6 @@ from asr_adapt.utterance import Utterance
 Recording = audio.Audio | Utterance | np.ndarray
 """A path or locator, an encoded file's bytes or stream, an utterance, or float32 (num_samples,) at 16 kHz."""
 
-_PIECE_S = 30.0
-# The quietest place is looked for in the last ten seconds of a piece, over windows of 200 ms.
-_CUT_WITHIN_S = 10.0
-_CUT_WINDOW_S = 0.2
 # forced_align keeps two bits in a byte each for every frame and every letter with its blank: four gigabytes.
 _ALIGNED_CELLS = 1_000_000_000
 
@@ -54,6 +50,15 @@ class _Open:
     samples: int = 0
     is_whole: bool = False
     segments: dict[int, Segment] = field(default_factory=dict)
+
+    def pieces_of(self, recording: Recording) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield `(first sample, waveform)` of what is read in one piece, counting the recording's samples."""
+        return vad.pieces(self._counted(_blocks(recording)))
+
+    def _counted(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for block in blocks:
+            self.samples += len(block)
+            yield block
 
 
 class Transcriber:
@@ -127,10 +132,9 @@ class Transcriber:
         for number, recording in enumerate(recordings):
             open_[number] = _Open()
             try:
-                for first_sample, waveform in _pieces(recording):
+                for first_sample, waveform in open_[number].pieces_of(recording):
                     waiting.append(_Piece(number, first_sample, waveform))
                     open_[number].pieces += 1
-                    open_[number].samples = first_sample + len(waveform)
                     if sum(len(piece.waveform) for piece in waiting) >= self._look_ahead_samples:
                         self._read(waiting, open_)
                         waiting = []
@@ -210,14 +214,14 @@ class Transcriber:
     def _frames(self, recording: Recording) -> tuple[np.ndarray, np.ndarray, int]:
         """Return every frame's time (seconds), log_probs float32 (frames, vocab), and the recording's samples."""
         times_s: list[np.ndarray] = [np.zeros(0)]
-        scores, samples = [np.zeros((0, len(self.model.alphabet)), np.float32)], 0
-        for first_sample, waveform in _pieces(recording):
-            samples = first_sample + len(waveform)
+        scores = [np.zeros((0, len(self.model.alphabet)), np.float32)]
+        whole = _Open()
+        for first_sample, waveform in whole.pieces_of(recording):
             if len(waveform) >= self.model.shortest_clip:
                 (said,) = models.log_probs(self.model, [waveform])
                 times_s.append(first_sample / audio.SAMPLE_RATE_HZ + np.arange(len(said)) * self.model.frame_s)
                 scores.append(said)
-        return np.concatenate(times_s), np.concatenate(scores), samples
+        return np.concatenate(times_s), np.concatenate(scores), whole.samples
 
     def _word(self, text: str, letters: list[ctc.Run], times_s: np.ndarray) -> Word:
         return Word(
@@ -274,31 +278,13 @@ class Transcriber:
         )
 
 
-def _pieces(recording: Recording) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield `(first sample, waveform)` of pieces of at most 30 s; a shorter recording is one piece."""
-    limit = int(_PIECE_S * audio.SAMPLE_RATE_HZ)
+def _blocks(recording: Recording) -> Iterable[np.ndarray]:
+    """Return a recording's samples, float32 (num_samples,) each, 16 kHz."""
     if isinstance(recording, np.ndarray):
-        blocks = iter([_checked(recording)])
-    elif isinstance(recording, Utterance):
-        blocks = audio.blocks(recording.audio, start_s=recording.start_s, end_s=recording.end_s)
-    else:
-        blocks = audio.blocks(recording)
-    start, held = 0, np.zeros(0, np.float32)
-    for block in blocks:
-        held = np.concatenate([held, block])
-        while len(held) > limit:
-            cut = _quietest(held[:limit])
-            yield start, held[:cut]
-            start, held = start + cut, held[cut:]
-    yield start, held
-
-
-def _quietest(waveform: np.ndarray) -> int:
-    """Return the sample in the middle of the quietest window of the last ten seconds."""
-    first = len(waveform) - int(_CUT_WITHIN_S * audio.SAMPLE_RATE_HZ)
-    window = int(_CUT_WINDOW_S * audio.SAMPLE_RATE_HZ)
-    energy = np.cumsum(np.square(waveform[first:], dtype=np.float64))
-    return first + int(np.argmin(energy[window:] - energy[:-window])) + window // 2
+        return [_checked(recording)]
+    if isinstance(recording, Utterance):
+        return audio.blocks(recording.audio, start_s=recording.start_s, end_s=recording.end_s)
+    return audio.blocks(recording)
 
 
 def _checked(waveform: np.ndarray) -> np.ndarray:

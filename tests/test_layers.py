@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"errors", "files", "embedded", "utterance", "transcript", "recipe"},
     {"audio", "text", "ctc", "ngram", "score", "schedule"},
-    {"base", "model", "augment", "corpora"},
+    {"base", "model", "augment", "vad", "corpora"},
     {"transcriber", "checks", "checkpoint", "formats", "report", "prepared", "features", "inputs"},
     {"prepare", "train", "lm", "transcribe", "evaluate"},
     {"run"},
