@@ -49,8 +49,9 @@ class VoiceActivity:
 def pieces(blocks: Iterable[np.ndarray], limit_s: float = 30.0) -> Iterator[tuple[int, np.ndarray]]:
     """Yield `(first sample, waveform)` of the pieces of a recording in which somebody speaks, in order.
 
-    A recording of at most `limit_s` is one piece, as it is. A longer one is cut inside its pauses, and at the quietest
-    place where speech goes on for `limit_s`; silence of more than 0.6 s is left out. No sample is in two pieces.
+    A recording of at most `limit_s` is one piece, as it is. A longer one is cut inside its pauses, and at the
+    quietest place where speech goes on for `limit_s`; silence of more than 0.6 s is left out. No sample is in two
+    pieces.
 
     Args:
         blocks: float32 (num_samples,) each, 16 kHz, one after the other; memory is that of a block and a piece.
@@ -125,7 +126,7 @@ def _quietest(waveform: np.ndarray) -> int:
 
 @functools.cache
 def _session() -> Any:
-    """Return silero-vad's network for many windows at once, on one thread, which is enough for 500 times real time."""
+    """Return silero-vad's network for many windows at once, on one thread: some 400 times real time."""
     import onnxruntime
 
     # Importing the package would set torch to one thread for the whole process.
