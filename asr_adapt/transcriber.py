@@ -1,8 +1,9 @@
 """`Transcriber`: speech to text, one path for training's dev evaluation, the command line and Python."""
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from asr_adapt import audio, ctc, vad
 from asr_adapt import model as models
+from asr_adapt.ahead import in_background
 from asr_adapt.ctc import BeamSearch
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.model import CTCModel
@@ -22,6 +24,8 @@ Recording = audio.Audio | Utterance | np.ndarray
 
 # forced_align keeps two bits in a byte each for every frame and every letter with its blank: four gigabytes.
 _ALIGNED_CELLS = 1_000_000_000
+_DECODED_AHEAD = 16  # pieces that are decoded while the model works
+_BLOCK = 30 * audio.SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True)
@@ -42,23 +46,14 @@ class _Said:
     normalised: str
 
 
-@dataclass
-class _Open:
-    """A recording of which not every piece is read; segments by first sample."""
+@dataclass(frozen=True)
+class _End:
+    """A recording of which every piece is decoded, or whose decoding failed."""
 
+    recording: int
     pieces: int = 0
     samples: int = 0
-    is_whole: bool = False
-    segments: dict[int, Segment] = field(default_factory=dict)
-
-    def pieces_of(self, recording: Recording) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield `(first sample, waveform)` of what is read in one piece, counting the recording's samples."""
-        return vad.pieces(self._counted(_blocks(recording)))
-
-    def _counted(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for block in blocks:
-            self.samples += len(block)
-            yield block
+    error: InputError | None = None
 
 
 class Transcriber:
@@ -68,6 +63,8 @@ class Transcriber:
         model: An adapted model, in evaluation mode.
         batch_s: Seconds of audio that run together.
         look_ahead_s: Seconds of audio that are decoded ahead, so that pieces of like length can share a batch.
+        precision: `fp32`, in which a text is the same whatever it shares a batch with, or `bf16`; None: `bf16` where
+            the device multiplies in it.
         search: Decodes with an n-gram; None decodes greedily.
         decoding: What is said of the decoding in reports.
     """
@@ -78,10 +75,12 @@ class Transcriber:
         *,
         batch_s: float = 60.0,
         look_ahead_s: float = 300.0,
+        precision: models.Precision | None = None,
         search: BeamSearch | None = None,
         decoding: str = "greedy",
     ) -> None:
         self.model, self.decoding = model, decoding
+        self.precision = precision or models.fastest_precision(model.net.device)
         self._runs = search.runs if search else ctc.greedy
         self._batch_samples = int(batch_s * audio.SAMPLE_RATE_HZ)
         self._look_ahead_samples = int(look_ahead_s * audio.SAMPLE_RATE_HZ)
@@ -125,32 +124,26 @@ class Transcriber:
 
         Recordings are read as they are wanted, so an endless iterator is as good as a list.
         """
-        results: dict[int, Transcript | InputError] = {}
-        open_: dict[int, _Open] = {}
         waiting: list[_Piece] = []
+        read: dict[int, dict[int, Segment]] = defaultdict(dict)  # of each recording, by first sample
+        ended: dict[int, _End] = {}
         following = 0
-        for number, recording in enumerate(recordings):
-            open_[number] = _Open()
-            try:
-                for first_sample, waveform in open_[number].pieces_of(recording):
-                    waiting.append(_Piece(number, first_sample, waveform))
-                    open_[number].pieces += 1
-                    if sum(len(piece.waveform) for piece in waiting) >= self._look_ahead_samples:
-                        self._read(waiting, open_)
-                        waiting = []
-                open_[number].is_whole = True
-            except InputError as error:
-                results[number] = error
-                waiting = [piece for piece in waiting if piece.recording != number]
-                del open_[number]
-            self._close(open_, results)
-            while following in results:
-                yield results.pop(following)
+        for event in in_background(_decoded(recordings), _DECODED_AHEAD):
+            if isinstance(event, _Piece):
+                waiting.append(event)
+            else:
+                ended[event.recording] = event
+                if event.error:
+                    waiting = [piece for piece in waiting if piece.recording != event.recording]
+            if sum(len(piece.waveform) for piece in waiting) >= self._look_ahead_samples:
+                self._read(waiting, read)
+                waiting = []
+            while (done := self._result(ended.get(following), read)) is not None:
+                yield done
                 following += 1
-        self._read(waiting, open_)
-        self._close(open_, results)
-        while following in results:
-            yield results.pop(following)
+        self._read(waiting, read)
+        while (done := self._result(ended.get(following), read)) is not None:
+            yield done
             following += 1
 
     def align(self, recording: Recording, lines: Sequence[str]) -> Transcript:
@@ -215,13 +208,18 @@ class Transcriber:
         """Return every frame's time (seconds), log_probs float32 (frames, vocab), and the recording's samples."""
         times_s: list[np.ndarray] = [np.zeros(0)]
         scores = [np.zeros((0, len(self.model.alphabet)), np.float32)]
-        whole = _Open()
-        for first_sample, waveform in whole.pieces_of(recording):
-            if len(waveform) >= self.model.shortest_clip:
-                (said,) = models.log_probs(self.model, [waveform])
-                times_s.append(first_sample / audio.SAMPLE_RATE_HZ + np.arange(len(said)) * self.model.frame_s)
+        samples = 0
+        for event in in_background(_decoded([recording]), _DECODED_AHEAD):
+            if isinstance(event, _End):
+                if event.error:
+                    raise event.error
+                samples = event.samples
+            elif len(event.waveform) >= self.model.shortest_clip:
+                (said,) = models.log_probs(self.model, [event.waveform], self.precision)
+                offset_s = event.first_sample / audio.SAMPLE_RATE_HZ
+                times_s.append(offset_s + np.arange(len(said)) * self.model.frame_s)
                 scores.append(said)
-        return np.concatenate(times_s), np.concatenate(scores), whole.samples
+        return np.concatenate(times_s), np.concatenate(scores), samples
 
     def _word(self, text: str, letters: list[ctc.Run], times_s: np.ndarray) -> Word:
         return Word(
@@ -231,21 +229,22 @@ class Transcriber:
             confidence=float(np.mean([run.confidence for run in letters])),
         )
 
-    def _close(self, open_: dict[int, _Open], results: dict[int, Transcript | InputError]) -> None:
-        """Move recordings whose every piece was read to the results."""
-        for number, recording in list(open_.items()):
-            if recording.is_whole and len(recording.segments) == recording.pieces:
-                segments = sorted(recording.segments.items())
-                spoken = tuple(segment for _, segment in segments if segment.text)
-                results[number] = Transcript(
-                    text=" ".join(segment.text for segment in spoken),
-                    language=self.model.language,
-                    duration_s=recording.samples / audio.SAMPLE_RATE_HZ,
-                    segments=spoken,
-                )
-                del open_[number]
+    def _result(self, end: _End | None, read: dict[int, dict[int, Segment]]) -> Transcript | InputError | None:
+        """Return what became of a recording; None as long as a piece of it is not read."""
+        if end is None or (not end.error and len(read[end.recording]) < end.pieces):
+            return None
+        segments = sorted(read.pop(end.recording, {}).items())
+        if end.error:
+            return end.error
+        spoken = tuple(segment for _, segment in segments if segment.text)
+        return Transcript(
+            text=" ".join(segment.text for segment in spoken),
+            language=self.model.language,
+            duration_s=end.samples / audio.SAMPLE_RATE_HZ,
+            segments=spoken,
+        )
 
-    def _read(self, waiting: list[_Piece], open_: dict[int, _Open]) -> None:
+    def _read(self, waiting: list[_Piece], read: dict[int, dict[int, Segment]]) -> None:
         """Run pieces through the model, those of like length together."""
         by_length = sorted(waiting, key=lambda piece: len(piece.waveform))
         while by_length:
@@ -253,11 +252,12 @@ class Transcriber:
             while by_length and (len(batch) + 1) * len(batch[0].waveform) <= self._batch_samples:
                 batch.append(by_length.pop())
             long_enough = [piece for piece in batch if len(piece.waveform) >= self.model.shortest_clip]
-            scores = models.log_probs(self.model, [piece.waveform for piece in long_enough]) if long_enough else []
+            waveforms = [piece.waveform for piece in long_enough]
+            scores = models.log_probs(self.model, waveforms, self.precision) if waveforms else []
             nothing = [np.zeros((0, len(self.model.alphabet)), np.float32)] * (len(batch) - len(long_enough))
             for piece, frames in zip(batch, [*scores, *nothing], strict=True):  # too short ones are at the end
                 segment = self._segment(frames, piece.first_sample, len(piece.waveform))
-                open_[piece.recording].segments[piece.first_sample] = segment
+                read[piece.recording][piece.first_sample] = segment
 
     def _segment(self, log_probs: np.ndarray, first_sample: int, num_samples: int) -> Segment:
         """Decode one piece: log_probs float32 (frames, vocab)."""
@@ -278,10 +278,32 @@ class Transcriber:
         )
 
 
+def _decoded(recordings: Iterable[Recording]) -> Iterator[_Piece | _End]:
+    """Yield the pieces of one recording after the other, and its end after each."""
+    for number, recording in enumerate(recordings):
+        pieces = samples = 0
+
+        def counted(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+            nonlocal samples
+            for block in blocks:
+                samples += len(block)
+                yield block
+
+        try:
+            for first_sample, waveform in vad.pieces(counted(_blocks(recording))):
+                pieces += 1
+                yield _Piece(number, first_sample, waveform)
+        except InputError as error:
+            yield _End(number, error=error)
+        else:
+            yield _End(number, pieces, samples)
+
+
 def _blocks(recording: Recording) -> Iterable[np.ndarray]:
     """Return a recording's samples, float32 (num_samples,) each, 16 kHz."""
     if isinstance(recording, np.ndarray):
-        return [_checked(recording)]
+        waveform = _checked(recording)
+        return (waveform[i : i + _BLOCK] for i in range(0, max(1, len(waveform)), _BLOCK))
     if isinstance(recording, Utterance):
         return audio.blocks(recording.audio, start_s=recording.start_s, end_s=recording.end_s)
     return audio.blocks(recording)
