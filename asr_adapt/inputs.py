@@ -11,7 +11,7 @@ from asr_adapt import augment, ctc, features
 from asr_adapt.features import Features
 from asr_adapt.model import CTCModel
 from asr_adapt.prepared import Prepared
-from asr_adapt.recipe import Recipe
+from asr_adapt.recipe import Resolved
 from asr_adapt.report import Console
 
 Level = Literal["waveform", "encoder", "transformer"]
@@ -21,13 +21,13 @@ class Inputs:
     """The train split as a run hears it.
 
     Args:
-        recipe: A resolved recipe.
+        recipe: A recipe with every choice made.
         model: What is trained.
         data: The train split.
         folder: Where the output of frozen layers is kept.
     """
 
-    def __init__(self, recipe: Recipe, model: CTCModel, data: Prepared, folder: Path) -> None:
+    def __init__(self, recipe: Resolved, model: CTCModel, data: Prepared, folder: Path) -> None:
         self._conf, self._policy = recipe.train, recipe.model.freeze
         self._model, self._data, self._folder = model, data, folder
         self._needed = [ctc.frames_needed(model.alphabet.encode(text)) for text in data.texts]
@@ -40,7 +40,7 @@ class Inputs:
         trained alone. Neither where a clip would be heard less than once.
         """
         conf, steps = self._conf, self._conf.steps
-        head_steps = steps if self._policy == "all_but_head" else conf.head_steps or 0
+        head_steps = steps if self._policy == "all_but_head" else conf.head_steps
         step_s = conf.batch_s * conf.accumulate
         whole_s = sum(u.duration_s or 0.0 for u in self._data.utterances)
         copies = conf.cached_copies if conf.cached_copies is not None else int(conf.speed == 0)
@@ -55,7 +55,7 @@ class Inputs:
         A function of the recipe's seed and the arguments, as everything that training does.
         """
         rng = np.random.default_rng([self._conf.seed, step, batch, process, 1])  # another stream than the masks'
-        alone = self._policy == "all_but_head" or step < (self._conf.head_steps or 0)
+        alone = self._policy == "all_but_head" or step < self._conf.head_steps
         levels: tuple[Level, ...] = ("transformer", "encoder") if alone else ("encoder",)
         for level in levels:
             if level in self._kept:

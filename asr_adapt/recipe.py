@@ -1,7 +1,7 @@
 """What a recipe fills in: frozen pydantic models. Unknown or impossible values are refused by the field's name.
 
-A recipe says only what differs from these defaults. `None` means "chosen by the program", and the choice is
-printed and kept in the run folder's `recipe.toml`.
+A recipe says only what differs from these defaults. `None` means "chosen by the program" (`presets`), and the choice
+is printed with its reason and kept in the run folder's `recipe.toml`.
 """
 
 import hashlib
@@ -79,37 +79,39 @@ class Model(_Section):
 
 
 class Train(_Section):
-    """How long and how hard."""
+    """How long and how hard. What is None is chosen by hours of labelled speech and the base model (`presets`)."""
 
-    steps: int = Field(default=2000, ge=1)
-    """optimiser steps"""
+    hours: float | None = Field(default=None, gt=0)
+    """hours of labelled speech by which the rest is chosen; None: measured in the train split"""
+    steps: int | None = Field(default=None, ge=1)
+    """optimiser steps; None: chosen by the hours"""
     seed: int = Field(default=1, ge=0)
     """seed of batches, masks, dropout and the new head"""
-    batch_s: float = Field(default=80.0, gt=0)
-    """seconds of audio in a batch, over all processes"""
+    batch_s: float | None = Field(default=None, gt=0)
+    """seconds of audio in a batch, over all processes; None: chosen by the hours"""
     accumulate: int = Field(default=1, ge=1)
     """batches whose gradients make one step"""
     learning_rate: float | None = Field(default=None, gt=0)
-    """peak rate; None: 2e-4 for a base model, 5e-4 for the small embedded one, 1e-3 from nothing"""
+    """peak rate; None: chosen by the base model's size and the hours"""
     head_learning_rate: float | None = Field(default=None, gt=0)
     """peak rate of the new head; None: 1e-3, or the peak rate where that is higher"""
-    warmup: float = Field(default=0.1, ge=0, le=1)
-    """share of the steps in which the rate rises (tri-stage: rise, hold, decay to 5 %)"""
-    hold: float = Field(default=0.4, ge=0, le=1)
-    """share of the steps at the peak rate"""
+    warmup: float | None = Field(default=None, ge=0, le=1)
+    """share of the steps in which the rate rises (tri-stage: rise, hold, decay to 5 %); None: 0.1"""
+    hold: float | None = Field(default=None, ge=0, le=1)
+    """share of the steps at the peak rate; None: 0.4"""
     head_steps: int | None = Field(default=None, ge=0)
-    """first steps, in which the head alone is trained; None: 10 % of the steps, at most 500; 0 from nothing"""
-    speed: float = Field(default=0.0, ge=0, le=0.3)
-    """clips are played faster or slower at random, by at most this share (0.1: from 0.9 to 1.1 times)"""
+    """first steps, in which the head alone is trained; None: chosen, at most 500; 0 from nothing"""
+    speed: float | None = Field(default=None, ge=0, le=0.3)
+    """clips are played faster or slower at random, by at most this share (0.1: 0.9 to 1.1 times); None: chosen"""
     cached_copies: int | None = Field(default=None, ge=0)
     """how often the output of frozen layers is kept on disk, each copy at speeds of its own; 0: computed anew at
     every step; None: once where clips are not changed, else 0"""
-    mask_time: float = Field(default=0.3, ge=0, le=0.9)
-    """share of the frames that SpecAugment hides, after the warm-up"""
+    mask_time: float | None = Field(default=None, ge=0, le=0.9)
+    """share of the frames that SpecAugment hides, after the warm-up; spans may overlap; None: chosen"""
     mask_span_s: float = Field(default=0.2, gt=0)
     """seconds in one hidden span; shorter on short clips"""
-    mask_features: float = Field(default=0.1, ge=0, le=0.9)
-    """share of the features that SpecAugment hides"""
+    mask_features: float | None = Field(default=None, ge=0, le=0.9)
+    """share of the features that SpecAugment hides; None: chosen"""
     weight_decay: float = Field(default=0.01, ge=0)
     """AdamW's decoupled weight decay; not on biases and norms"""
     max_grad_norm: float = Field(default=1.0, gt=0)
@@ -127,8 +129,9 @@ class Train(_Section):
 
     @model_validator(mode="after")
     def _the_stages_fit(self) -> Self:
-        if self.warmup + self.hold > 1:
-            raise ValueError(f"warmup + hold must be at most 1, but is {self.warmup + self.hold:g}")
+        decay_from = (self.warmup or 0) + (self.hold or 0)
+        if decay_from > 1:
+            raise ValueError(f"warmup + hold must be at most 1, but is {decay_from:g}")
         return self
 
 
@@ -142,28 +145,34 @@ class Recipe(_Section):
     model: Model = Model()
     train: Train = Train()
 
-    def resolved(self) -> "Recipe":
-        """Return the recipe with every `None` that depends on another field filled in."""
-        scratch = self.model.base == "none"
-        steps, train = self.train.steps, self.train
-        rate = train.learning_rate or {"none": 1e-3, "embedded": 5e-4}.get(self.model.base, 2e-4)
-        return self.model_copy(
-            update={
-                "model": self.model.model_copy(
-                    update={"freeze": self.model.freeze or ("nothing" if scratch else "feature_encoder")}
-                ),
-                "train": train.model_copy(
-                    update={
-                        "learning_rate": rate,
-                        "head_learning_rate": train.head_learning_rate or max(1e-3, rate),
-                        "head_steps": train.head_steps
-                        if train.head_steps is not None
-                        else (0 if scratch else min(500, steps // 10)),
-                        "eval_steps": train.eval_steps or max(25, steps // 20),
-                    }
-                ),
-            }
-        )
+
+class ResolvedModel(Model):
+    """What is adapted, with nothing left open."""
+
+    freeze: Literal["feature_encoder", "all_but_head", "nothing"]
+
+
+class ResolvedTrain(Train):
+    """How long and how hard, with nothing left open that training asks for."""
+
+    steps: int
+    batch_s: float
+    learning_rate: float
+    head_learning_rate: float
+    warmup: float
+    hold: float
+    head_steps: int
+    speed: float
+    mask_time: float
+    mask_features: float
+    eval_steps: int
+
+
+class Resolved(Recipe):
+    """A recipe of which every choice is made (`presets.resolve`)."""
+
+    model: ResolvedModel
+    train: ResolvedTrain
 
 
 def recipe_from(fields: dict[str, Any], place: object) -> Recipe:

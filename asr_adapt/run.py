@@ -14,12 +14,12 @@ import torch
 from accelerate import PartialState
 from filelock import FileLock, Timeout
 
-from asr_adapt import base, corpora, evaluate, model, prepare, prepared, train
+from asr_adapt import base, corpora, evaluate, model, prepare, prepared, presets, train
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError, RunLocked
 from asr_adapt.evaluate import Metrics
 from asr_adapt.files import write_whole
-from asr_adapt.recipe import Recipe, fingerprint, read_recipe, write_recipe
+from asr_adapt.recipe import Recipe, Resolved, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet
 from asr_adapt.transcriber import Transcriber
@@ -47,7 +47,8 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
     root = recipe.corpus.root
     if root is None:
         raise InputError("no corpus was named", place="corpus.root", remedy="Give it as --corpus.root FOLDER.")
-    grid = base.frame_grid(base.configuration(recipe.model))
+    config = base.configuration(recipe.model)
+    grid = base.frame_grid(config)
     root = root.resolve()
     recipe = _settled(recipe, root)
     utterances = corpora.read(root, recipe.language)
@@ -59,8 +60,6 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         recipe.corpus.model_dump(mode="json", exclude={"root", "licence", "workers"}),
         [(u.model_dump(mode="json"), _stamp(u.audio)) for u in utterances],
     )
-    how = recipe.train.model_dump(mode="json", exclude={"checkpoint_minutes", "tensorboard"})
-    trained = fingerprint(heard, recipe.model, how)
 
     # Under torchrun or accelerate launch every process comes here. One owns the folder; the others train with it.
     team = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_STAGE)
@@ -73,6 +72,12 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         team.wait_for_everyone()
 
         console.heading("train")
+        hours = prepare.load_summary(out / "data").hours["train"]
+        resolved, choices = presets.resolve(recipe, hours, config.hidden_size)
+        if leads:
+            write_recipe(resolved, out / "recipe.toml")
+        how = resolved.train.model_dump(mode="json", exclude={"hours", "checkpoint_minutes", "tensorboard"})
+        trained = fingerprint(heard, resolved.model, how)
         stages = _Stages(out)
         if stages.done("train", trained):
             console.say("is done")
@@ -80,7 +85,8 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
             if leads and not stages.begun("train", trained):
                 stages.begin("train", trained, remove=("checkpoints", "model", "train_log.jsonl", "tensorboard"))
             team.wait_for_everyone()
-            _train(recipe, prepare.load_summary(out / "data"), leads, out, console)
+            _show_choices(presets.describe(recipe, hours), choices, console)
+            _train(resolved, prepare.load_summary(out / "data"), leads, out, console)
             if leads:
                 stages.finish("train")
 
@@ -109,8 +115,7 @@ def evaluate_folder(model_folder: Path, corpus: Path, split: str, out: Path, con
 
 
 def _settled(recipe: Recipe, root: Path) -> Recipe:
-    """Return the recipe with every choice made and every path absolute, as the run folder keeps it."""
-    recipe = recipe.resolved()
+    """Return the recipe with the precision that this machine has, and every path absolute."""
     start = Path(recipe.model.base)
     return recipe.model_copy(
         update={
@@ -133,7 +138,12 @@ def _prepare(
     stages.finish("prepare")
 
 
-def _train(recipe: Recipe, summary: prepare.Summary, leads: bool, out: Path, console: Console) -> None:
+def _show_choices(title: str, choices: list[presets.Choice], console: Console) -> None:
+    if choices:
+        console.table(title, ("chosen", "", "why"), [(c.field, f"{c.value}", c.reason) for c in choices])
+
+
+def _train(recipe: Resolved, summary: prepare.Summary, leads: bool, out: Path, console: Console) -> None:
     if leads:
         _write_environment(out / "environment.json")
     alphabet = Alphabet(summary.alphabet)
@@ -196,7 +206,8 @@ def _claimed(recipe: Recipe, out: Path) -> Iterator[None]:
     try:
         if kept.exists():
             _refuse_another(read_recipe(kept), recipe, out)
-        write_recipe(recipe, kept)
+        else:  # what is left open is filled in when the hours are known
+            write_recipe(recipe, kept)
         yield
     finally:
         lock.release()

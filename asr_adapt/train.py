@@ -22,7 +22,7 @@ from asr_adapt.errors import InputError, TrainingDiverged
 from asr_adapt.inputs import Inputs, Level
 from asr_adapt.model import CTCModel
 from asr_adapt.prepared import Prepared
-from asr_adapt.recipe import Recipe, Train
+from asr_adapt.recipe import Resolved, ResolvedTrain, Train
 from asr_adapt.report import Console
 from asr_adapt.text import BLANK_ID
 from asr_adapt.transcriber import Transcriber
@@ -48,14 +48,16 @@ class Interrupted(SystemExit):
     """SIGTERM or Ctrl-C: the state was saved, and the same command goes on from there."""
 
 
-def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder: Path, console: Console) -> Outcome:
+def train(
+    recipe: Resolved, model: CTCModel, data: Prepared, dev: Prepared, folder: Path, console: Console
+) -> Outcome:
     """Adapt `model` in place; afterwards it holds the weights that were best on dev.
 
     A run that was killed goes on from its newest whole checkpoint in `folder/checkpoints`, and ends with the
     weights of one that was not: batches, masks and dropout are functions of the seed and the step.
 
     Args:
-        recipe: A resolved recipe (`Recipe.resolved`).
+        recipe: A recipe with every choice made (`presets.resolve`).
         model: The base model with its new head.
         data: The train split.
         dev: The dev split, which chooses the best weights.
@@ -75,7 +77,7 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
         # While the head is trained alone, the transformer's gradients stay away.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    models.freeze(model.net, str(recipe.model.freeze))
+    models.freeze(model.net, recipe.model.freeze)
     trainee, optimiser = accelerator.prepare(
         _Trainee(model), torch.optim.AdamW(_groups(model, conf), betas=(0.9, 0.98), eps=1e-6)
     )
@@ -96,7 +98,7 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
         for batches in schedule.plan(durations_s, conf, start=run.step, stop=left):
             model.net.train()
             rates = run.set_rates()
-            head_alone = alone or run.step < (conf.head_steps or 0)
+            head_alone = alone or run.step < conf.head_steps
             num_labels = sum(len(labels[i]) for batch in batches for i in batch)
             for number, batch in enumerate(batches):
                 share = _share(batch, accelerator)
@@ -134,7 +136,7 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
                 progress.at(run.step, f"loss {record['loss']:.2f} blank {record['blank_rate']:.0%} {run.dev_line} "
                             f"{record['audio_s_per_s']:.0f}× real time")  # fmt: skip
                 tally = _Tally()
-            if run.step % (conf.eval_steps or conf.steps) == 0 or last_step:
+            if run.step % conf.eval_steps == 0 or last_step:
                 with tally.paused():
                     run.look_at_dev(dev)
                     run.save()
@@ -268,7 +270,7 @@ class _Tally:
 class _Run:
     """What is kept beside the loop: the step, the best model so far, the log, the checkpoints."""
 
-    conf: Train
+    conf: ResolvedTrain
     model: CTCModel
     accelerator: Accelerator
     optimiser: Any
@@ -333,7 +335,7 @@ class _Run:
     def set_rates(self) -> dict[str, float]:
         """Set the learning rates of this step and return them."""
         scale = schedule.rate_scale(self.step, self.conf)
-        peaks = {"head": self.conf.head_learning_rate or 0.0, "body": self.conf.learning_rate or 0.0}
+        peaks = {"head": self.conf.head_learning_rate, "body": self.conf.learning_rate}
         for group in self.optimiser.param_groups:
             group["lr"] = scale * peaks[group["name"]]
         return {"rate": scale * peaks["body"], "head_rate": scale * peaks["head"]}
@@ -440,7 +442,7 @@ def _dev_rates(model: CTCModel, dev: Prepared) -> tuple[float, float]:
 
 
 def _say_what_will_happen(
-    recipe: Recipe, model: CTCModel, data: Prepared, accelerator: Accelerator, console: Console
+    recipe: Resolved, model: CTCModel, data: Prepared, accelerator: Accelerator, console: Console
 ) -> None:
     conf = recipe.train
     console.table(
@@ -485,7 +487,7 @@ def _share(batch: list[int], accelerator: Accelerator) -> list[tuple[int, float]
 
 def _masks(
     model: CTCModel,
-    conf: Train,
+    conf: ResolvedTrain,
     level: Level,
     arrays: list[np.ndarray],
     step: int,

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tone_recipe, write_base
+from conftest import resolved, tone_recipe, write_base
 
 from asr_adapt import corpora, model, prepared
 from asr_adapt.ctc import FrameGrid
@@ -10,7 +10,7 @@ from asr_adapt.inputs import Inputs
 from asr_adapt.model import CTCModel
 from asr_adapt.prepare import prepare
 from asr_adapt.prepared import Prepared
-from asr_adapt.recipe import Recipe, Text
+from asr_adapt.recipe import Resolved, Text
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet
 
@@ -18,7 +18,7 @@ from asr_adapt.text import Alphabet
 @pytest.fixture(scope="module")
 def data(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("prepared")
-    prepare(tone_recipe(tones).resolved(), corpora.read(tones, "art"), FrameGrid(), folder, Console(quiet=True))
+    prepare(tone_recipe(tones), corpora.read(tones, "art"), FrameGrid(), folder, Console(quiet=True))
     return prepared.load(folder, "train")
 
 
@@ -28,9 +28,9 @@ def adapted(data: Prepared, tmp_path_factory: pytest.TempPathFactory) -> CTCMode
     return model.create(tone_recipe(base, str(base)).model, Alphabet.from_texts(data.texts), "art", Text(), seed=1)
 
 
-def recipe(policy: str, **train: object) -> Recipe:
+def recipe(policy: str, **train: object) -> Resolved:
     made = tone_recipe(Path(), "base", steps=100, **train)
-    return made.model_copy(update={"model": made.model.model_copy(update={"freeze": policy})}).resolved()
+    return resolved(made.model_copy(update={"model": made.model.model_copy(update={"freeze": policy})}))
 
 
 def lengths(inputs: Inputs, count: int, step: int) -> list[int]:

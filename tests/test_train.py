@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tone_recipe
+from conftest import resolved, tone_recipe
 from safetensors.torch import load_file
 
 from asr_adapt import checkpoint, corpora, model, prepared, schedule, train
@@ -38,12 +38,12 @@ run(tone_recipe(Path({root!r}), steps=120, eval_steps=30, checkpoint_minutes=1e-
 @pytest.fixture(scope="module")
 def data(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
-    prepare(tone_recipe(tones).resolved(), corpora.read(tones, "art"), FrameGrid(), folder, Console(quiet=True))
+    prepare(tone_recipe(tones), corpora.read(tones, "art"), FrameGrid(), folder, Console(quiet=True))
     return folder
 
 
 def trained(recipe: Recipe, data: Path, out: Path) -> tuple[CTCModel, train.Outcome]:
-    recipe = recipe.resolved()
+    recipe = resolved(recipe)
     train_split, dev_split = prepared.load(data, "train"), prepared.load(data, "dev")
     alphabet = Alphabet.from_texts(train_split.texts)
     out.mkdir(exist_ok=True)
@@ -109,7 +109,7 @@ def test_the_same_seed_trains_the_same_weights_and_another_seed_others(
 
 
 def test_while_the_head_is_trained_alone_the_transformer_stays(base: Path, tones: Path, data: Path, tmp_path: Path):
-    recipe = tone_recipe(tones, str(base), steps=3, head_steps=3).resolved()
+    recipe = resolved(tone_recipe(tones, str(base), steps=3, head_steps=3))
     start = weights(model.create(recipe.model, Alphabet.from_texts(prepared.load(data, "train").texts), "art",
                                  Text(), recipe.train.seed))  # fmt: skip
     adapted, _ = trained(recipe, data, tmp_path)
@@ -163,7 +163,7 @@ def test_one_bad_gradient_changes_no_weight(
 ) -> None:
     from accelerate import Accelerator
 
-    recipe = tone_recipe(tones, steps=1).resolved()
+    recipe = resolved(tone_recipe(tones, steps=1))
     alphabet = Alphabet.from_texts(prepared.load(data, "train").texts)
     before = weights(model.create(recipe.model, alphabet, "art", Text(), recipe.train.seed))
     monkeypatch.setattr(Accelerator, "clip_grad_norm_", lambda *_: torch.tensor(math.inf))
@@ -297,7 +297,7 @@ def test_tensorboard_gets_the_curves_where_they_are_wanted(tones: Path, data: Pa
 
 
 def test_the_blank_plateau_is_named(tones: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    recipe = tone_recipe(tones, steps=30, learning_rate=1e-9, head_learning_rate=1e-9).resolved()
+    recipe = resolved(tone_recipe(tones, steps=30, learning_rate=1e-9, head_learning_rate=1e-9))
     alphabet = Alphabet.from_texts(prepared.load(data, "train").texts)
     adapted = model.create(recipe.model, alphabet, "art", Text(), recipe.train.seed)
     with torch.no_grad():
