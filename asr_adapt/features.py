@@ -45,6 +45,7 @@ def cached(
     level: Level,
     waveforms: Sequence[Callable[[], np.ndarray]],
     lengths: Sequence[int],
+    how: str,
     folder: Path,
     console: Console,
 ) -> Features | None:
@@ -58,6 +59,7 @@ def cached(
         level: `encoder`, the feature encoder's output, or `transformer`, the last layer's.
         waveforms: Each gives float32 (num_samples,), 16 kHz, the same at every call.
         lengths: Samples of each waveform.
+        how: What was done to the clips; another value is another cache.
         folder: Where `<level>.f16` and `<level>.json` go.
         console: Where to report.
 
@@ -70,7 +72,7 @@ def cached(
     starts = np.concatenate([[0], np.cumsum(frames)])
     size = int(starts[-1]) * channels * 2
     path, card = folder / f"{level}.f16", folder / f"{level}.json"
-    key = _key(model, level, lengths)
+    key = _key(model, level, lengths, how)
     if not _is_whole(path, card, key, size):
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f"{level}-{key[:16]}.partial"
@@ -122,9 +124,9 @@ def _is_whole(path: Path, card: Path, key: str, size: int) -> bool:
         return False
 
 
-def _key(model: CTCModel, level: Level, lengths: Sequence[int]) -> str:
-    """Return a hash of the weights that are run and of the clips' lengths; the clips' folder is theirs alone."""
-    digest = hashlib.sha256(json.dumps([level, model.normalise_waveform, list(lengths)]).encode())
+def _key(model: CTCModel, level: Level, lengths: Sequence[int], how: str) -> str:
+    """Return a hash of the weights that are run, and of the clips' lengths and changes."""
+    digest = hashlib.sha256(json.dumps([level, model.normalise_waveform, list(lengths), how]).encode())
     layers = model.net.wav2vec2.feature_extractor if level == "encoder" else model.net.wav2vec2
     for name, tensor in layers.state_dict().items():
         digest.update(name.encode())

@@ -81,12 +81,12 @@ class Model(_Section):
 class Train(_Section):
     """How long and how hard. What is None is chosen by hours of labelled speech and the base model (`presets`)."""
 
-    hours: float | None = Field(default=None, gt=0)
-    """hours of labelled speech by which the rest is chosen; None: measured in the train split"""
     steps: int | None = Field(default=None, ge=1)
     """optimiser steps; None: chosen by the hours"""
     seed: int = Field(default=1, ge=0)
     """seed of batches, masks, dropout and the new head"""
+    hours: float | None = Field(default=None, gt=0)
+    """hours of labelled speech by which the rest is chosen; None: measured in the train split"""
     batch_s: float | None = Field(default=None, gt=0)
     """seconds of audio in a batch, over all processes; None: chosen by the hours"""
     accumulate: int = Field(default=1, ge=1)
@@ -103,9 +103,25 @@ class Train(_Section):
     """first steps, in which the head alone is trained; None: chosen, at most 500; 0 from nothing"""
     speed: float | None = Field(default=None, ge=0, le=0.3)
     """clips are played faster or slower at random, by at most this share (0.1: 0.9 to 1.1 times); None: chosen"""
+    noise: Path | None = None
+    """folder of recordings without speech, mixed into clips; the first minute of each is used"""
+    noise_share: float = Field(default=0.0, ge=0, le=1)
+    """share of the clips that noise is mixed into"""
+    noise_snr_db: tuple[float, float] = (5.0, 25.0)
+    """least and greatest level of the speech above the noise"""
+    rooms: Path | None = None
+    """folder of room impulse responses; None: noise that decays exponentially, made up for each clip"""
+    room_share: float = Field(default=0.0, ge=0, le=1)
+    """share of the clips that are heard in a room"""
+    gain_share: float = Field(default=0.0, ge=0, le=1)
+    """share of the clips that are recorded too loud or too quiet; what is above full scale is clipped"""
+    gain_db: float = Field(default=20.0, ge=0, le=60)
+    """greatest change of level, up or down"""
+    codec_share: float = Field(default=0.0, ge=0, le=1)
+    """share of the clips that go through a telephone or a codec of low bit rate (mu-law at 8 kHz, GSM, MP3, Opus)"""
     cached_copies: int | None = Field(default=None, ge=0)
-    """how often the output of frozen layers is kept on disk, each copy at speeds of its own; 0: computed anew at
-    every step; None: once where clips are not changed, else 0"""
+    """how often the output of frozen layers is kept on disk, each copy at speeds and with noises of its own;
+    0: computed anew at every step; None: once where clips are not changed, else 0"""
     mask_time: float | None = Field(default=None, ge=0, le=0.9)
     """share of the frames that SpecAugment hides, after the warm-up; spans may overlap; None: chosen"""
     mask_span_s: float = Field(default=0.2, gt=0)
@@ -133,6 +149,20 @@ class Train(_Section):
         if decay_from > 1:
             raise ValueError(f"warmup + hold must be at most 1, but is {decay_from:g}")
         return self
+
+    @model_validator(mode="after")
+    def _the_noise_is_there(self) -> Self:
+        if self.noise_share and self.noise is None:
+            raise ValueError("noise_share wants a folder: give it as train.noise")
+        low, high = self.noise_snr_db
+        if low > high:
+            raise ValueError(f"noise_snr_db goes from the least to the greatest, but is {low:g} to {high:g}")
+        return self
+
+    @property
+    def changes_clips(self) -> bool:
+        """Whether a clip is another one whenever it is heard."""
+        return any((self.speed, self.noise_share, self.room_share, self.gain_share, self.codec_share))
 
 
 class Recipe(_Section):

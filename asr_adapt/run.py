@@ -14,7 +14,7 @@ import torch
 from accelerate import PartialState
 from filelock import FileLock, Timeout
 
-from asr_adapt import base, corpora, evaluate, model, prepare, prepared, presets, train
+from asr_adapt import augment, base, corpora, evaluate, model, prepare, prepared, presets, train
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError, RunLocked
 from asr_adapt.evaluate import Metrics
@@ -53,6 +53,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
     recipe = _settled(recipe, root)
     utterances = corpora.read(root, recipe.language)
     prepare.check_splits(recipe, utterances)
+    noises = _noises(recipe)
     heard = fingerprint(
         recipe.language,
         recipe.text,
@@ -77,7 +78,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         if leads:
             write_recipe(resolved, out / "recipe.toml")
         how = resolved.train.model_dump(mode="json", exclude={"hours", "checkpoint_minutes", "tensorboard"})
-        trained = fingerprint(heard, resolved.model, how)
+        trained = fingerprint(heard, resolved.model, how, noises)
         stages = _Stages(out)
         if stages.done("train", trained):
             console.say("is done")
@@ -121,7 +122,10 @@ def _settled(recipe: Recipe, root: Path) -> Recipe:
         update={
             "corpus": recipe.corpus.model_copy(update={"root": root}),
             "model": recipe.model.model_copy(update={"base": str(start.resolve())} if start.is_dir() else {}),
-            "train": recipe.train.model_copy(update={"precision": train.resolve_precision(recipe.train)}),
+            "train": recipe.train.model_copy(
+                update={"precision": train.resolve_precision(recipe.train)}
+                | {name: folder.resolve() for name in ("noise", "rooms") if (folder := getattr(recipe.train, name))}
+            ),
         }
     )
 
@@ -169,6 +173,18 @@ def _evaluate(trained: str, out: Path, console: Console) -> None:
     excluded = prepare.load_summary(out / "data").excluded_counts("test")
     evaluate.evaluate(transcriber, data.utterances, data.waveform, "test", out, console, excluded)
     stages.finish("evaluate")
+
+
+def _noises(recipe: Recipe) -> list[tuple[str, tuple[int, int] | None]]:
+    """Return what is in the folders of noise and rooms, so that other recordings are another training.
+
+    Raises:
+        InputError: there is none.
+    """
+    folders = {"train.noise": recipe.train.noise, "train.rooms": recipe.train.rooms}
+    return [(str(path), _stamp(str(path)))
+            for place, folder in folders.items() if folder
+            for path in augment.recordings(folder, place)]  # fmt: skip
 
 
 def _stamp(audio: str) -> tuple[int, int] | None:

@@ -39,7 +39,7 @@ class Heard:
 
 def kept(adapted: CTCModel, level: features.Level, folder: Path) -> tuple[Features, list[int]]:
     heard = Heard()
-    found = features.cached(adapted, level, heard.clips(), list(map(len, CLIPS)), folder, Console(quiet=True))
+    found = features.cached(adapted, level, heard.clips(), list(map(len, CLIPS)), "", folder, Console(quiet=True))
     assert found is not None
     return found, heard.times
 
@@ -101,11 +101,11 @@ def test_what_was_interrupted_is_gone_on_with(adapted: CTCModel, tmp_path: Path)
     clips[4] = stop
     lengths = list(map(len, CLIPS))
     with pytest.raises(KeyboardInterrupt):
-        features.cached(adapted, "encoder", clips, lengths, tmp_path / "again", Console(quiet=True))
+        features.cached(adapted, "encoder", clips, lengths, "", tmp_path / "again", Console(quiet=True))
     (partial,) = (tmp_path / "again").iterdir()
     with partial.open("ab") as file:
         file.write(b"half a clip")
-    found = features.cached(adapted, "encoder", heard.clips(), lengths, tmp_path / "again", Console(quiet=True))
+    found = features.cached(adapted, "encoder", heard.clips(), lengths, "", tmp_path / "again", Console(quiet=True))
     assert found is not None and heard.times == [0, 0, 0, 0, 1, 1]
     assert all(np.array_equal(found[i], whole[i]) for i in range(len(CLIPS)))
 
@@ -115,6 +115,6 @@ def test_without_room_nothing_is_kept(
 ) -> None:
     monkeypatch.setattr(features.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     heard = Heard()
-    found = features.cached(adapted, "encoder", heard.clips(), list(map(len, CLIPS)), tmp_path, Console())
+    found = features.cached(adapted, "encoder", heard.clips(), list(map(len, CLIPS)), "", tmp_path, Console())
     assert found is None and not any(heard.times)
     assert "no room" in capsys.readouterr().err

@@ -72,12 +72,15 @@ OTHER: dict[str, Any] = {
     "units": "code_points", "base": "none", "revision": "main", "freeze": "nothing", "dropout": 0.1,
     "pickled_weights": True, "speed": 0.1, "hidden_size": 128, "layers": 2, "precision": "fp32", "tensorboard": True,
     "mask_time": 0.2, "mask_features": 0.1, "warmup": 0.2, "hold": 0.3,
+    "noise": "n", "noise_snr_db": (1.0, 2.0), "rooms": "r", "room_share": 0.1, "gain_share": 0.1, "codec_share": 0.1,
 }  # fmt: skip
 
 
 def with_another_value(recipe: Recipe, section: str, name: str) -> Recipe:
     fields = recipe.model_dump()
     place = fields[section] if section else fields
+    if name == "noise_share":
+        place["noise"] = "n"
     if name in OTHER:
         place[name] = OTHER[name]
     else:  # a number: a float may be a share, and None any
