@@ -45,6 +45,7 @@ _RATES: dict[Kind, tuple[tuple[float, ...], str]] = {
     "base": ((1e-4, 2e-4, 2e-4, 2e-4), "between fairseq's 5e-5 (13,000 steps and more) and the posts' 3e-4"),
     "large": ((5e-5, 1e-4, 1e-4, 1e-4), "fairseq vox_10m to vox_10h: 1e-4; half of it with 10 minutes"),
 }
+_ADAPTER_RATES = ((1e-3,) * 4, "adapters are new: MMS's rate (Pratap et al. 2023, arXiv:2305.13516)")
 # Small models have less to spare: the demo wants a third of the frames hidden (WER .245; .304 with .15).
 _MASK_SHARES: dict[Kind, tuple[float, str]] = {
     "none": (0.25, "a quarter of it from nothing, as for Mboshi"),
@@ -79,7 +80,7 @@ def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, l
     hold, why = _of_table("hold", column, kind)
     choose("train", "hold", min(hold, round(1 - train["warmup"], 9)), why)
     steps = train["steps"]
-    rates, why = _RATES[kind]
+    rates, why = _RATES[kind] if recipe.model.adapter == "none" else _ADAPTER_RATES
     rate = choose("train", "learning_rate", rates[column], why)
     choose(
         "train", "head_learning_rate", max(1e-3, rate), "the head is new: 1e-3, or the peak rate if that is higher"

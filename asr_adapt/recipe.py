@@ -68,6 +68,11 @@ class Model(_Section):
     """Hub revision of the base model"""
     freeze: Literal["feature_encoder", "all_but_head", "nothing"] | None = None
     """what stays as it is; None: the feature encoder, and nothing where the base is `none`"""
+    adapter: Literal["none", "lora", "mms"] = "none"
+    """what is trained instead of the transformer: low-rank additions to its matrices (merged into the model when
+    training ends), or MMS's small layer in each of its layers (XLS-R, MMS and their like)"""
+    adapter_size: int = Field(default=16, ge=1)
+    """rank of LoRA, or width of MMS's layers"""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """dropout inside the transformer"""
     pickled_weights: bool = False
@@ -76,6 +81,12 @@ class Model(_Section):
     """width of the small model from nothing; attention heads are 64 wide"""
     layers: int = Field(default=8, ge=1)
     """transformer layers of the small model from nothing"""
+
+    @model_validator(mode="after")
+    def _an_adapter_has_what_it_adapts(self) -> Self:
+        if self.adapter != "none" and (self.base == "none" or self.freeze not in (None, "feature_encoder")):
+            raise ValueError(f"adapter '{self.adapter}' wants a base model, and leaves nothing to say about freeze")
+        return self
 
 
 class Train(_Section):
@@ -95,6 +106,8 @@ class Train(_Section):
     """peak rate; None: chosen by the base model's size and the hours"""
     head_learning_rate: float | None = Field(default=None, gt=0)
     """peak rate of the new head; None: 1e-3, or the peak rate where that is higher"""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """each transformer layer learns at this share of the rate of the one above it; 1: all alike"""
     warmup: float | None = Field(default=None, ge=0, le=1)
     """share of the steps in which the rate rises (tri-stage: rise, hold, decay to 5 %); None: 0.1"""
     hold: float | None = Field(default=None, ge=0, le=1)
@@ -132,6 +145,8 @@ class Train(_Section):
     """AdamW's decoupled weight decay; not on biases and norms"""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """gradients are scaled down to this norm"""
+    gradient_checkpointing: bool = False
+    """compute each layer again in the backward pass: less memory, a third more work"""
     precision: Literal["fp32", "bf16"] | None = None
     """None: bf16 where the processor has it, else fp32"""
     eval_steps: int | None = Field(default=None, ge=1)

@@ -30,6 +30,7 @@ _OUTPUTS = {
     "train": ("model/asr_adapt.json", "model/model.safetensors"),
     "evaluate": ("metrics.json", "hypotheses.jsonl"),
 }
+_OF_TRAINING = ("checkpoints", "model", "adapter", "train_log.jsonl", "tensorboard")
 _LONGEST_STAGE = timedelta(days=7)  # processes wait for the one that prepares
 _ORDER = tuple(_OUTPUTS)
 _PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "numpy", "soundfile", "soxr", "jiwer")
@@ -84,7 +85,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
             console.say("is done")
         else:
             if leads and not stages.begun("train", trained):
-                stages.begin("train", trained, remove=("checkpoints", "model", "train_log.jsonl", "tensorboard"))
+                stages.begin("train", trained, remove=_OF_TRAINING)
             team.wait_for_everyone()
             _show_choices(presets.describe(recipe, hours), choices, console)
             _train(resolved, prepare.load_summary(out / "data"), leads, out, console)
@@ -137,7 +138,7 @@ def _prepare(
     if stages.done("prepare", heard):
         console.say("is done")
         return
-    stages.begin("prepare", heard, remove=("data", "checkpoints", "model", "train_log.jsonl", "tensorboard"))
+    stages.begin("prepare", heard, remove=("data", *_OF_TRAINING))
     prepare.prepare(recipe, utterances, grid, out / "data", console)
     stages.finish("prepare")
 
@@ -157,7 +158,9 @@ def _train(recipe: Resolved, summary: prepare.Summary, leads: bool, out: Path, c
     data = prepared.load(out / "data", "train")
     outcome = train.train(recipe, adapted, data, prepared.load(out / "data", "dev"), out, console)
     if leads:
-        adapted.save(out / "model")
+        if recipe.model.adapter != "none":
+            adapted.save_adapter(out / "adapter")
+        adapted.merged().save(out / "model")
         shutil.rmtree(out / "data" / "features", ignore_errors=True)
     console.say(f"best on dev: step {outcome.best_step:,}, WER {outcome.best_wer:.3f}, CER {outcome.best_cer:.3f}")
 

@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -77,7 +78,9 @@ def train(
         # While the head is trained alone, the transformer's gradients stay away.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    models.freeze(model.net, recipe.model.freeze)
+    models.freeze(model.net, recipe.model.freeze, recipe.model.adapter)
+    if conf.gradient_checkpointing:
+        model.net.gradient_checkpointing_enable({"use_reentrant": False})
     trainee, optimiser = accelerator.prepare(
         _Trainee(model), torch.optim.AdamW(_groups(model, conf), betas=(0.9, 0.98), eps=1e-6)
     )
@@ -337,7 +340,7 @@ class _Run:
         scale = schedule.rate_scale(self.step, self.conf)
         peaks = {"head": self.conf.head_learning_rate, "body": self.conf.learning_rate}
         for group in self.optimiser.param_groups:
-            group["lr"] = scale * peaks[group["name"]]
+            group["lr"] = scale * peaks[group["name"]] * self.conf.layer_decay ** group["below"]
         return {"rate": scale * peaks["body"], "head_rate": scale * peaks["head"]}
 
     def note_bad_step(self, norm: float) -> None:
@@ -460,16 +463,25 @@ def _say_what_will_happen(
 
 
 def _groups(model: CTCModel, conf: Train) -> list[dict[str, Any]]:
-    """Return AdamW's parameter groups: head and body have their own rates, biases and norms no decay."""
-    groups: dict[tuple[str, bool], list[torch.nn.Parameter]] = {}
+    """Return AdamW's parameter groups: head, body and its layers have their own rates, biases and norms no decay."""
+    groups: dict[tuple[str, int, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.net.named_parameters():
         if parameter.requires_grad:
             part = "head" if name.startswith("lm_head") else "body"
-            groups.setdefault((part, parameter.ndim > 1), []).append(parameter)
+            below = 0 if part == "head" or conf.layer_decay == 1 else _layers_above(name, model)
+            groups.setdefault((part, below, parameter.ndim > 1), []).append(parameter)
     return [
-        {"params": parameters, "name": part, "weight_decay": conf.weight_decay if decays else 0.0}
-        for (part, decays), parameters in groups.items()
+        {"params": parameters, "name": part, "below": below, "weight_decay": conf.weight_decay if decays else 0.0}
+        for (part, below, decays), parameters in groups.items()
     ]
+
+
+def _layers_above(name: str, model: CTCModel) -> int:
+    """Return how many transformer layers stand above a parameter; what is beneath them counts as a layer more."""
+    config = model.net.config
+    if found := re.search(r"encoder\.layers\.(\d+)\.", name):
+        return config.num_hidden_layers - 1 - int(found[1])
+    return 0 if config.do_stable_layer_norm and "encoder.layer_norm" in name else config.num_hidden_layers
 
 
 def _any(flag: bool, accelerator: Accelerator) -> bool:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"errors", "files", "embedded", "utterance", "transcript", "recipe"},
     {"audio", "text", "ctc", "score", "schedule", "presets"},
-    {"base", "model", "augment", "corpora"},
+    {"adapters", "base", "model", "augment", "corpora"},
     {"transcriber", "checks", "checkpoint", "formats", "report", "prepared", "features", "inputs"},
     {"prepare", "train", "transcribe", "evaluate"},
     {"run"},
