@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from asr_adapt import model as models
-from asr_adapt.files import write_whole
+from asr_adapt.files import disk_full_is_said, write_whole
 from asr_adapt.model import CTCModel
 from asr_adapt.report import Console
 
@@ -65,6 +65,9 @@ def cached(
 
     Returns:
         None where the disk has no room for it.
+
+    Raises:
+        DiskFull: the room was taken by something else meanwhile.
     """
     config = model.net.config
     channels = config.conv_dim[-1] if level == "encoder" else config.hidden_size
@@ -83,8 +86,9 @@ def cached(
         for stale in (*folder.glob(f"{level}.*"), *folder.glob(f"{level}-*.partial")):
             if stale != partial:
                 stale.unlink()
-        _compute(model, level, waveforms, starts * channels * 2, partial, console)
-        write_whole(card, json.dumps({"key": key, "crc32": _crc32(partial)}))
+        with disk_full_is_said(path, "Make room, or keep nothing: --train.cached_copies 0."):
+            _compute(model, level, waveforms, starts * channels * 2, partial, console)
+            write_whole(card, json.dumps({"key": key, "crc32": _crc32(partial)}))
         partial.rename(path)
     memory = np.memmap(path, dtype=np.float16, mode="r", shape=(int(starts[-1]), channels))
     return Features(memory, starts)
@@ -112,7 +116,7 @@ def _compute(
             (said,) = models.encode(model, [clip])
             if level == "transformer":
                 said = models.contextualise(model.net, [said])[0]
-            said.to(torch.float16).cpu().numpy().tofile(file)
+            file.write(said.to(torch.float16).cpu().numpy().tobytes())
             bar.at(index + 1)
 
 

@@ -16,9 +16,9 @@ from filelock import FileLock, Timeout
 
 from asr_adapt import augment, base, corpora, evaluate, model, prepare, prepared, presets, train
 from asr_adapt.ctc import FrameGrid
-from asr_adapt.errors import InputError, RunLocked
+from asr_adapt.errors import InputError, RunLocked, TrainingDiverged
 from asr_adapt.evaluate import Metrics
-from asr_adapt.files import write_whole
+from asr_adapt.files import disk_full_is_said, write_whole
 from asr_adapt.recipe import Recipe, Resolved, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet
@@ -156,13 +156,23 @@ def _train(recipe: Resolved, summary: prepare.Summary, leads: bool, out: Path, c
     if kept := model.inherited(recipe.model, alphabet):
         console.say(f"head: {len(kept)} of {len(alphabet)} units start from the base model's own")
     data = prepared.load(out / "data", "train")
-    outcome = train.train(recipe, adapted, data, prepared.load(out / "data", "dev"), out, console)
+    try:
+        outcome = train.train(recipe, adapted, data, prepared.load(out / "data", "dev"), out, console)
+    except TrainingDiverged as error:
+        if leads and error.has_model:
+            _save(recipe, adapted, out)
+        raise
     if leads:
+        _save(recipe, adapted, out)
+        shutil.rmtree(out / "data" / "features", ignore_errors=True)
+    console.say(f"best on dev: step {outcome.best_step:,}, WER {outcome.best_wer:.3f}, CER {outcome.best_cer:.3f}")
+
+
+def _save(recipe: Resolved, adapted: model.CTCModel, out: Path) -> None:
+    with disk_full_is_said(out / "model", "Make room, then start the same command."):
         if recipe.model.adapter != "none":
             adapted.save_adapter(out / "adapter")
         adapted.merged().save(out / "model")
-        shutil.rmtree(out / "data" / "features", ignore_errors=True)
-    console.say(f"best on dev: step {outcome.best_step:,}, WER {outcome.best_wer:.3f}, CER {outcome.best_cer:.3f}")
 
 
 def _evaluate(trained: str, out: Path, console: Console) -> None:

@@ -32,7 +32,7 @@ from asr_adapt.transcript import Transcript
 _BAD_STEPS_LIMIT = 20
 _PLATEAU = 0.99  # share of blank frames at which a model writes next to nothing
 _LOG_STEPS = 10
-_KEPT = ("best", "looks_since_best", "on_plateau", "blank_rate")  # of _Run, in a checkpoint
+_KEPT = ("best", "looks_since_best", "on_plateau", "blank_rate", "bad_steps", "skipped")  # of _Run, in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Outcome:
     best_step: int
     best_wer: float
     best_cer: float
+    skipped: int
+    """steps that changed nothing, since their gradient was not finite"""
 
 
 class Interrupted(SystemExit):
@@ -66,7 +68,9 @@ def train(
         console: Where to report.
 
     Raises:
-        TrainingDiverged: gradients were not finite 20 times in a row.
+        TrainingDiverged: gradients were not finite 20 times in a row; `model` then holds the best weights so far, if
+            dev was looked at.
+        DiskFull: a checkpoint could not be written; the last one is whole.
         Interrupted: the process was told to stop; the state is saved.
     """
     conf, alone = recipe.train, recipe.model.freeze == "all_but_head"
@@ -281,6 +285,9 @@ class _Run:
     console: Console
     step: int = 0
     bad_steps: int = 0
+    """in a row, up to now"""
+    skipped: int = 0
+    """over the whole run"""
     best: dict[str, float] = field(default_factory=dict)
     looks_since_best: int = 0
     dev_line: str = ""
@@ -346,12 +353,18 @@ class _Run:
     def note_bad_step(self, norm: float) -> None:
         """Count a step that was skipped because its gradient is not finite; too many in a row end the run."""
         self.bad_steps += 1
+        self.skipped += 1
+        self._write({"step": self.step, "skipped": self.skipped})
         self.console.warn(f"step {self.step:,}: the gradient's norm is {norm}; the step is skipped")
         if self.bad_steps >= _BAD_STEPS_LIMIT:
+            if self.best:
+                self._take_best()
+            kept = f"The best, of step {self.best['step']:,}, is kept." if self.best else "There is no model yet."
             raise TrainingDiverged(
-                f"{_BAD_STEPS_LIMIT} steps in a row had a gradient that is not finite",
+                f"{_BAD_STEPS_LIMIT} steps in a row had a gradient that is not finite, {self.skipped} in all",
                 place=f"step {self.step}",
-                remedy="Lower train.learning_rate; the last good checkpoint is kept.",
+                remedy=f"Lower train.learning_rate. {kept}",
+                has_model=bool(self.best),
             )
 
     def log(self, record: dict[str, float]) -> None:
@@ -392,8 +405,9 @@ class _Run:
         self.accelerator.wait_for_everyone()
         if not self.best:  # the best was damaged after the last step
             self.look_at_dev(dev)
-        self.model.net.load_state_dict(checkpoint.load(self._checkpoints / "best").tensors)
-        self.model.net.eval()
+        self._take_best()
+        if self.skipped:
+            self.console.warn(f"{self.skipped} of {self.step:,} steps were skipped: their gradient was not finite")
         if self.best["wer"] >= 1 and self.on_plateau:
             self.console.warn("training ended on the blank plateau: the model writes next to nothing. "
                               "Train longer (train.steps), or start from a base model.")  # fmt: skip
@@ -402,7 +416,12 @@ class _Run:
             best_step=int(self.best["step"]),
             best_wer=self.best["wer"],
             best_cer=self.best["cer"],
+            skipped=self.skipped,
         )
+
+    def _take_best(self) -> None:
+        self.model.net.load_state_dict(checkpoint.load(self._checkpoints / "best").tensors)
+        self.model.net.eval()
 
     def _write(self, record: dict[str, float]) -> None:
         """Append to train_log.jsonl, and to TensorBoard's events where they are wanted."""
