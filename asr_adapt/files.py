@@ -1,9 +1,36 @@
 """Text files: written whole or not at all, and read with an error that says which."""
 
+import errno
 import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from asr_adapt.errors import InputError
+from asr_adapt.errors import DiskFull, InputError
+
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "the file is too big",
+}
+
+
+@contextmanager
+def disk_full_is_said(place: Path, remedy: str) -> Iterator[None]:
+    """Turn a write that finds no room into one line.
+
+    Raises:
+        DiskFull: no room, no quota, or a limit on the size of files.
+    """
+    try:
+        yield
+    except Exception as error:  # safetensors raises its own, with the system's number in the text alone
+        told = re.search(r"os error (\d+)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+        if number not in _FULL:
+            raise
+        raise DiskFull(f"cannot be written: {_FULL[number]}", place=place, remedy=remedy) from error
 
 
 def read_lines(path: Path) -> list[str]:

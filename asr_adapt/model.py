@@ -1,10 +1,11 @@
 """The model: load a base checkpoint, put the CTC head on it, say what is frozen, run it, save and load it."""
 
+import copy
 import json
 import shutil
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from transformers import (
     Wav2Vec2Processor,
 )
 
-from asr_adapt import __version__, base
+from asr_adapt import __version__, adapters, base
 from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.ctc import FrameGrid, Weights
 from asr_adapt.errors import InputError
@@ -44,6 +45,8 @@ class CTCModel:
     text: Text
     normalise_waveform: bool
     """whether the base model wants each clip at zero mean and unit variance"""
+    lora: Any = None
+    """peft's wrapper of `net`, while low-rank additions are trained"""
 
     @property
     def normaliser(self) -> Normaliser:
@@ -94,6 +97,20 @@ class CTCModel:
             folder.rename(old)
         partial.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write what was trained beside the base model: peft's format for LoRA, MMS's for its layers."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.lora is not None:
+            self.lora.save_pretrained(folder, save_embedding_layers=False)  # there are none; it would look for them
+        else:
+            adapters.save_mms(self.net, self.language, folder)
+
+    def merged(self) -> "CTCModel":
+        """Return the model with LoRA's additions inside its matrices; MMS's layers are a part of it as they are."""
+        if self.lora is None:
+            return self
+        return replace(self, net=copy.deepcopy(self.lora).merge_and_unload(), lora=None)
 
     @classmethod
     def load(cls, folder: Path) -> "CTCModel":
@@ -147,7 +164,8 @@ def create(spec: Model, alphabet: Alphabet, language: str, text: Text, seed: int
         {"vocab_size": len(alphabet), "pad_token_id": BLANK_ID, "bos_token_id": None, "eos_token_id": None}
     )
     _set_dropout(net.config, spec.dropout, net)
-    return CTCModel(net, alphabet, language, text, normalises)
+    lora = adapters.add_lora(net, spec.adapter_size) if spec.adapter == "lora" else None
+    return CTCModel(net, alphabet, language, text, normalises, lora)
 
 
 def inherited(spec: Model, alphabet: Alphabet) -> dict[int, int]:
@@ -170,13 +188,14 @@ def inherited(spec: Model, alphabet: Alphabet) -> dict[int, int]:
     return found
 
 
-def freeze(net: Wav2Vec2ForCTC, policy: str) -> None:
+def freeze(net: Wav2Vec2ForCTC, policy: str, adapter: str = "none") -> None:
     """Set `requires_grad` by a policy's name.
 
     Args:
         net: The model, changed in place.
         policy: `feature_encoder` (its convolutions stay; transformer and head are trained), `all_but_head`, or
             `nothing`.
+        adapter: Where it is not `none`, nothing but the adapter and the head is trained.
     """
     net.requires_grad_(True)
     if policy == "feature_encoder":
@@ -185,6 +204,9 @@ def freeze(net: Wav2Vec2ForCTC, policy: str) -> None:
         net.wav2vec2.requires_grad_(False)
     elif policy != "nothing":
         raise ValueError(f"no freezing policy '{policy}'")
+    if adapter != "none":
+        for name, parameter in net.named_parameters():
+            parameter.requires_grad_(adapters.belongs(name, adapter))
 
 
 def trainable_table(net: Wav2Vec2ForCTC) -> list[tuple[str, int, int]]:

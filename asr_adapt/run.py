@@ -15,12 +15,12 @@ import torch
 from accelerate import PartialState
 from filelock import FileLock, Timeout
 
-from asr_adapt import audio, base, corpora, evaluate, lm, model, prepare, prepared, train
+from asr_adapt import audio, augment, base, corpora, evaluate, lm, model, prepare, prepared, presets, train
 from asr_adapt.ctc import FrameGrid
-from asr_adapt.errors import InputError, RunLocked
+from asr_adapt.errors import InputError, RunLocked, TrainingDiverged
 from asr_adapt.evaluate import Metrics
-from asr_adapt.files import read_lines, write_whole
-from asr_adapt.recipe import Recipe, fingerprint, read_recipe, write_recipe
+from asr_adapt.files import disk_full_is_said, read_lines, write_whole
+from asr_adapt.recipe import Recipe, Resolved, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet
 from asr_adapt.transcriber import Transcriber
@@ -31,6 +31,7 @@ _OUTPUTS = {
     "train": ("model/asr_adapt.json", "model/model.safetensors"),
     "evaluate": ("metrics.json", "hypotheses.jsonl"),
 }
+_OF_TRAINING = ("checkpoints", "model", "adapter", "train_log.jsonl", "tensorboard")
 _LONGEST_STAGE = timedelta(days=7)  # processes wait for the one that prepares
 _ORDER = tuple(_OUTPUTS)
 _PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "numpy", "soundfile", "soxr", "jiwer")
@@ -48,11 +49,13 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
     root = recipe.corpus.root
     if root is None:
         raise InputError("no corpus was named", place="corpus.root", remedy="Give it as --corpus.root FOLDER.")
-    grid = base.frame_grid(base.configuration(recipe.model))
+    config = base.configuration(recipe.model)
+    grid = base.frame_grid(config)
     root = root.resolve()
     recipe = _settled(recipe, root)
     utterances = corpora.read(root, recipe.language)
     prepare.check_splits(recipe, utterances)
+    noises = _noises(recipe)
     heard = fingerprint(
         recipe.language,
         recipe.text,
@@ -60,8 +63,6 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         recipe.corpus.model_dump(mode="json", exclude={"root", "licence", "workers"}),
         [(u.model_dump(mode="json"), _stamp(u.audio)) for u in utterances],
     )
-    how = recipe.train.model_dump(mode="json", exclude={"checkpoint_minutes", "tensorboard"})
-    trained = fingerprint(heard, recipe.model, how)
 
     # Under torchrun or accelerate launch every process comes here. One owns the folder; the others train with it.
     team = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_STAGE)
@@ -74,14 +75,21 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         team.wait_for_everyone()
 
         console.heading("train")
+        hours = prepare.load_summary(out / "data").hours["train"]
+        resolved, choices = presets.resolve(recipe, hours, config.hidden_size)
+        if leads:
+            write_recipe(resolved, out / "recipe.toml")
+        how = resolved.train.model_dump(mode="json", exclude={"hours", "checkpoint_minutes", "tensorboard"})
+        trained = fingerprint(heard, resolved.model, how, noises)
         stages = _Stages(out)
         if stages.done("train", trained):
             console.say("is done")
         else:
             if leads and not stages.begun("train", trained):
-                stages.begin("train", trained, remove=("checkpoints", "model", "train_log.jsonl", "tensorboard"))
+                stages.begin("train", trained, remove=_OF_TRAINING)
             team.wait_for_everyone()
-            _train(recipe, prepare.load_summary(out / "data"), leads, out, console)
+            _show_choices(presets.describe(recipe, hours), choices, console)
+            _train(resolved, prepare.load_summary(out / "data"), leads, out, console)
             if leads:
                 stages.finish("train")
 
@@ -147,14 +155,16 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Path 
 
 
 def _settled(recipe: Recipe, root: Path) -> Recipe:
-    """Return the recipe with every choice made and every path absolute, as the run folder keeps it."""
-    recipe = recipe.resolved()
+    """Return the recipe with the precision that this machine has, and every path absolute."""
     start = Path(recipe.model.base)
     return recipe.model_copy(
         update={
             "corpus": recipe.corpus.model_copy(update={"root": root}),
             "model": recipe.model.model_copy(update={"base": str(start.resolve())} if start.is_dir() else {}),
-            "train": recipe.train.model_copy(update={"precision": train.resolve_precision(recipe.train)}),
+            "train": recipe.train.model_copy(
+                update={"precision": train.resolve_precision(recipe.train)}
+                | {name: folder.resolve() for name in ("noise", "rooms") if (folder := getattr(recipe.train, name))}
+            ),
         }
     )
 
@@ -166,12 +176,17 @@ def _prepare(
     if stages.done("prepare", heard):
         console.say("is done")
         return
-    stages.begin("prepare", heard, remove=("data", "checkpoints", "model", "train_log.jsonl", "tensorboard"))
+    stages.begin("prepare", heard, remove=("data", *_OF_TRAINING))
     prepare.prepare(recipe, utterances, grid, out / "data", console)
     stages.finish("prepare")
 
 
-def _train(recipe: Recipe, summary: prepare.Summary, leads: bool, out: Path, console: Console) -> None:
+def _show_choices(title: str, choices: list[presets.Choice], console: Console) -> None:
+    if choices:
+        console.table(title, ("chosen", "", "why"), [(c.field, f"{c.value}", c.reason) for c in choices])
+
+
+def _train(recipe: Resolved, summary: prepare.Summary, leads: bool, out: Path, console: Console) -> None:
     if leads:
         _write_environment(out / "environment.json")
     alphabet = Alphabet(summary.alphabet)
@@ -179,11 +194,23 @@ def _train(recipe: Recipe, summary: prepare.Summary, leads: bool, out: Path, con
     if kept := model.inherited(recipe.model, alphabet):
         console.say(f"head: {len(kept)} of {len(alphabet)} units start from the base model's own")
     data = prepared.load(out / "data", "train")
-    outcome = train.train(recipe, adapted, data, prepared.load(out / "data", "dev"), out, console)
+    try:
+        outcome = train.train(recipe, adapted, data, prepared.load(out / "data", "dev"), out, console)
+    except TrainingDiverged as error:
+        if leads and error.has_model:
+            _save(recipe, adapted, out)
+        raise
     if leads:
-        adapted.save(out / "model")
+        _save(recipe, adapted, out)
         shutil.rmtree(out / "data" / "features", ignore_errors=True)
     console.say(f"best on dev: step {outcome.best_step:,}, WER {outcome.best_wer:.3f}, CER {outcome.best_cer:.3f}")
+
+
+def _save(recipe: Resolved, adapted: model.CTCModel, out: Path) -> None:
+    with disk_full_is_said(out / "model", "Make room, then start the same command."):
+        if recipe.model.adapter != "none":
+            adapted.save_adapter(out / "adapter")
+        adapted.merged().save(out / "model")
 
 
 def _evaluate(trained: str, out: Path, console: Console) -> None:
@@ -197,6 +224,18 @@ def _evaluate(trained: str, out: Path, console: Console) -> None:
     excluded = prepare.load_summary(out / "data").excluded_counts("test")
     evaluate.evaluate(transcriber, data.utterances, data.waveform, "test", out, console, excluded)
     stages.finish("evaluate")
+
+
+def _noises(recipe: Recipe) -> list[tuple[str, tuple[int, int] | None]]:
+    """Return what is in the folders of noise and rooms, so that other recordings are another training.
+
+    Raises:
+        InputError: there is none.
+    """
+    folders = {"train.noise": recipe.train.noise, "train.rooms": recipe.train.rooms}
+    return [(str(path), _stamp(str(path)))
+            for place, folder in folders.items() if folder
+            for path in augment.recordings(folder, place)]  # fmt: skip
 
 
 def _stamp(audio: str) -> tuple[int, int] | None:
@@ -234,7 +273,8 @@ def _claimed(recipe: Recipe, out: Path) -> Iterator[None]:
     try:
         if kept.exists():
             _refuse_another(read_recipe(kept), recipe, out)
-        write_recipe(recipe, kept)
+        else:  # what is left open is filled in when the hours are known
+            write_recipe(recipe, kept)
         yield
     finally:
         lock.release()

@@ -23,7 +23,7 @@ RECIPE = Recipe(
     language="mdw",
     corpus=Corpus(licence="research use; no licence stated"),
     # 5,000 steps * 40 s = 55.6 h of audio, 21 times the data.
-    train=Train(steps=5000, batch_s=40, speed=0.1, mask_time=0.15, mask_features=0.05),
+    train=Train(steps=5000, batch_s=40, warmup=0.1, hold=0.4, speed=0.1, mask_time=0.15, mask_features=0.05),
 )
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import pytest
 import soundfile
 import torch
 
-from asr_adapt.recipe import Corpus, Model, Recipe, Train
+from asr_adapt import presets
+from asr_adapt.recipe import Corpus, Model, Recipe, Resolved, Train
 from asr_adapt.report import Console
 from asr_adapt.run import run
 
@@ -74,13 +75,25 @@ def mboshi() -> Path:
 
 def tone_recipe(root: Path, base: str = "none", **train: object) -> Recipe:
     """Return a recipe that learns the language of tones in seconds."""
-    settings: dict = {"steps": 150, "batch_s": 10, "mask_time": 0, "mask_features": 0, "learning_rate": 2e-3}
+    settings: dict = {
+        "steps": 150,
+        "batch_s": 10,
+        "mask_time": 0,
+        "mask_features": 0,
+        "speed": 0,
+        "learning_rate": 2e-3,
+    }
     return Recipe(
         language="art",
         corpus=Corpus(root=root),
         model=Model(base=base, hidden_size=128, layers=2, freeze="nothing"),
         train=Train(**settings | {"head_steps": 0, "precision": "fp32"} | train),
     )
+
+
+def resolved(recipe: Recipe) -> Resolved:
+    """Return a recipe with every choice made, as for an hour of speech."""
+    return presets.resolve(recipe, hours=1.0, hidden_size=recipe.model.hidden_size)[0]
 
 
 def write_base(folder: Path, norm: str) -> Path:

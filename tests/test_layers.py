@@ -9,8 +9,8 @@ ROOT = Path(__file__).parent.parent
 # From the ground up. Inside a layer modules may import one another, except where the layer is in APART.
 LAYERS = [
     {"errors", "files", "ahead", "embedded", "utterance", "transcript", "recipe"},
-    {"audio", "text", "ctc", "ngram", "score", "schedule"},
-    {"base", "model", "augment", "vad", "corpora"},
+    {"audio", "text", "ctc", "ngram", "score", "schedule", "presets"},
+    {"adapters", "base", "model", "augment", "vad", "corpora"},
     {"transcriber", "checks", "checkpoint", "formats", "report", "prepared", "features", "inputs"},
     {"prepare", "train", "lm", "transcribe", "evaluate"},
     {"run"},

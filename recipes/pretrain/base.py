@@ -17,7 +17,17 @@ RECIPE = Recipe(
     text=Text(lower=False, units="code_points"),
     model=Model(base="none"),
     # Hardly a clip is heard more than twice, and most are degraded as they were made: light masks are enough.
-    train=Train(steps=4000, batch_s=44, learning_rate=1.2e-3, mask_time=0.1, mask_features=0.05, eval_steps=400),
+    train=Train(
+        steps=4000,
+        batch_s=44,
+        learning_rate=1.2e-3,
+        warmup=0.1,
+        hold=0.4,
+        speed=0,
+        mask_time=0.1,
+        mask_features=0.05,
+        eval_steps=400,
+    ),
 )
 
 if __name__ == "__main__":
