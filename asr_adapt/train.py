@@ -350,7 +350,7 @@ class _Run:
         """Count a step that was skipped because its gradient is not finite; too many in a row end the run."""
         self.bad_steps += 1
         self.skipped += 1
-        self._write({"step": self.step, "skipped": self.skipped})
+        self._write({"step": self.step + 1, "skipped": self.skipped})  # as all lines: steps done
         self.console.warn(f"step {self.step:,}: the gradient's norm is {norm}; the step is skipped")
         if self.bad_steps >= _BAD_STEPS_LIMIT:
             if self.best:
