@@ -2,7 +2,8 @@
 
     python recipes/pretrain/speak.py --out corpus --hours 25
     python recipes/pretrain/base.py --corpus.root corpus/manifest.jsonl
-    python recipes/pretrain/ship.py runs/base --out data/base
+    python recipes/pretrain/second_round.py --corpus.root corpus/manifest.jsonl --model.base runs/base/model
+    python recipes/pretrain/ship.py runs/base runs/second_round --out data/base
 
 dev is heard languages by unheard speakers, test is unheard languages; the rates are of phones and of words in phones.
 """
