@@ -105,7 +105,7 @@ def demo(
 def transcribe(
     inputs: Annotated[list[Path], typer.Argument(metavar="FILE_OR_DIR...", help="Audio files, or folders of them.")],
     model: Annotated[Path, typer.Option(help="A run's model/ folder.")],
-    format: Annotated[str, typer.Option(help="txt or json.")] = "txt",
+    format: Annotated[str, typer.Option(help="txt, json, srt, vtt, tsv, textgrid or eaf.")] = "txt",
     out: Annotated[Path | None, typer.Option(help="Folder for <stem>.<format>; without it they are printed.")] = None,
 ) -> None:
     """Transcribe audio files of any length. Started again with the same --out, it does what is missing."""

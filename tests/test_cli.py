@@ -39,7 +39,7 @@ def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys:
     [
         (("run", "nowhere.py"), "nowhere.py: no such recipe."),
         (("transcribe", "nowhere.wav", "--model", "m"), "nowhere.wav: no such file or folder."),
-        (("transcribe", ".", "--model", "m", "--format", "doc"), "--format: no format 'doc'. Known: txt, json."),
+        (("transcribe", ".", "--model", "m", "--format", "doc"), "--format: no format 'doc'. Known: txt, json, srt, vtt,"),
         (
             ("transcribe", "x.wav", "--modle", "m"),
             "command line: No such option: --modle (Possible options: --model)",

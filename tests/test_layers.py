@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 # From the ground up. Inside a layer modules may import one another, except where the layer is in APART.
 LAYERS = [
     {"errors", "files", "embedded", "utterance", "transcript", "recipe"},
-    {"audio", "text", "ctc", "score", "schedule"},
+    {"audio", "text", "ctc", "score", "schedule", "spans", "cues"},
     {"base", "model", "augment", "corpora"},
     {"transcriber", "checks", "checkpoint", "formats", "report", "prepared", "features", "inputs"},
     {"prepare", "train", "transcribe", "evaluate"},
