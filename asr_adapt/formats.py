@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr_adapt import cues
+from asr_adapt.files import printable
 from asr_adapt.spans import Span, spans
 from asr_adapt.transcript import Transcript
 
@@ -107,7 +108,7 @@ def to_eaf(transcript: Transcript, media: Media | None = None, folder: Path | No
     eaf.add_tier("words", ling="words-lt", parent="segments")
     eaf.remove_tier("default")
     if media is not None:
-        file = Path(_printable(media.file)).resolve()
+        file = Path(printable(media.file)).resolve()
         relative = Path(os.path.relpath(file, (folder or Path()).resolve())).as_posix()
         eaf.add_linked_file(
             f"file://{file.as_posix()}",  # ELAN writes and reads spaces and letters as they are, not as %20
@@ -151,8 +152,3 @@ def _clock(time_ms: int, point: str) -> str:
     """Return `HH:MM:SS` and milliseconds after the point."""
     seconds, ms = divmod(time_ms, 1000)
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{point}{ms:03}"
-
-
-def _printable(path: Path) -> str:
-    """Return a path as text that UTF-8 can hold, whatever bytes its name is made of."""
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")

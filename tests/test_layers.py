@@ -11,7 +11,7 @@ LAYERS = [
     {"errors", "files", "embedded", "utterance", "transcript", "recipe"},
     {"audio", "text", "ctc", "score", "schedule", "spans", "cues"},
     {"base", "model", "augment", "corpora"},
-    {"transcriber", "checks", "checkpoint", "formats", "report", "prepared", "features", "inputs"},
+    {"transcriber", "checks", "checkpoint", "formats", "recordings", "report", "prepared", "features", "inputs"},
     {"prepare", "train", "transcribe", "evaluate"},
     {"run"},
     {"demo", "transfer"},
