@@ -103,28 +103,34 @@ def demo(
 
 @app.command()
 def transcribe(
-    inputs: Annotated[list[Path], typer.Argument(metavar="FILE_OR_DIR...", help="Audio files, or folders of them.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE_OR_DIR...",
+            help="Audio files, folders of them, patterns ('clips/*.m4a'), .jsonl manifests; - is standard input.",
+        ),
+    ],
     model: Annotated[Path, typer.Option(help="A run's model/ folder.")],
-    format: Annotated[str, typer.Option(help="txt or json.")] = "txt",
+    format: Annotated[str, typer.Option(help="txt, json, srt, vtt, tsv, textgrid or eaf.")] = "txt",
     out: Annotated[Path | None, typer.Option(help="Folder for <stem>.<format>; without it they are printed.")] = None,
 ) -> None:
-    """Transcribe audio files of any length. Started again with the same --out, it does what is missing."""
-    from asr_adapt import formats
+    """Transcribe recordings of any length. Started again with the same --out, it does what is missing or newer."""
+    from asr_adapt import formats, recordings
     from asr_adapt import transcribe as stage
     from asr_adapt.report import Console
 
     if format not in formats.WRITERS:
         raise InputError(f"no format '{format}'", place="--format", remedy=f"Known: {', '.join(formats.WRITERS)}.")
-    files = stage.find(inputs)
+    found = recordings.find(inputs)
 
     def load() -> Any:
         from asr_adapt.transcriber import Transcriber
 
         return Transcriber.from_folder(model)
 
-    failed = stage.transcribe(load, files, format, out, Console())
+    failed = stage.transcribe(load, model, found, format, out, Console())
     if failed:
-        raise SystemExit(2 if failed == len(files) else _PARTLY_DONE)
+        raise SystemExit(2 if failed == len(found) else _PARTLY_DONE)
 
 
 @app.command()

@@ -54,3 +54,8 @@ def write_whole(path: Path, text: str) -> None:
     partial = path.parent / f".{hashlib.sha1(path.name.encode()).hexdigest()[:16]}.partial"
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
+
+
+def printable(path: Path | str) -> str:
+    """Return a path as text that UTF-8 can hold, whatever bytes the file's name is made of."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,5 +1,6 @@
 """What several tests share: a language of tones, small enough to be learned while a test waits."""
 
+import io
 import os
 from pathlib import Path
 
@@ -51,6 +52,22 @@ def write_corpus(root: Path, train: int = 20, dev: int = 6, test: int = 6) -> Pa
             lines.append(f"speaker{number % 3}\t{name}\t{text.capitalize()}.\tart")
         (root / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return root
+
+
+def muxed(waveform: np.ndarray, container: str, codec: str, rate: int, **options: str) -> bytes:
+    """Return a file that FFmpeg writes of a waveform (float32 (num_samples,), 16 kHz)."""
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format=container, options=options) as output:
+        stream = output.add_stream(codec, rate=rate, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform)[None], format="flt", layout="mono")
+        frame.sample_rate = RATE_HZ
+        resampler = av.AudioResampler(format=stream.codec_context.format, layout="mono", rate=rate)
+        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+            output.mux(stream.encode(piece))
+        output.mux(stream.encode(None))
+    return file.getvalue()
 
 
 @pytest.fixture(scope="session")
