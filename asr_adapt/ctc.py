@@ -37,6 +37,13 @@ class FrameGrid:
             samples = (samples - 1) * stride + kernel
         return samples
 
+    def times_s(self, frames: int) -> np.ndarray:
+        """Return when each frame's share of the sound begins: float64 (frames,), seconds at 16 kHz.
+
+        Shares are a stride long and lie in the middle of what the frames see.
+        """
+        return (np.arange(frames) * self.stride + (self.receptive_field - self.stride) / 2) / 16_000
+
     def num_frames(self, num_samples: int) -> int:
         """Return how many CTC frames a waveform has; wav2vec 2.0's 16_000 samples at 16 kHz have 49.
 

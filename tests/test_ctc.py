@@ -19,6 +19,12 @@ def test_a_second_gives_49_frames_and_400_samples_one() -> None:
     assert grid.stride == 320
 
 
+def test_the_share_of_a_frame_lies_in_the_middle_of_what_it_sees() -> None:
+    assert FrameGrid().times_s(2).tolist() == [40 / 16_000, 360 / 16_000]  # 400 samples seen, a share of 320
+    grid = FrameGrid((1200,), (640,))
+    assert grid.times_s(3) == pytest.approx([0.0175, 0.0575, 0.0975])
+
+
 def test_less_than_the_receptive_field_is_too_short() -> None:
     assert FrameGrid().receptive_field == 400
     with pytest.raises(AudioTooShort, match="399 samples"):
