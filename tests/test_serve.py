@@ -268,7 +268,7 @@ def test_sigterm_answers_what_is_in_and_leaves(long: bytes, phones: Transcriber,
     try:
         until(lambda: _status(f"{url}/ready") == 200, 120)
         answers: list[httpx.Response] = []
-        asking = threading.Thread(target=lambda: answers.append(post(url, long * 1)))
+        asking = threading.Thread(target=lambda: answers.append(post(url, long)))
         asking.start()
         until(lambda: metric(url, "asr_requests_inside") == 1)
         process.send_signal(signal.SIGTERM)

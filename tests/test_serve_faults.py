@@ -1,5 +1,6 @@
 """The server's faults: what is sent is bad, too much, too slow or gone, and the server stays as it was."""
 
+import contextlib
 import io
 import json
 import socket
@@ -178,6 +179,19 @@ def test_a_sender_who_stops_or_trickles_is_sent_away(url: str) -> None:
         assert answer.startswith(b"HTTP/1.1 408")
 
 
+def test_a_body_that_keeps_coming_has_the_request_s_time(phones: Transcriber) -> None:
+    with running({"base": lambda: phones}, Limits(request_s=1)) as url, connected(url) as client:
+        client.sendall(head(url, Content_Length=10**7))
+        client.sendall(b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n')
+        began, answer = time.monotonic(), b""
+        client.settimeout(0.05)
+        while not answer and time.monotonic() - began < 8:
+            client.sendall(b"-" * 10_000)
+            with contextlib.suppress(TimeoutError):
+                answer = client.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 408")
+
+
 def test_a_head_that_does_not_come_closes_the_connection(url: str) -> None:
     with connected(url) as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost:")
@@ -249,6 +263,25 @@ def test_a_hundred_clients_get_the_answers_of_one_and_the_surplus_429(
             if answer.status_code == 200:
                 assert answer.json()["text"] == serial[number % len(data)]
         assert metric(url, "asr_batch_pieces_sum") > 2 * metric(url, "asr_batch_pieces_count"), "they ran together"
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_what_was_sent_is_closed_and_forgotten(phones: Transcriber) -> None:
+    with running({"base": lambda: phones}, Limits(audio_s=20)) as url:
+        bodies = [
+            wav(np.zeros(60 * RATE_HZ, np.float32), subtype="PCM_16"),  # too long, and on disk
+            wav(np.zeros(15 * RATE_HZ, np.float32), subtype="FLOAT"),
+            b"\0" * 2**21,
+        ]
+        statuses = [post(url, body).status_code for body in bodies]
+        assert statuses == [413, 200, 400]
+        before = open_files()
+        for number in range(30):
+            post(url, bodies[number % 3], temperature="hot" if number > 20 else "0")
+        until(lambda: open_files() <= before + 3)
 
 
 def test_json_that_is_deep_or_odd_ends_a_live_stream_alone(url: str) -> None:

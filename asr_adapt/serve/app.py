@@ -81,9 +81,9 @@ def create_app(
     _add_live(app, service, key, origins)
     _add_probes(app, service)
     page.add(app)
-    app.add_exception_handler(Refusal, lambda _, error: error.response())  # type: ignore[attr-defined]
+    app.add_exception_handler(Refusal, _of_refusal)
     app.add_exception_handler(HTTPException, _of_http)
-    app.add_exception_handler(RequestValidationError, lambda *_: Refusal(400, "The request is not valid.").response())
+    app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_middleware(_Watch, service=service)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST"],
@@ -108,7 +108,7 @@ class _Key:
         digest = hashlib.sha256(given.strip().encode()).digest()
         return any([hmac.compare_digest(digest, known) for known in self._digests])  # all of them, each time
 
-    def __call__(self, request: Request) -> None:
+    async def __call__(self, request: Request) -> None:
         """Refuse a request without it."""
         if not self.fits(request):
             raise Refusal(401, "A valid API key is needed: Authorization: Bearer KEY.")
@@ -123,7 +123,7 @@ def _add_transcriptions(app: FastAPI, service: Service, key: _Key) -> None:
         deadline_s = time.monotonic() + service.limits.request_s
         async with AsyncExitStack() as stack:
             stack.enter_context(service.place())
-            form = await read_form(request, service.limits)
+            form = await read_form(request, service.limits, deadline_s)
             try:
                 asked = Asked.of(form)
                 served = service.model(asked.model)
@@ -291,6 +291,15 @@ def _add_probes(app: FastAPI, service: Service) -> None:
              responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})  # fmt: skip
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+# Handlers are coroutines: others wait for a thread, and a refusal is to be quick.
+async def _of_refusal(_: Request, error: Any) -> Response:
+    return error.response()
+
+
+async def _of_validation(*_: Any) -> Response:
+    return Refusal(400, "The request is not valid.").response()
 
 
 async def _of_http(_: Request, error: Any) -> Response:

@@ -5,7 +5,7 @@ import io
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from starlette.datastructures import FormData
@@ -17,8 +17,13 @@ from asr_adapt.serve.limits import Limits
 from asr_adapt.serve.refusal import Refusal
 
 
-async def read_form(request: Request, limits: Limits) -> FormData:
+async def read_form(request: Request, limits: Limits, deadline_s: float) -> FormData:
     """Return the form of a request; its file, if any, is open at its beginning.
+
+    Args:
+        request: Whose body was not read yet.
+        limits: What it may bring.
+        deadline_s: When its body must be there, on the clock of `time.monotonic`.
 
     Raises:
         Refusal: 408 the sender is too slow, 413 the body is too long (noticed before the excess is kept), 415 it is
@@ -32,7 +37,7 @@ async def read_form(request: Request, limits: Limits) -> FormData:
         raise Refusal(415, "The body must be multipart/form-data.", code="unsupported_media_type")
     parser = MultiPartParser(
         request.headers,
-        _measured(request, limits),
+        _measured(request, limits, deadline_s),
         max_files=1,
         max_fields=limits.fields,
         max_part_size=limits.field_bytes,
@@ -43,14 +48,15 @@ async def read_form(request: Request, limits: Limits) -> FormData:
         raise Refusal(400, f"The form cannot be read: {error.message}", code="invalid_form") from error
 
 
-async def _measured(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
+async def _measured(request: Request, limits: Limits, deadline_s: float) -> AsyncGenerator[bytes, None]:
     """Yield the body's chunks as long as they are within the limits."""
     received, began = 0, time.monotonic()
     chunks = request.stream()
     while True:
-        allowed_s = limits.stall_s + received / limits.least_bytes_per_s - (time.monotonic() - began)
+        now = time.monotonic()
+        allowed_s = limits.stall_s + received / limits.least_bytes_per_s - (now - began)
         try:
-            chunk = await asyncio.wait_for(anext(chunks), min(limits.stall_s, max(0.0, allowed_s)))
+            chunk = await asyncio.wait_for(anext(chunks), max(0.0, min(limits.stall_s, allowed_s, deadline_s - now)))
         except StopAsyncIteration:
             return
         except TimeoutError:
@@ -99,7 +105,7 @@ class Decoder:
 
     def _blocks(self) -> Iterator[np.ndarray]:
         # Beyond the limit by so much that it shows.
-        for block in audio.blocks(_Nameless(self._file), end_s=self._limit_s + 1):
+        for block in audio.blocks(cast(BinaryIO, _Nameless(self._file)), end_s=self._limit_s + 1):
             self.samples += len(block)
             if self.samples > self._limit_s * audio.SAMPLE_RATE_HZ:
                 raise Refusal(413, f"The recording is longer than {self._limit_s:g} s.", code="audio_too_long",
