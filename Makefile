@@ -34,7 +34,7 @@ $(READY): requirements.lock pyproject.toml
 
 # Versions without addresses, for every platform and Python.
 lock: $(READY)
-	$(UV) pip compile --quiet --universal --python-version 3.11 --extra tensorboard --extra dev --no-emit-index-url --no-header \
+	$(UV) pip compile --quiet --universal --python-version 3.11 --extra tensorboard --extra serve --extra dev --no-emit-index-url --no-header \
 		--output-file requirements.lock pyproject.toml
 
 clean:

@@ -183,6 +183,56 @@ def lm(
     add_ngram(model, texts or [], order, tune, Console())
 
 
+@app.command()
+def serve(
+    model: Annotated[list[str], typer.Option(metavar="[NAME=]DIR", help="A run's model/ folder; more than once.")],
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is every one.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = 8000,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Wanted for /v1; more than once. Others see it in the list of processes, so better set "
+            "ASR_ADAPT_API_KEYS, keys apart by spaces.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, each with its own copy of the models.")] = 1,
+    cors: Annotated[
+        list[str] | None, typer.Option(help="A site whose pages may call it.", show_default=False)
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda; default: the GPU where there is one.")] = None,
+    max_upload_mb: Annotated[float, typer.Option(min=0, help="In a request.")] = 100,
+    max_audio_s: Annotated[float, typer.Option(min=1, help="Of a recording.")] = 7200,
+    max_requests: Annotated[int, typer.Option(min=1, help="That are in at one time; the next gets 429.")] = 64,
+    request_s: Annotated[float, typer.Option(min=1, help="That one request may take.")] = 600,
+    batch_s: Annotated[float, typer.Option(min=1, help="Seconds of audio that the model reads at once.")] = 30,
+    wait_ms: Annotated[float, typer.Option(min=0, help="A piece waits for others to share its batch.")] = 5,
+) -> None:
+    """Serve models: OpenAI's transcription API, live audio, a page to use by hand. SIGTERM ends it in order."""
+    try:
+        from asr_adapt.serve import server
+    except ImportError as error:
+        raise InputError(
+            f"{error.name} is missing", place="serve", remedy="pip install 'asr-adapt[serve]'"
+        ) from error
+    import os
+
+    from asr_adapt.report import Console
+    from asr_adapt.serve.limits import Limits
+
+    limits = Limits(
+        upload_bytes=int(max_upload_mb * 2**20),
+        audio_s=max_audio_s,
+        requests=max_requests,
+        request_s=request_s,
+        batch_s=batch_s,
+        wait_s=wait_ms / 1000,
+    )
+    keys = (*(api_key or ()), *os.environ.get("ASR_ADAPT_API_KEYS", "").split())
+    settings = server.Settings(server.named(model), limits, keys, tuple(cors or ()), device)
+    server.serve(settings, host, port, workers, Console())
+
+
 def run_recipe(recipe: Any, arguments: Sequence[str] | None = None, name: str | None = None) -> None:
     """Run a recipe with its fields overridden by `--section.field value`; what a recipe script calls.
 

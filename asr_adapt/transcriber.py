@@ -2,7 +2,7 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,9 @@ from asr_adapt.utterance import Utterance
 
 Recording = audio.Audio | Utterance | np.ndarray
 """A path or locator, an encoded file's bytes or stream, an utterance, or float32 (num_samples,) at 16 kHz."""
+
+Decode = Callable[[np.ndarray], list[ctc.Run]]
+"""How log_probs, float32 (frames, vocab), become labels with their frames: `ctc.greedy`, `BeamSearch.runs`."""
 
 # forced_align keeps two bits in a byte each for every frame and every letter with its blank: four gigabytes.
 _ALIGNED_CELLS = 1_000_000_000
@@ -84,7 +87,8 @@ class Transcriber:
     ) -> None:
         self.model, self.decoding = model, decoding
         self.precision = precision or models.fastest_precision(model.net.device)
-        self._runs = search.runs if search else ctc.greedy
+        self.search = search
+        self._runs: Decode = search.runs if search else ctc.greedy
         self._batch_samples = int(batch_s * audio.SAMPLE_RATE_HZ)
         self._look_ahead_samples = int(look_ahead_s * audio.SAMPLE_RATE_HZ)
 
@@ -239,15 +243,7 @@ class Transcriber:
         if end is None or (not end.error and len(read[end.recording]) < end.pieces):
             return None
         segments = sorted(read.pop(end.recording, {}).items())
-        if end.error:
-            return end.error
-        spoken = tuple(segment for _, segment in segments if segment.text)
-        return Transcript(
-            text=" ".join(segment.text for segment in spoken),
-            language=self.model.language,
-            duration_s=end.samples / audio.SAMPLE_RATE_HZ,
-            segments=spoken,
-        )
+        return end.error or self.whole([segment for _, segment in segments], end.samples)
 
     def _read(self, waiting: list[_Piece], read: dict[int, dict[int, Segment]]) -> None:
         """Run pieces through the model, those of like length together."""
@@ -256,20 +252,45 @@ class Transcriber:
             batch = [by_length.pop()]  # the longest
             while by_length and (len(batch) + 1) * len(batch[0].waveform) <= self._batch_samples:
                 batch.append(by_length.pop())
-            long_enough = [piece for piece in batch if len(piece.waveform) >= self.model.shortest_clip]
-            waveforms = [piece.waveform for piece in long_enough]
-            scores = models.log_probs(self.model, waveforms, self.precision) if waveforms else []
-            nothing = [np.zeros((0, len(self.model.alphabet)), np.float32)] * (len(batch) - len(long_enough))
-            for piece, frames in zip(batch, [*scores, *nothing], strict=True):  # too short ones are at the end
-                segment = self._segment(frames, piece.first_sample, len(piece.waveform))
+            segments = self.read([(piece.first_sample, piece.waveform) for piece in batch])
+            for piece, segment in zip(batch, segments, strict=True):
                 read[piece.recording][piece.first_sample] = segment
 
-    def _segment(self, log_probs: np.ndarray, first_sample: int, num_samples: int) -> Segment:
+    def read(
+        self, pieces: Sequence[tuple[int, np.ndarray]], decodes: Sequence[Decode | None] | None = None
+    ) -> list[Segment]:
+        """Run pieces of recordings through the model as one batch; one without words has a segment without text.
+
+        Args:
+            pieces: `(first sample in its recording, waveform)`, of `vad.pieces`.
+            decodes: How each is decoded; None is the transcriber's own way.
+        """
+        long_enough = [waveform for _, waveform in pieces if len(waveform) >= self.model.shortest_clip]
+        scores = iter(models.log_probs(self.model, long_enough, self.precision) if long_enough else [])
+        nothing = np.zeros((0, len(self.model.alphabet)), np.float32)
+        ways = decodes or [None] * len(pieces)
+        return [
+            self._segment(next(scores) if len(waveform) >= self.model.shortest_clip else nothing,
+                          first_sample, len(waveform), decode or self._runs)
+            for (first_sample, waveform), decode in zip(pieces, ways, strict=True)
+        ]  # fmt: skip
+
+    def whole(self, segments: Sequence[Segment], num_samples: int) -> Transcript:
+        """Return the transcript of a recording of `num_samples` at 16 kHz, from its pieces' segments in order."""
+        spoken = tuple(segment for segment in segments if segment.text)
+        return Transcript(
+            text=" ".join(segment.text for segment in spoken),
+            language=self.model.language,
+            duration_s=num_samples / audio.SAMPLE_RATE_HZ,
+            segments=spoken,
+        )
+
+    def _segment(self, log_probs: np.ndarray, first_sample: int, num_samples: int, decode: Decode) -> Segment:
         """Decode one piece: log_probs float32 (frames, vocab)."""
         offset_s = first_sample / audio.SAMPLE_RATE_HZ
         times_s = offset_s + self.model.grid.times_s(len(log_probs))
         words = []
-        runs = self._runs(log_probs)
+        runs = decode(log_probs)
         after = 0
         for is_gap, group in itertools.groupby(runs, key=lambda run: run.label == DELIMITER_ID):
             letters = list(group)

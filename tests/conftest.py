@@ -9,10 +9,11 @@ import pytest
 import soundfile
 import torch
 
-from asr_adapt import presets
+from asr_adapt import corpora, embedded, presets
 from asr_adapt.recipe import Corpus, Model, Recipe, Resolved, Train
 from asr_adapt.report import Console
 from asr_adapt.run import run
+from asr_adapt.transcriber import Transcriber
 
 # Each letter is a tone of 80 ms, a space is silence; every letter is heard as what it is.
 TONES_HZ = {"a": 400.0, "b": 700.0, "c": 1100.0, "d": 1700.0, "e": 2600.0, "ŋ": 3800.0}
@@ -74,6 +75,18 @@ def muxed(waveform: np.ndarray, container: str, codec: str, rate: int, **options
 def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of tones; not to be written to."""
     return write_corpus(tmp_path_factory.mktemp("tones") / "corpus")
+
+
+@pytest.fixture(scope="session")
+def phones() -> Transcriber:
+    """The embedded base model, which writes phones."""
+    return Transcriber.from_folder(embedded.folder("base"), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def clips() -> list[Path]:
+    """Recordings of the embedded corpus."""
+    return [Path(u.audio) for u in corpora.read(embedded.folder("demo"), "mi")[:8]]
 
 
 @pytest.fixture

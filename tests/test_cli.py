@@ -8,11 +8,12 @@ import pytest
 import soundfile
 from conftest import RATE_HZ, muxed, say
 
-from asr_adapt import audio
+from asr_adapt import audio, embedded
 from asr_adapt.cli import main, run_recipe
 from asr_adapt.recipe import Recipe
 from asr_adapt.transcriber import Transcriber
 
+BASE = str(embedded.folder("base"))
 HEAVY = ("torch", "transformers", "datasets", "librosa", "soundfile", "av", "numpy")
 
 
@@ -33,7 +34,7 @@ def test_importing_brings_nothing_heavy(code: str) -> None:
 def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     assert asr_adapt(monkeypatch, "--help") == 0
     said = capsys.readouterr().out
-    assert all(verb in said for verb in ("demo", "run", "transfer", "transcribe", "evaluate"))
+    assert all(verb in said for verb in ("demo", "run", "transfer", "transcribe", "evaluate", "serve"))
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,9 @@ def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys:
             "command line: No such option: --modle (Possible options: --model)",
         ),
         (("evaluate", "--model", "m"), "command line: Missing option '--corpus'"),
+        (("serve", "--model", "nowhere"), "nowhere: no model of asr-adapt is here"),
+        (("serve", "--model", f"a={BASE}", "--model", f"a={BASE}"), f"--model a={BASE}: two models are named 'a'."),
+        (("serve", "--model", BASE, "--host", "192.0.2.1"), "192.0.2.1:8000: the address cannot be had"),
         (("trancribe",), "command line: No such command 'trancribe'"),
         (("evaluate", "--model", "nowhere", "--corpus", "."), "nowhere: no model of asr-adapt is here"),
     ],

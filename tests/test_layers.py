@@ -14,7 +14,7 @@ LAYERS = [
     {"transcriber", "checks", "checkpoint", "formats", "recordings", "report", "prepared", "features", "inputs"},
     {"prepare", "train", "lm", "transcribe", "evaluate"},
     {"run"},
-    {"demo", "transfer"},
+    {"demo", "transfer", "serve"},
     {"cli"},
 ]
 APART = {"prepare", "train", "lm", "transcribe", "evaluate"}
