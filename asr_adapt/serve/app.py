@@ -36,12 +36,12 @@ _CLOSED = {429: 1013, 500: 1011, 503: 1013}  # a WebSocket's codes: come again, 
 _LEFT = 499  # what nginx calls a client that did not wait for its answer
 # A browser's WebSocket has no headers of its own: OpenAI's clients put the key into the subprotocol.
 _KEY_PROTOCOL = "openai-insecure-api-key."
-_ERROR = {"description": "OpenAI's error object", "content": {"application/json": {"schema": {
+_ERROR: dict[str, Any] = {"description": "OpenAI's error object", "content": {"application/json": {"schema": {
     "type": "object", "required": ["error"], "properties": {"error": {
         "type": "object", "required": ["message", "type", "param", "code"], "properties": {
             "message": {"type": "string"}, "type": {"type": "string"},
             "param": {"type": ["string", "null"]}, "code": {"type": "string"}}}}}}}}  # fmt: skip
-_SPOKEN = {200: {"description": "The transcript, or its events", "content": {
+_SPOKEN: dict[int | str, dict[str, Any]] = {200: {"description": "The transcript, or its events", "content": {
     "application/json": {"schema": {"type": "object", "required": ["text"],
                                     "properties": {"text": {"type": "string"}}}},
     **{name: {"schema": {"type": "string"}} for name in (*MEDIA_TYPES.values(), "text/event-stream")}}}}  # fmt: skip
@@ -115,7 +115,9 @@ class _Key:
 
 
 def _add_transcriptions(app: FastAPI, service: Service, key: _Key) -> None:
-    errors = {status: _ERROR for status in (400, 401, 404, 408, 413, 415, 429, 500, 503)}
+    errors: dict[int | str, dict[str, Any]] = {
+        status: _ERROR for status in (400, 401, 404, 408, 413, 415, 429, 500, 503)
+    }
 
     @app.post("/v1/audio/transcriptions", dependencies=[Depends(key)], openapi_extra=FORM,
               responses=_SPOKEN | errors, response_class=JSONResponse, summary="Transcribe a recording")  # fmt: skip
@@ -276,7 +278,9 @@ def _protocols(headers: Headers) -> list[str]:
 
 
 def _add_probes(app: FastAPI, service: Service) -> None:
-    no = {503: {"description": "No", "content": {"application/json": {"schema": {"type": "object"}}}}}
+    no: dict[int | str, dict[str, Any]] = {
+        503: {"description": "No", "content": {"application/json": {"schema": {"type": "object"}}}}
+    }
 
     @app.get("/health", responses=no, summary="Is it alive?")
     async def health() -> Response:
