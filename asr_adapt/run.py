@@ -1,10 +1,12 @@
 """run: prepare → train → evaluate for one recipe, in one run folder that can be stopped and started again."""
 
+import hashlib
 import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from importlib.metadata import version
@@ -61,7 +63,8 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         recipe.text,
         (grid.kernels, grid.strides),
         recipe.corpus.model_dump(mode="json", exclude={"root", "licence", "workers"}),
-        [(u.model_dump(mode="json"), _stamp(u.audio)) for u in utterances],
+        [u.model_dump(mode="json") for u in utterances],
+        _contents({u.audio for u in utterances}),
     )
 
     # Under torchrun or accelerate launch every process comes here. One owns the folder; the others train with it.
@@ -86,6 +89,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
             console.say("is done")
         else:
             if leads and not stages.begun("train", trained):
+                _say_what_goes(stages, "train", "the model's or training's settings are", console)
                 stages.begin("train", trained, remove=_OF_TRAINING)
             team.wait_for_everyone()
             _show_choices(presets.describe(recipe, hours), choices, console)
@@ -176,9 +180,18 @@ def _prepare(
     if stages.done("prepare", heard):
         console.say("is done")
         return
+    _say_what_goes(stages, "prepare", "the corpus, its text rules or its splits are", console)
     stages.begin("prepare", heard, remove=("data", *_OF_TRAINING))
     prepare.prepare(recipe, utterances, grid, out / "data", console)
     stages.finish("prepare")
+
+
+def _say_what_goes(stages: "_Stages", stage: str, what: str, console: Console) -> None:
+    """Say that what was trained here before is removed, and why."""
+    if stages.known("train"):
+        console.warn(
+            f"{what} not those of last time: {stage} starts afresh, and the model that was trained here goes"
+        )
 
 
 def _show_choices(title: str, choices: list[presets.Choice], console: Console) -> None:
@@ -226,24 +239,30 @@ def _evaluate(trained: str, out: Path, console: Console) -> None:
     stages.finish("evaluate")
 
 
-def _noises(recipe: Recipe) -> list[tuple[str, tuple[int, int] | None]]:
+def _noises(recipe: Recipe) -> list[dict[str, str | None]]:
     """Return what is in the folders of noise and rooms, so that other recordings are another training.
 
     Raises:
         InputError: there is none.
     """
     folders = {"train.noise": recipe.train.noise, "train.rooms": recipe.train.rooms}
-    return [(str(path), _stamp(str(path)))
-            for place, folder in folders.items() if folder
-            for path in augment.recordings(folder, place)]  # fmt: skip
+    return [_contents(map(str, augment.recordings(folder, place))) for place, folder in folders.items() if folder]
 
 
-def _stamp(audio: str) -> tuple[int, int] | None:
-    """Return size and time of a file, so that a clip that was mended is prepared again; None where there is none."""
-    for path in (audio, audio.partition("#")[0]):
-        with suppress(OSError, ValueError):
-            status = Path(path).stat()
-            return status.st_size, status.st_mtime_ns
+def _contents(recordings: Iterable[str]) -> dict[str, str | None]:
+    """Return a digest of each recording's file, so that a clip that was mended is prepared again; None without one.
+
+    Not its time: a corpus that was copied or unpacked anew is the same corpus, and hours of training hang on that.
+    """
+    names = sorted(recordings)
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(names, pool.map(_digest, names), strict=True))
+
+
+def _digest(recording: str) -> str | None:
+    for path in (recording, recording.partition("#")[0]):
+        with suppress(OSError, ValueError), Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "blake2b").hexdigest()
     return None
 
 
@@ -323,6 +342,10 @@ class _Stages:
     def begun(self, stage: str, inputs: str) -> bool:
         """Whether the stage was started with these inputs."""
         return self._stages.get(stage, {}).get("inputs") == inputs
+
+    def known(self, stage: str) -> bool:
+        """Whether the stage was ever started here."""
+        return stage in self._stages
 
     def begin(self, stage: str, inputs: str, remove: tuple[str, ...] = ()) -> None:
         """Note that a stage starts afresh: later ones are no longer done, and what they left behind is removed."""
