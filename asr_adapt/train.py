@@ -387,8 +387,7 @@ class _Run:
         if self.on_plateau and not plateau:
             self.console.say("left the blank plateau")
         self.on_plateau = plateau
-        # WER stands still near 1 while CER already falls, so the sum tells the better of two early models.
-        if not self.best or wer + cer < self.best["wer"] + self.best["cer"]:
+        if not self.best or _badness(wer, cer) < _badness(self.best["wer"], self.best["cer"]):
             self.best = {"step": self.step, "wer": wer, "cer": cer}
             self.looks_since_best = 0
             if self.accelerator.is_main_process:
@@ -443,6 +442,11 @@ class _Run:
                 remedy="pip install 'asr-adapt[tensorboard]'",
             ) from error
         return SummaryWriter(str(self.folder / "tensorboard"))
+
+
+def _badness(wer: float, cer: float) -> float:
+    """Return what the best model has least of: WER stays about 1 while CER already falls, so CER has a say."""
+    return min(wer, 1.0) + cer
 
 
 def _dev_rates(model: CTCModel, dev: Prepared) -> tuple[float, float]:

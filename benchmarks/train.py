@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import peer
 import torch
 import typer
 
@@ -43,7 +44,6 @@ SHAPES: dict[str, dict[str, Any]] = {
         **LAYER_NORM,
     },
 }
-PEER_CLIPS = 8
 
 
 def main(
@@ -137,62 +137,19 @@ def _ours(recipe: Resolved, folder: Path, steps: int, number: int, peer_precisio
 
 
 def _peer(recipe: Resolved, folder: Path, steps: int, number: int, precision: str) -> dict[str, float]:
-    """Train as the fine-tuning posts do (huggingface.co/blog/fine-tune-wav2vec2-english, fine-tune-xlsr-wav2vec2)."""
-    from transformers import Trainer, TrainerCallback, TrainingArguments
-
     adapted, data = _start(recipe, folder)
-    adapted.net.config.update({"mask_time_prob": 0.05, "ctc_loss_reduction": "mean"})
-    adapted.net.freeze_feature_encoder()
-    clips = [model.normalised(torch.from_numpy(data.waveform(i).copy())) for i in range(len(data))]
-    labels = [adapted.alphabet.encode(text) for text in data.texts]
     batches: list[list[float]] = []
     times: list[float] = []
 
-    class Dataset(torch.utils.data.Dataset):
-        def __len__(self) -> int:
-            return len(clips)
-
-        def __getitem__(self, index: int) -> int:
-            return index
-
-    def collate(indices: list[int]) -> dict[str, torch.Tensor]:
-        batches.append([len(clips[i]) / 16_000 for i in indices])
-        pad = torch.nn.utils.rnn.pad_sequence
-        waveforms = [clips[i] for i in indices]
-        return {
-            "input_values": pad(waveforms, batch_first=True),
-            "attention_mask": pad([torch.ones(len(w), dtype=torch.long) for w in waveforms], batch_first=True),
-            "labels": pad([torch.tensor(labels[i]) for i in indices], batch_first=True, padding_value=-100),
-        }
-
-    class Clock(TrainerCallback):
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            times.append(time.perf_counter())
+    def note(step: int, durations_s: list[float]) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter())
+        batches.append(durations_s)
 
     began = time.perf_counter()
-    Trainer(
-        adapted.net,
-        TrainingArguments(
-            output_dir=str(folder / "peer"),
-            per_device_train_batch_size=PEER_CLIPS,
-            max_steps=steps + 1,
-            learning_rate=3e-4,
-            warmup_steps=500,
-            bf16=precision == "bf16",
-            use_cpu=not torch.cuda.is_available(),
-            seed=number + 1,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            remove_unused_columns=False,
-        ),
-        data_collator=collate,
-        train_dataset=Dataset(),
-        callbacks=[Clock()],
-    ).train()
-    counted = batches[1 : steps + 1]
+    peer.fine_tune(adapted, data, steps + 1, folder / "peer", note, seed=number + 1, bf16=precision == "bf16")
+    counted = batches[1:]
     trained_s = times[-1] - times[0]
     return {
         "audio_s_per_s": sum(map(sum, counted)) / trained_s,
