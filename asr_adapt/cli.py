@@ -24,6 +24,13 @@ _PARTLY_DONE = 3
 # What follows the script is the recipe's own.
 _RECIPE_COMMAND = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
+_AUDIO = Annotated[
+    bool, typer.Option("--audio/--no-audio", help="Put the worst utterances' recordings into report.html.")
+]
+_NAMES = Annotated[
+    bool, typer.Option("--names", help="Call speakers and clips by name in report.html, not by number.")
+]
+
 
 def main() -> None:
     """Run `asr-adapt`; a mistake of the user's ends in one line and exit code 2."""
@@ -158,12 +165,29 @@ def evaluate(
     corpus: Annotated[Path, typer.Option(help="Folder of a corpus, or a .jsonl manifest.")],
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json; default: evaluation-SPLIT.")] = None,
+    audio: _AUDIO = True,
+    names: _NAMES = False,
 ) -> None:
-    """Score a model on a corpus: WER and CER with their intervals."""
+    """Score a model on a corpus: WER and CER with their intervals, and report.html to look into them."""
     from asr_adapt.report import Console
     from asr_adapt.run import evaluate_folder
 
-    evaluate_folder(model, corpus, split, out or Path(f"evaluation-{split}"), Console())
+    out = out or Path(f"evaluation-{split}")
+    evaluate_folder(model, corpus, split, out, Console(), sound=audio, names=names)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder, or --out of evaluate.")],
+    model: Annotated[Path | None, typer.Option(help="The model that was evaluated; default: DIR/model.")] = None,
+    audio: _AUDIO = True,
+    names: _NAMES = False,
+) -> None:
+    """Write report.html again from metrics.json and hypotheses.jsonl; nothing is transcribed."""
+    from asr_adapt import publish
+    from asr_adapt.report import Console
+
+    Console().say(f"report: {publish.page(folder, model, sound=audio, names=names)}")
 
 
 @app.command()

@@ -1,41 +1,18 @@
 """evaluate: the word error rate of a model on speech that it never saw, with its interval."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from asr_adapt import score
 from asr_adapt.errors import InputError
-from asr_adapt.files import write_whole
+from asr_adapt.metrics import Metrics
 from asr_adapt.report import Console
 from asr_adapt.score import Errors
 from asr_adapt.transcriber import Recording, Transcriber
 from asr_adapt.utterance import Utterance, write_jsonl
 
 _WORST = 10
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """The contents of `metrics.json`. Rates are fractions and may exceed 1; intervals are 95 % bootstraps."""
-
-    split: str
-    utterances: int
-    words: int
-    audio_s: float
-    wer: float
-    wer_ci95: tuple[float, float]
-    cer: float
-    cer_ci95: tuple[float, float]
-    substitutions: int
-    deletions: int
-    insertions: int
-    excluded: dict[str, int]
-    normaliser: str
-    decoding: str
-    transcribe_rtfx: float
 
 
 def evaluate(
@@ -110,7 +87,7 @@ def evaluate(
     )
     out.mkdir(parents=True, exist_ok=True)
     write_jsonl(out / "hypotheses.jsonl", done)
-    write_whole(out / "metrics.json", json.dumps(asdict(metrics), ensure_ascii=False, indent=1) + "\n")
+    metrics.write(out)
     _show_worst(done, words, normalise, console)
     show(metrics, console)
     console.say(f"{split} CER {score.cer_without_marks(said_and_read):.3f} without tone marks and other diacritics")

@@ -19,7 +19,7 @@ from transformers import (
     Wav2Vec2Processor,
 )
 
-from asr_adapt import __version__, adapters, base
+from asr_adapt import __version__, adapters, base, card
 from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.ctc import FrameGrid, Weights
 from asr_adapt.errors import InputError
@@ -27,9 +27,7 @@ from asr_adapt.files import write_whole
 from asr_adapt.recipe import Model, Text
 from asr_adapt.text import BLANK, BLANK_ID, DELIMITER, Alphabet, Normaliser
 
-FORMAT_VERSION = 1
 Precision = Literal["fp32", "bf16"]
-_CARD = "asr_adapt.json"
 _NGRAM = "lm.arpa"
 _GREEDY = {"method": "greedy"}
 _IPA = {"g": "ɡ", "ε": "ɛ"}  # letters that look like the IPA's and are other code points
@@ -80,15 +78,15 @@ class CTCModel:
         with base.quiet():
             self.net.save_pretrained(partial)
         _processor(self.alphabet, self.net.config, self.normalise_waveform, partial).save_pretrained(partial)
-        card = {
-            "format_version": FORMAT_VERSION,
+        about = {
+            "format_version": card.FORMAT_VERSION,
             "asr_adapt": __version__,
             "language": self.language,
             "alphabet": self.alphabet.units,
             "normaliser": self.text.model_dump(mode="json"),
             "decoding": _GREEDY,
         }
-        (partial / _CARD).write_text(json.dumps(card, ensure_ascii=False, indent=1), encoding="utf-8")
+        (partial / card.FILE).write_text(json.dumps(about, ensure_ascii=False, indent=1), encoding="utf-8")
         for path in partial.iterdir():
             path.chmod(0o644)  # safetensors writes for its owner alone, and a server is somebody else
         old = folder.with_name(folder.name + ".old")
@@ -119,15 +117,15 @@ class CTCModel:
         Raises:
             InputError: the folder is no model of this package, of a newer format, or damaged.
         """
-        card = _read_card(folder)
+        about = card.read(folder)
         net = base.from_pretrained(folder, pickled_weights=False)
         try:
             settings = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
             model = cls(
                 net=net.eval(),
-                alphabet=Alphabet(tuple(card["alphabet"])),
-                language=card["language"],
-                text=Text.model_validate(card["normaliser"]),
+                alphabet=Alphabet(tuple(about["alphabet"])),
+                language=about["language"],
+                text=Text.model_validate(about["normaliser"]),
                 normalise_waveform=settings["feature_extractor"]["do_normalize"],
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -135,7 +133,7 @@ class CTCModel:
         if len(model.alphabet) != net.config.vocab_size:
             raise InputError(
                 f"the alphabet has {len(model.alphabet)} units, the head {net.config.vocab_size}",
-                place=folder / _CARD,
+                place=folder / card.FILE,
                 remedy="Copy the model again.",
             )
         return model
@@ -176,9 +174,9 @@ def inherited(spec: Model, alphabet: Alphabet) -> dict[int, int]:
     letters and the phones of the embedded base model have much in common.
     """
     folder = base.folder(spec)
-    if folder is None or not (folder / _CARD).is_file():
+    if folder is None or not (folder / card.FILE).is_file():
         return {}
-    old = {unit: label for label, unit in enumerate(_read_card(folder)["alphabet"])}
+    old = {unit: label for label, unit in enumerate(card.read(folder)["alphabet"])}
     found = {}
     for label, unit in enumerate(alphabet.units):
         bare = unicodedata.normalize("NFD", unit)[0]
@@ -310,7 +308,7 @@ def ngram_beside(folder: Path) -> tuple[Path, Weights] | None:
     Raises:
         InputError: the folder is no model, or its n-gram is missing.
     """
-    decoding = _read_card(folder).get("decoding", _GREEDY)
+    decoding = card.read(folder).get("decoding", _GREEDY)
     if decoding == _GREEDY:
         return None
     path = folder / _NGRAM
@@ -319,36 +317,14 @@ def ngram_beside(folder: Path) -> tuple[Path, Weights] | None:
     try:
         return path, Weights(**decoding["weights"])
     except (KeyError, TypeError) as error:
-        raise InputError(f"damaged ({error!r})", place=folder / _CARD, remedy="Copy the model again.") from error
+        raise InputError(f"damaged ({error!r})", place=folder / card.FILE, remedy="Copy the model again.") from error
 
 
 def put_ngram_beside(folder: Path, arpa: str, weights: Weights) -> None:
     """Write an n-gram into a model's folder; from then on the model decodes with it."""
     write_whole(folder / _NGRAM, arpa)
-    card = _read_card(folder) | {"decoding": {"method": "beam search", "weights": asdict(weights)}}
-    write_whole(folder / _CARD, json.dumps(card, ensure_ascii=False, indent=1))
-
-
-def _read_card(folder: Path) -> dict[str, Any]:
-    path = folder / _CARD
-    if not path.is_file():
-        raise InputError(
-            f"no model of asr-adapt is here: {_CARD} is missing",
-            place=folder,
-            remedy="Give a run's model/ folder.",
-        )
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        newer, _ = card["format_version"] > FORMAT_VERSION, card["alphabet"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"damaged ({error!r})", place=path, remedy="Copy the model again.") from error
-    if newer:
-        raise InputError(
-            f"format {card['format_version']}, but this is asr-adapt {__version__}, which reads {FORMAT_VERSION}",
-            place=path,
-            remedy=f"Install asr-adapt {card.get('asr_adapt', 'of a newer version')} or newer.",
-        )
-    return card
+    about = card.read(folder) | {"decoding": {"method": "beam search", "weights": asdict(weights)}}
+    write_whole(folder / card.FILE, json.dumps(about, ensure_ascii=False, indent=1))
 
 
 def _processor(alphabet: Alphabet, config: Wav2Vec2Config, normalise: bool, folder: Path) -> Any:

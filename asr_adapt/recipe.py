@@ -180,6 +180,15 @@ class Train(_Section):
         return any((self.speed, self.noise_share, self.room_share, self.gain_share, self.codec_share))
 
 
+class Report(_Section):
+    """What `report.html` shows."""
+
+    audio: bool = True
+    """put the recordings of the utterances with the most errors into it"""
+    names: bool = False
+    """call speakers and clips by their names; else they are numbered"""
+
+
 class Recipe(_Section):
     """A language, its corpus, a base model, and how to adapt it."""
 
@@ -189,6 +198,7 @@ class Recipe(_Section):
     text: Text = Text()
     model: Model = Model()
     train: Train = Train()
+    report: Report = Report()
 
 
 class ResolvedModel(Model):
@@ -245,7 +255,7 @@ def field_error(error: ValidationError, place: object) -> InputError:
 
 
 def _known_fields(section_name: str, location: tuple[int | str, ...]) -> str:
-    sections = {section.__name__: section for section in (Corpus, Text, Model, Train)}
+    sections = {section.__name__: section for section in (Corpus, Text, Model, Train, Report)}
     section: Any = sections.get(section_name, Recipe)
     for part in location[:-1]:
         section = section.model_fields[part].annotation

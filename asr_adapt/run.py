@@ -18,11 +18,25 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
-from asr_adapt import audio, augment, base, corpora, evaluate, lm, memory, model, prepare, prepared, presets, train
+from asr_adapt import (
+    audio,
+    augment,
+    base,
+    corpora,
+    evaluate,
+    lm,
+    memory,
+    model,
+    prepare,
+    prepared,
+    presets,
+    publish,
+    train,
+)
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError, RunLocked, TrainingDiverged
-from asr_adapt.evaluate import Metrics
 from asr_adapt.files import disk_full_is_said, read_lines, write_whole
+from asr_adapt.metrics import Metrics
 from asr_adapt.recipe import Recipe, Resolved, Train, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet
@@ -33,6 +47,7 @@ _OUTPUTS = {
     "prepare": ("data/doctor.json", *(f"data/{split}.arrow" for split in SPLITS)),
     "train": ("model/asr_adapt.json", "model/model.safetensors"),
     "evaluate": ("metrics.json", "hypotheses.jsonl"),
+    "report": (publish.PAGE, f"model/{publish.CARD}"),
 }
 _OF_TRAINING = ("checkpoints", "model", "adapter", "train_log.jsonl", "tensorboard")
 _LONGEST_STAGE = timedelta(days=7)  # processes wait for the one that prepares
@@ -111,16 +126,26 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         console.heading("evaluate")
         if leads:
             _evaluate(trained, out, console)
+            _report(recipe, trained, out)
         team.wait_for_everyone()
-        metrics = _read_metrics(out)
+        metrics = Metrics.read(out)
     console.say(f"\nmodel: {out / 'model'}    figures: {out / 'metrics.json'}    "
-                f"what was read: {out / 'hypotheses.jsonl'}")  # fmt: skip
+                f"report: {out / publish.PAGE}")  # fmt: skip
     console.say(f"next: asr-adapt transcribe FILE --model {out / 'model'}")
     return metrics
 
 
-def evaluate_folder(model_folder: Path, corpus: Path, split: str, out: Path, console: Console) -> Metrics:
-    """Score a model's folder on one split of a corpus on disk.
+def evaluate_folder(
+    model_folder: Path,
+    corpus: Path,
+    split: str,
+    out: Path,
+    console: Console,
+    *,
+    sound: bool = True,
+    names: bool = False,
+) -> Metrics:
+    """Score a model's folder on one split of a corpus on disk; `publish.page` says what `sound` and `names` are.
 
     Raises:
         InputError: the model or the corpus is not there, or the split is empty.
@@ -129,7 +154,9 @@ def evaluate_folder(model_folder: Path, corpus: Path, split: str, out: Path, con
     utterances = [u for u in corpora.read(corpus, transcriber.model.language) if u.split == split]
     if not utterances:
         raise InputError(f"the {split} split is empty", place=corpus, remedy="Name another with --split.")
-    return evaluate.evaluate(transcriber, utterances, utterances.__getitem__, split, out, console)
+    metrics = evaluate.evaluate(transcriber, utterances, utterances.__getitem__, split, out, console)
+    console.say(f"report: {publish.page(out, model_folder, sound=sound, names=names)}")
+    return metrics
 
 
 def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Path | None, console: Console) -> None:
@@ -245,7 +272,7 @@ def _save(recipe: Resolved, adapted: model.CTCModel, out: Path) -> None:
 def _evaluate(trained: str, out: Path, console: Console) -> None:
     stages = _Stages(out)
     if stages.done("evaluate", trained):
-        evaluate.show(_read_metrics(out), console)
+        evaluate.show(Metrics.read(out), console)
         return
     stages.begin("evaluate", trained)
     data = prepared.load(out / "data", "test")
@@ -253,6 +280,16 @@ def _evaluate(trained: str, out: Path, console: Console) -> None:
     excluded = prepare.load_summary(out / "data").excluded_counts("test")
     evaluate.evaluate(transcriber, data.utterances, data.waveform, "test", out, console, excluded)
     stages.finish("evaluate")
+
+
+def _report(recipe: Recipe, trained: str, out: Path) -> None:
+    """Write the evaluation's page and the model's card, again where what they show is to be another."""
+    stages, shown = _Stages(out), fingerprint(trained, recipe.report)
+    if not stages.done("report", shown):
+        stages.begin("report", shown)
+        publish.page(out, sound=recipe.report.audio, names=recipe.report.names)
+        publish.model_card(out)
+        stages.finish("report")
 
 
 def _noises(recipe: Recipe) -> list[dict[str, str | None]]:
@@ -280,11 +317,6 @@ def _digest(recording: str) -> str | None:
         with suppress(OSError, ValueError), Path(path).open("rb") as file:
             return hashlib.file_digest(file, "blake2b").hexdigest()
     return None
-
-
-def _read_metrics(out: Path) -> Metrics:
-    fields = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    return Metrics(**fields | {name: tuple(fields[name]) for name in ("wer_ci95", "cer_ci95")})
 
 
 @contextmanager
@@ -367,7 +399,8 @@ class _Stages:
         """Note that a stage starts afresh: later ones are no longer done, and what they left behind is removed."""
         earlier = {name: self._stages[name] for name in _ORDER[: _ORDER.index(stage)] if name in self._stages}
         self._write(earlier | {stage: {"inputs": inputs, "finished": False}})
-        for name in (*remove, "metrics.json", "hypotheses.jsonl"):
+        outdated = [name for later in _ORDER[_ORDER.index(stage) :] for name in _OUTPUTS[later]]
+        for name in (*remove, *outdated):
             path = self._out / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 

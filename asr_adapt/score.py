@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import numpy as np
 from rich.cells import cell_len
@@ -13,8 +14,10 @@ from asr_adapt.text import graphemes, without_marks
 if TYPE_CHECKING:
     import jiwer
 
+Kind = Literal["equal", "substitute", "delete", "insert"]
+SPACE = "␣"
+"""stands for the space between two words where letters are aligned"""
 _DRAWS = 1000
-_SPACE = "␣"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,16 @@ class Errors:
         return self.substitutions + self.deletions + self.insertions
 
 
+class Step(NamedTuple):
+    """One column of an alignment."""
+
+    kind: Kind
+    said: str
+    """in the reference; empty where something was inserted"""
+    read: str
+    """in the hypothesis; empty where something was left out"""
+
+
 def word_errors(reference: str, hypothesis: str) -> Errors:
     """Count word errors between two normalised texts; an empty reference makes every word an insertion."""
     return _count(reference.split(), hypothesis.split())
@@ -43,7 +56,7 @@ def character_errors(reference: str, hypothesis: str) -> Errors:
 
 
 def _characters(text: str) -> list[str]:
-    return [_SPACE if cluster == " " else cluster for cluster in graphemes(" ".join(text.split()))]
+    return [SPACE if cluster == " " else cluster for cluster in graphemes(" ".join(text.split()))]
 
 
 def _count(reference: list[str], hypothesis: list[str]) -> Errors:
@@ -104,19 +117,33 @@ def cer_without_marks(said_and_read: Iterable[tuple[str, str]]) -> float:
     return rate([character_errors(without_marks(said), without_marks(read)) for said, read in said_and_read])
 
 
+def align_words(reference: str, hypothesis: str) -> list[Step]:
+    """Return the alignment of two normalised texts that `word_errors` counts."""
+    return _align(reference.split(), hypothesis.split())
+
+
+def align_characters(reference: str, hypothesis: str) -> list[Step]:
+    """Return the alignment of two normalised texts that `character_errors` counts; a space is `SPACE`."""
+    return _align(_characters(reference), _characters(hypothesis))
+
+
+def _align(reference: list[str], hypothesis: list[str]) -> list[Step]:
+    if not reference:  # jiwer refuses it
+        return [Step("insert", "", unit) for unit in hypothesis]
+    steps: list[Step] = []
+    for chunk in _jiwer(reference, hypothesis).alignments[0]:
+        said = reference[chunk.ref_start_idx : chunk.ref_end_idx]
+        read = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        # Only one of the two is empty, in a deletion or an insertion; else they are of one length.
+        kind = cast(Kind, chunk.type)
+        steps += [Step(kind, *pair) for pair in zip_longest(said, read, fillvalue="")]
+    return steps
+
+
 def aligned(reference: str, hypothesis: str) -> tuple[str, str, str]:
     """Return reference, hypothesis and a line of S, D and I under the errors, in columns of equal width."""
-    words = [reference.split(), hypothesis.split()]
-    if not words[0]:
-        columns = [("*", word, "I") for word in words[1]]
-    else:
-        columns = []
-        for chunk in _jiwer(*words).alignments[0]:
-            size = max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
-            for i in range(size):
-                left = words[0][chunk.ref_start_idx + i] if chunk.type != "insert" else "*"
-                right = words[1][chunk.hyp_start_idx + i] if chunk.type != "delete" else "*"
-                columns.append((left, right, "" if chunk.type == "equal" else chunk.type[0].upper()))
+    columns = [(step.said or "*", step.read or "*", "" if step.kind == "equal" else step.kind[0].upper())
+               for step in align_words(reference, hypothesis)]  # fmt: skip
     widths = [max(map(cell_len, column)) for column in columns]
     rows = ("  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
             for row in zip(*columns, strict=True))  # fmt: skip

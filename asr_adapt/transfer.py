@@ -10,8 +10,8 @@ from pathlib import Path
 
 from asr_adapt import score
 from asr_adapt.errors import InputError
-from asr_adapt.evaluate import Metrics
 from asr_adapt.files import write_whole
+from asr_adapt.metrics import Metrics
 from asr_adapt.recipe import Recipe, read_recipe
 from asr_adapt.report import Console
 from asr_adapt.run import run
