@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from accelerate import PartialState
@@ -19,12 +20,13 @@ from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError, RunLocked
 from asr_adapt.evaluate import Metrics
 from asr_adapt.files import write_whole
-from asr_adapt.recipe import Recipe, fingerprint, read_recipe, write_recipe
+from asr_adapt.recipe import Recipe, Source, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet
 from asr_adapt.transcriber import Transcriber
 from asr_adapt.utterance import SPLITS, Utterance
 
+Named = TypeVar("Named", bound=Source)
 _OUTPUTS = {
     "prepare": ("data/doctor.json", *(f"data/{split}.arrow" for split in SPLITS)),
     "train": ("model/asr_adapt.json", "model/model.safetensors"),
@@ -44,13 +46,11 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         InputError: the recipe or its corpus cannot be used, or `out` belongs to another run.
         RunLocked: another process is at work in `out`.
     """
-    root = recipe.corpus.root
-    if root is None:
-        raise InputError("no corpus was named", place="corpus.root", remedy="Give it as --corpus.root FOLDER.")
+    corpora.sources(recipe)
     grid = base.frame_grid(base.configuration(recipe.model))
-    root = root.resolve()
-    recipe = _settled(recipe, root)
-    utterances = corpora.read(root, recipe.language)
+    recipe = _settled(recipe)
+    reading = corpora.read_all(corpora.sources(recipe), recipe.language)
+    utterances = reading.utterances
     prepare.check_splits(recipe, utterances)
     heard = fingerprint(
         recipe.language,
@@ -68,6 +68,8 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
     console = console if leads else Console(quiet=True)
     with _claimed(recipe, out) if leads else nullcontext():
         console.heading("prepare")
+        for note in reading.notes:
+            console.say(note)
         if leads:
             _prepare(recipe, utterances, grid, heard, out, console)
         team.wait_for_everyone()
@@ -108,17 +110,24 @@ def evaluate_folder(model_folder: Path, corpus: Path, split: str, out: Path, con
     return evaluate.evaluate(transcriber, utterances, utterances.__getitem__, split, out, console)
 
 
-def _settled(recipe: Recipe, root: Path) -> Recipe:
+def _settled(recipe: Recipe) -> Recipe:
     """Return the recipe with every choice made and every path absolute, as the run folder keeps it."""
     recipe = recipe.resolved()
     start = Path(recipe.model.base)
     return recipe.model_copy(
         update={
-            "corpus": recipe.corpus.model_copy(update={"root": root}),
+            "corpus": _absolute(recipe.corpus),
+            "corpora": tuple(_absolute(source) for source in recipe.corpora),
             "model": recipe.model.model_copy(update={"base": str(start.resolve())} if start.is_dir() else {}),
             "train": recipe.train.model_copy(update={"precision": train.resolve_precision(recipe.train)}),
         }
     )
+
+
+def _absolute(source: Named) -> Named:
+    if source.root is None or not source.root.exists():  # a name on the Hub, say
+        return source
+    return source.model_copy(update={"root": source.root.resolve()})
 
 
 def _prepare(
@@ -205,6 +214,7 @@ def _claimed(recipe: Recipe, out: Path) -> Iterator[None]:
 def _refuse_another(kept: Recipe, wanted: Recipe, out: Path) -> None:
     same: dict[str, Callable[[Recipe], object]] = {
         "corpus.root": lambda r: r.corpus.root,
+        "corpora": lambda r: [str(source.root) for source in r.corpora],
         "model.base": lambda r: r.model.base,
         "language": lambda r: r.language,
     }
