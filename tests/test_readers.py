@@ -1,0 +1,115 @@
+"""Each reader on files written by the format's own library, and on the mistakes that real files have."""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asr_adapt import corpora
+from asr_adapt.errors import InputError
+from asr_adapt.recipe import Source
+from asr_adapt.utterance import Utterance
+
+RATE_HZ = 16_000
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("ASR_ADAPT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    yield tmp_path / "cache"
+
+
+def clip(path: Path, value: float = 0.1, seconds: float = 0.1) -> Path:
+    """Write a recording whose samples all have one value, by which it is known again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.full(round(seconds * RATE_HZ), value), RATE_HZ)
+    return path
+
+
+def rows_of(root: Path, **options: object) -> list[Utterance]:
+    source = Source(root=root, **options)
+    return corpora.read_all([source], "mi", bear_unsplit=True).utterances
+
+
+def put(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+# Tables
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_spreadsheet_is_read_as_the_csv_module_wrote_it(tmp_path: Path, delimiter: str, encoding: str) -> None:
+    said = ['He said "yes", twice', "a; b | c\td", "two\nlines", "plain"]
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter)
+    writer.writerow(["File", "Sentence", "Speaker_ID", "split"])
+    writer.writerows([f"{i}.wav", sentence, "s", "validation"] for i, sentence in enumerate(said))
+    found = rows_of(put(tmp_path / "t.csv", text.getvalue().encode(encoding)))
+    assert [u.text for u in found] == said
+    assert {(u.split, u.speaker) for u in found} == {("dev", "s")}
+    assert found[0].audio == str(tmp_path / "0.wav") and found[0].id == "0.wav"
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ('"Quoted"', '"Quoted"'),
+        ('She said "no', 'She said "no'),
+        ('"say ""yes"""', 'say "yes"'),
+        ('"a" or "b"', '"a" or "b"'),
+        ("'t", "'t"),
+    ],
+)
+def test_a_quotation_mark_in_a_tsv_is_text_unless_a_spreadsheet_put_it_there(
+    tmp_path: Path, field: str, text: str
+) -> None:
+    found = rows_of(put(tmp_path / "t.tsv", f"audio\ttext\r\na.wav\t{field}\r\n"))
+    assert [u.text for u in found] == [text]
+
+
+def test_a_tsv_that_is_quoted_throughout_is_unquoted(tmp_path: Path) -> None:
+    found = rows_of(put(tmp_path / "t.tsv", '"audio"\t"text"\n"a.wav"\t"x\ty"\n'))
+    assert [u.text for u in found] == ["x\ty"]
+
+
+def test_tables_named_as_splits_are_splits(tmp_path: Path) -> None:
+    for name in ("train", "valid", "test"):
+        put(tmp_path / f"{name}.csv", f"audio,text\n{name}.wav,x\n")
+    assert {u.id: u.split for u in rows_of(tmp_path)} == {
+        "train.wav": "train",
+        "valid.wav": "dev",
+        "test.wav": "test",
+    }
+
+
+def test_a_column_of_another_name_can_be_named_and_pieces_have_times(tmp_path: Path) -> None:
+    put(tmp_path / "t.csv", "audio,Satz,start,end\nlong.wav,x,1.5,2\nlong.wav,y,2,3\n")
+    found = rows_of(tmp_path, columns={"text": "Satz"})
+    assert [(u.text, u.start_s, u.end_s) for u in found] == [("x", 1.5, 2.0), ("y", 2.0, 3.0)]
+    with pytest.raises(InputError, match=r"t\.csv:1: no column for text: the header is \['audio', 'Satz'"):
+        rows_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("a.wav", "t.csv:2: 1 columns where the header has 4"),
+        ("../a.wav,x,,", "t.csv:2: path '../a.wav' is not a file inside"),
+        (",x,,", "t.csv:2: path ''"),
+        ("a.wav,x,soon,", "t.csv:2: field 'start_s': .*'soon'"),
+        ("a.wav,x,,eval", "t.csv:2: split 'eval' is none of train, dev, test"),
+        ('a.wav,"x,,', "t.csv:2: not CSV"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, line: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        rows_of(put(tmp_path / "t.csv", f"audio,text,start,split\n{line}\n"))
