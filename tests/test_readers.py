@@ -113,3 +113,20 @@ def test_a_column_of_another_name_can_be_named_and_pieces_have_times(tmp_path: P
 def test_a_bad_row_is_named(tmp_path: Path, line: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         rows_of(put(tmp_path / "t.csv", f"audio,text,start,split\n{line}\n"))
+
+
+# Recordings with a text beside each
+
+
+def test_a_recording_and_the_text_beside_it_are_an_utterance(tmp_path: Path) -> None:
+    for split, suffix in (("train", "WAV"), ("dev", "flac"), ("test", "ogg")):
+        clip(tmp_path / split / "a.wav").rename(tmp_path / split / f"a.{suffix}")
+        put(tmp_path / split / "a.txt", "\ufeffKia ora\r\nkoutou\r\n")
+    clip(tmp_path / "train" / "no_text.wav")
+    put(tmp_path / "README.txt", "no transcript")
+    found = rows_of(tmp_path)
+    assert [(u.id, u.split, u.text) for u in found] == [
+        ("dev/a.flac", "dev", "Kia ora koutou"),
+        ("test/a.ogg", "test", "Kia ora koutou"),
+        ("train/a.WAV", "train", "Kia ora koutou"),
+    ]
