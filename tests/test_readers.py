@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr_adapt import corpora
+from asr_adapt import audio, corpora
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
 from asr_adapt.utterance import Utterance
@@ -130,3 +130,51 @@ def test_a_recording_and_the_text_beside_it_are_an_utterance(tmp_path: Path) -> 
         ("test/a.ogg", "test", "Kia ora koutou"),
         ("train/a.WAV", "train", "Kia ora koutou"),
     ]
+
+
+# Kaldi
+
+
+def kaldi(folder: Path, **tables: str) -> Path:
+    for name, content in tables.items():
+        put(folder / ("wav.scp" if name == "wav_scp" else name), content)
+    return folder
+
+
+def test_a_kaldi_folder_has_pieces_speakers_and_paths_from_where_its_scripts_run(tmp_path: Path) -> None:
+    clip(tmp_path / "audio" / "r1.wav")
+    kaldi(
+        tmp_path / "data" / "train_clean_5",
+        wav_scp="r1 audio/r1.wav\r\nr2 flac -c -d -s /far/r2.flac |\r\n",
+        segments="u1 r1 0.5 1.25\nu2 r2 3 -1\n",
+        text="u1 kia  ora\nu2\n",
+        utt2spk="u1 s1\nu2 s2\n",
+    )
+    found = rows_of(tmp_path / "data")
+    assert [(u.id, u.split, u.start_s, u.end_s, u.speaker, u.text) for u in found] == [
+        ("u1", "train", 0.5, 1.25, "s1", "kia  ora"),
+        ("u2", "train", 3.0, None, "s2", ""),
+    ]
+    assert audio.load(tmp_path / "audio" / "r1.wav").size and Path(found[0].audio).is_file()
+    assert found[1].audio == "/far/r2.flac"
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        (
+            {"wav_scp": "a sph2pipe -f wav a.sph |\n", "text": "a x\n"},
+            r"wav\.scp:1: the recording is a command's out",
+        ),
+        ({"wav_scp": "a rm -rf b |\n", "text": "a x\n"}, r"wav\.scp:1: .*'rm -rf b'"),
+        ({"wav_scp": "a cat b | sox - c |\n", "text": "a x\n"}, r"wav\.scp:1: .*command"),
+        ({"wav_scp": "a b.wav\n", "text": "c x\n"}, r"text:1: recording 'c' is not in wav\.scp"),
+        ({"wav_scp": "a b.wav\n", "text": "a x\n", "segments": "a b 1\n"}, "segments:1: 3 columns where .* 4"),
+        ({"wav_scp": "a b.wav\n", "text": "a x\n", "segments": "a b 1 2\n"}, "segments:1: recording 'b' is not in"),
+        ({"wav_scp": "a b.wav\na c.wav\n", "text": "a x\n"}, r"wav\.scp:2: 'a' stands twice"),
+        ({"wav_scp": "a b.wav\n"}, "text: is missing"),
+    ],
+)
+def test_a_kaldi_folder_that_is_broken_is_named_with_its_line(tmp_path: Path, tables: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        rows_of(kaldi(tmp_path, **tables))
