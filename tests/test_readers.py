@@ -178,3 +178,32 @@ def test_a_kaldi_folder_has_pieces_speakers_and_paths_from_where_its_scripts_run
 def test_a_kaldi_folder_that_is_broken_is_named_with_its_line(tmp_path: Path, tables: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
         rows_of(kaldi(tmp_path, **tables))
+
+
+# LibriSpeech and MLS
+
+
+def test_librispeechs_tree_is_read(tmp_path: Path) -> None:
+    root = tmp_path / "LibriSpeech"
+    for part in ("train-clean-100", "dev-other", "test-clean"):
+        number = len(part)
+        folder = root / part / f"{number}" / "7"
+        clip(folder / f"{number}-7-0000.flac")
+        put(folder / f"{number}-7.trans.txt", f"{number}-7-0000 HE SAID\r\n")
+    found = rows_of(root)
+    assert {(u.id, u.split, u.speaker, u.text) for u in found} == {
+        ("15-7-0000", "train", "15", "HE SAID"), ("9-7-0000", "dev", "9", "HE SAID"),
+        ("10-7-0000", "test", "10", "HE SAID")}  # fmt: skip
+    assert all(Path(u.audio).is_file() for u in found)
+    assert rows_of(root / "dev-other")[0].split == "dev"
+
+
+@pytest.mark.parametrize("suffix", ["flac", "opus"])
+def test_mlss_tree_is_read(tmp_path: Path, suffix: str) -> None:
+    for part in ("train", "dev", "test"):
+        put(tmp_path / part / "audio" / "4" / "9" / f"4_9_{part}.{suffix}", b"x")
+        put(tmp_path / part / "transcripts.txt", f"4_9_{part}\twer ist's\n")
+    found = rows_of(tmp_path)
+    assert [(u.id, u.split, u.speaker) for u in found] == [
+        ("4_9_dev", "dev", "4"), ("4_9_test", "test", "4"), ("4_9_train", "train", "4")]  # fmt: skip
+    assert all(Path(u.audio).is_file() and u.text == "wer ist's" for u in found)

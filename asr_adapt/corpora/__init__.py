@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr_adapt.corpora import common_voice, kaldi, manifest, table, text_files
+from asr_adapt.corpora import common_voice, kaldi, librispeech, manifest, table, text_files
 from asr_adapt.corpora.splits import Leak, grouping, leaks, with_splits
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Recipe, Source
@@ -24,6 +24,7 @@ READERS = {
     "table": table,
     "text_files": text_files,
     "kaldi": kaldi,
+    "librispeech": librispeech,
 }
 
 
