@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from asr_adapt.errors import InputError
 from asr_adapt.files import write_whole
 
-Format = Literal["manifest", "common_voice", "table", "text_files", "kaldi", "librispeech"]
+Format = Literal["manifest", "common_voice", "table", "text_files", "kaldi", "librispeech", "elan", "praat"]
 
 
 class _Section(BaseModel):

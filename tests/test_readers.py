@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from asr_adapt import audio, corpora
-from asr_adapt.errors import InputError
+from asr_adapt.errors import AudioError, InputError
 from asr_adapt.recipe import Source
 from asr_adapt.utterance import Utterance
 
@@ -207,3 +207,131 @@ def test_mlss_tree_is_read(tmp_path: Path, suffix: str) -> None:
     assert [(u.id, u.split, u.speaker) for u in found] == [
         ("4_9_dev", "dev", "4"), ("4_9_test", "test", "4"), ("4_9_train", "train", "4")]  # fmt: skip
     assert all(Path(u.audio).is_file() and u.text == "wer ist's" for u in found)
+
+
+# ELAN
+
+
+def eaf(path: Path, media: str | None, relative: str | None = None) -> "object":
+    from pympi import Eaf
+
+    made = Eaf(author="t")
+    made.add_linguistic_type("utterance")
+    made.add_linguistic_type("word", constraints="Symbolic_Subdivision", timealignable=False)
+    for speaker in ("A", "B"):
+        made.add_tier(f"tx@{speaker}", ling="utterance", part=None if speaker == "B" else "Aroha")
+    made.add_annotation("tx@A", 1000, 2500, "kia ora")
+    made.add_annotation("tx@A", 2500, 3000, "")
+    made.add_annotation("tx@B", 2000, 3500, "tēnā koe ")
+    if media:
+        made.add_linked_file(media, relpath=relative, mimetype="audio/x-wav")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def test_an_elan_file_gives_each_speakers_annotations_and_leaves_the_recording_whole(tmp_path: Path) -> None:
+    clip(tmp_path / "media" / "long one.wav", seconds=4)
+    made = eaf(tmp_path / "ann" / "a.eaf", "file:///C:/gone/long%20one.wav", "../media/long%20one.wav")
+    made.to_file(str(tmp_path / "ann" / "a.eaf"))
+    found = rows_of(tmp_path / "ann")
+    assert [(u.start_s, u.end_s, u.speaker, u.text) for u in found] == [
+        (1.0, 2.5, "Aroha", "kia ora"), (2.0, 3.5, "B", "tēnā koe")]  # fmt: skip
+    assert [u.id.partition("#")[0] for u in found] == ["a.eaf", "a.eaf"]
+    piece = audio.load(found[0].audio, start_s=found[0].start_s, end_s=found[0].end_s)
+    assert len(piece) == 1.5 * RATE_HZ
+
+
+def test_words_below_a_sentence_are_put_together_again(tmp_path: Path) -> None:
+    made = eaf(tmp_path / "a.eaf", None)
+    made.add_tier("w@A", ling="word", parent="tx@A")
+    made.add_ref_annotation("w@A", "tx@A", 1500, "kia")
+    previous = next(iter(made.tiers["w@A"][1]))
+    made.add_ref_annotation("w@A", "tx@A", 1500, "ora", prev=previous)
+    made.to_file(str(tmp_path / "a.eaf"))
+    for wanted in ("w", "w@A", "word"):
+        assert [(u.start_s, u.end_s, u.text) for u in rows_of(tmp_path, tiers=[wanted])] == [(1.0, 2.5, "kia ora")]
+
+
+def test_tiers_of_two_types_have_to_be_named(tmp_path: Path) -> None:
+    made = eaf(tmp_path / "a.eaf", None)
+    made.add_linguistic_type("note")
+    made.add_tier("remarks", ling="note")
+    made.add_annotation("remarks", 0, 500, "door")
+    made.to_file(str(tmp_path / "a.eaf"))
+    with pytest.raises(
+        InputError, match=r"several tiers may hold .*'tx@A' \(utterance, 1 annotations\), .*'remarks'"
+    ):
+        rows_of(tmp_path)
+    with pytest.raises(InputError, match=r"no tier is 'words'.*'remarks'"):
+        rows_of(tmp_path, tiers=["words"])
+    assert len(rows_of(tmp_path, tiers=["utterance"])) == 2
+
+
+def test_a_recording_that_is_gone_is_named_when_it_is_decoded(tmp_path: Path) -> None:
+    eaf(tmp_path / "a.eaf", "file:///D:/x/gone.wav", "./gone.wav").to_file(str(tmp_path / "a.eaf"))
+    (first, _) = rows_of(tmp_path)
+    with pytest.raises(AudioError, match=r"gone\.wav: cannot be opened"):
+        audio.load(first.audio)
+
+
+def test_the_media_offset_is_added(tmp_path: Path) -> None:
+    clip(tmp_path / "a.wav")
+    made = eaf(tmp_path / "a.eaf", "file:///a.wav", "a.wav")
+    made.media_descriptors[0]["TIME_ORIGIN"] = "500"
+    made.to_file(str(tmp_path / "a.eaf"))
+    assert [u.start_s for u in rows_of(tmp_path)] == [1.5, 2.5]
+
+
+@pytest.mark.parametrize("content", ["", "<ANNOTATION_DOCUMENT>", "<a/>"])
+def test_a_damaged_elan_file_is_named(tmp_path: Path, content: str) -> None:
+    with pytest.raises(InputError, match=r"a\.eaf: cannot be read as ELAN"):
+        rows_of(put(tmp_path / "a.eaf", content))
+
+
+# Praat
+
+
+def textgrid(path: Path, form: str, tiers: dict[str, list[tuple[float, float, str]]]) -> Path:
+    from praatio import textgrid as praat
+
+    grid = praat.Textgrid()
+    for name, entries in tiers.items():
+        grid.addTier(praat.IntervalTier(name, entries, 0, 5))
+    grid.addTier(praat.PointTier("points", [(0.5, "x")], 0, 5))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid.save(str(path), format=form, includeBlankSpaces=True)
+    return path
+
+
+@pytest.mark.parametrize("form", ["short_textgrid", "long_textgrid"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "cp1252"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_textgrid_is_read_in_both_forms_and_any_encoding(
+    tmp_path: Path, form: str, encoding: str, newline: str
+) -> None:
+    path = textgrid(tmp_path / "a.TextGrid", form, {"s": [(0.25, 1.5, 'é "ä"'), (1.5, 2, " "), (2, 3, "ora")]})
+    path.write_bytes(path.read_text(encoding="utf-8").replace("\n", newline).encode(encoding))
+    clip(tmp_path / "a.wav")
+    found = rows_of(tmp_path)
+    assert [(u.start_s, u.end_s, u.text) for u in found] == [(0.25, 1.5, 'é "ä"'), (2.0, 3.0, "ora")]
+    assert {u.audio for u in found} == {str(tmp_path / "a.wav")}
+
+
+def test_several_chosen_tiers_of_a_textgrid_are_speakers(tmp_path: Path) -> None:
+    textgrid(tmp_path / "a.TextGrid", "long_textgrid", {"Ani": [(0, 1, "x")], "Hemi": [(0.5, 2, "y")]})
+    with pytest.raises(InputError, match=r"several tiers may hold the transcript.*'Ani'.*'Hemi'"):
+        rows_of(tmp_path)
+    assert [(u.speaker, u.text) for u in rows_of(tmp_path, tiers=["Ani", "Hemi"])] == [("Ani", "x"), ("Hemi", "y")]
+
+
+def test_a_damaged_textgrid_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.TextGrid: cannot be read as a TextGrid"):
+        rows_of(put(tmp_path / "a.TextGrid", 'File type = "ooTextFile"\nxmin = zero'))
+
+
+def test_annotations_of_two_kinds_have_to_be_chosen_from(tmp_path: Path) -> None:
+    eaf(tmp_path / "a.eaf", None).to_file(str(tmp_path / "a.eaf"))
+    textgrid(tmp_path / "a.TextGrid", "long_textgrid", {"s": [(0, 1, "x")]})
+    with pytest.raises(InputError, match="may be read as elan or praat"):
+        rows_of(tmp_path)
+    assert len(rows_of(tmp_path, format="praat")) == 1

@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr_adapt.corpora import common_voice, kaldi, librispeech, manifest, table, text_files
+from asr_adapt.corpora import (
+    common_voice,
+    elan,
+    kaldi,
+    librispeech,
+    manifest,
+    praat,
+    table,
+    text_files,
+)
 from asr_adapt.corpora.splits import Leak, grouping, leaks, with_splits
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Recipe, Source
@@ -25,6 +34,8 @@ READERS = {
     "text_files": text_files,
     "kaldi": kaldi,
     "librispeech": librispeech,
+    "elan": elan,
+    "praat": praat,
 }
 
 
