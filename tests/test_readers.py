@@ -2,6 +2,7 @@
 
 import csv
 import io
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -335,3 +336,45 @@ def test_annotations_of_two_kinds_have_to_be_chosen_from(tmp_path: Path) -> None
     with pytest.raises(InputError, match="may be read as elan or praat"):
         rows_of(tmp_path)
     assert len(rows_of(tmp_path, format="praat")) == 1
+
+
+# Common Voice's archive
+
+
+def archive(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_common_voice_is_read_from_its_archive_which_is_unpacked_once(tmp_path: Path, cache: Path) -> None:
+    wav = clip(tmp_path / "a.wav", seconds=0.5).read_bytes()
+    table = b"client_id\tpath\tsentence\ns\ta.wav\tkia ora\n"
+    top = "cv-corpus-27.0-2026-09-09/mi"
+    members = {f"{top}/clips/a.wav": wav, f"{top}/train.tsv": table, f"{top}/../../evil.tsv": b"x", "README": b"x"}
+    packed = archive(tmp_path / "cv.tar.gz", members)
+    before = packed.read_bytes()
+    (found,) = rows_of(packed)
+    assert (found.id, found.split, found.text) == ("a.wav", "train", "kia ora")
+    assert len(audio.load(found.audio)) == 0.5 * RATE_HZ
+    assert packed.read_bytes() == before
+    unpacked = Path(found.audio).stat().st_mtime_ns
+    assert rows_of(packed) == [found] and Path(found.audio).stat().st_mtime_ns == unpacked
+    assert not list(tmp_path.rglob("evil.tsv"))
+
+
+def test_an_archive_that_is_cut_short_is_named_and_leaves_nothing(tmp_path: Path, cache: Path) -> None:
+    noise = np.random.default_rng(0).bytes(100_000)
+    packed = archive(tmp_path / "cv.tar.gz", {"mi/clips/a.wav": noise, "mi/train.tsv": b"path\tsentence\n"})
+    packed.write_bytes(packed.read_bytes()[:50_000])
+    with pytest.raises(InputError, match=r"cv\.tar\.gz: cannot be unpacked"):
+        rows_of(packed)
+    assert not [path for path in cache.iterdir() if path.is_dir()]
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds none of Common Voice's tables"):
+        rows_of(archive(tmp_path / "x.tar.gz", {"a/b.txt": b"x"}))
