@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from asr_adapt.errors import InputError
 from asr_adapt.files import write_whole
 
-Format = Literal["manifest", "common_voice", "table", "text_files", "kaldi", "librispeech", "elan", "praat"]
+Format = Literal[
+    "manifest", "common_voice", "table", "text_files", "kaldi", "librispeech", "elan", "praat", "hugging_face"
+]
 
 
 class _Section(BaseModel):

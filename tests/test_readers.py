@@ -378,3 +378,79 @@ def test_an_archive_that_is_cut_short_is_named_and_leaves_nothing(tmp_path: Path
 def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds none of Common Voice's tables"):
         rows_of(archive(tmp_path / "x.tar.gz", {"a/b.txt": b"x"}))
+
+
+# The datasets library
+
+
+@pytest.mark.parametrize("kind", ["saved", "parquet", "arrow", "paths"])
+def test_a_data_set_gives_its_audio_as_it_is(tmp_path: Path, kind: str) -> None:
+    from datasets import Audio, Dataset, DatasetDict, Features, Value
+
+    held_as = {"bytes": Value("binary"), "path": Value("string")}
+    shape = Features({"id": Value("int64"), "audio": held_as, "transcription": Value("string"),
+                      "speaker_id": Value("int64")})  # fmt: skip
+    root = tmp_path / "set"
+    parts = {}
+    for number, split in enumerate(("train", "validation", "test")):
+        wav = clip(tmp_path / f"{split}.wav", value=0.1 * number)
+        held = {"bytes": None if kind == "paths" else wav.read_bytes(), "path": str(wav)}
+        row = {"id": [7, 7], "audio": [held] * 2, "transcription": ["kia ora", None], "speaker_id": [3, None]}
+        parts[split] = Dataset.from_dict(row, features=shape).cast_column("audio", Audio(16_000))
+    root.mkdir()
+    if kind in {"saved", "paths"}:
+        DatasetDict(parts).save_to_disk(str(root))
+    for split, part in parts.items():
+        if kind == "parquet":
+            part.to_parquet(str(root / f"{split}-00000-of-00001.parquet"))
+        if kind == "arrow":
+            (root / split).mkdir()
+            part.save_to_disk(str(tmp_path / "one"))
+            next((tmp_path / "one").glob("*.arrow")).rename(root / split / "data.arrow")
+    found = rows_of(root)
+    assert [(u.split, u.speaker, u.text) for u in found[:2]] == [("train", "3", "kia ora"), ("train", None, "")]
+    assert [u.split for u in found[2:]] == ["dev", "dev", "test", "test"]
+    for number, utterance in enumerate(found[::2]):
+        assert np.allclose(audio.load(utterance.audio), 0.1 * number, atol=1e-4)
+    assert rows_of(root) == found
+
+
+def test_a_data_set_that_is_all_train_brings_no_splits(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    wav = clip(tmp_path / "a.wav").read_bytes()
+    rows = {"audio": [{"bytes": wav, "path": "a.wav"}] * 20, "sentence": ["x"] * 20}
+    Dataset.from_dict(rows).to_parquet(str(tmp_path / "d" / "train.parquet"))
+    assert {u.split for u in rows_of(tmp_path / "d")} == {"train", "dev", "test"}
+
+
+def test_a_data_set_of_the_hub_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nobody/nothing: cannot be loaded as a data set"):
+        rows_of(Path("nobody/nothing"), format="hugging_face", subset="mi_nz")
+
+
+@pytest.mark.parametrize("revision", [None, "refs/convert/parquet"])
+def test_fleurs_is_read_from_its_parquet_revision_and_no_language_but_the_one_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str | None
+) -> None:
+    import datasets
+
+    for subset in ("mi_nz", "de_de"):
+        for split in ("train", "validation", "test"):
+            rows = {"audio": [{"bytes": b"RIFF", "path": "1.wav"}], "transcription": [f"{subset} {split}"]}
+            made = datasets.Dataset.from_dict(rows)
+            (tmp_path / "hub" / subset / split).mkdir(parents=True)
+            made.to_parquet(str(tmp_path / "hub" / subset / split / "0000.parquet"))
+    load = datasets.load_dataset
+
+    def hub(name: str, *arguments: object, revision: str | None = None, **named: object) -> object:
+        """Answer as the Hub does: its main branch is a script, and the conversion is a tree of Parquet files."""
+        assert name == "google/fleurs"
+        if revision != "refs/convert/parquet":
+            raise RuntimeError("Dataset scripts are no longer supported, but found fleurs.py")
+        return load(str(tmp_path / "hub"), *arguments, cache_dir=str(tmp_path / "arrow"), **named)
+
+    monkeypatch.setattr(datasets, "load_dataset", hub)
+    found = rows_of(Path("google/fleurs"), format="hugging_face", subset="mi_nz", revision=revision)
+    assert [(u.split, u.text) for u in found] == [
+        ("train", "mi_nz train"), ("dev", "mi_nz validation"), ("test", "mi_nz test")]  # fmt: skip

@@ -13,6 +13,7 @@ from pathlib import Path
 from asr_adapt.corpora import (
     common_voice,
     elan,
+    hugging_face,
     kaldi,
     librispeech,
     manifest,
@@ -36,6 +37,7 @@ READERS = {
     "librispeech": librispeech,
     "elan": elan,
     "praat": praat,
+    "hugging_face": hugging_face,
 }
 
 
