@@ -61,7 +61,7 @@ def _lines(table: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _split(root: Path, table: Path) -> Split | None:
-    """Return the split of the innermost folder that is named as one; `root` counts where it is one of LibriSpeech's."""
+    """Return the split of the innermost folder named as one; `root` itself counts where it is LibriSpeech's."""
     folders = [*reversed(table.relative_to(root).parts[:-1]), *_PART.findall(root.name)]
     return next((split for folder in folders if (split := split_named(folder))), None)
 
