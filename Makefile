@@ -28,11 +28,13 @@ $(READY): requirements.lock pyproject.toml
 	$(UV) venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv
 	$(UV) pip install --quiet --python .venv -r requirements.lock
 	$(UV) pip install --quiet --python .venv --no-deps --editable .
+	@# Its wheels want glibc 2.35; without it models decode greedily, and say so.
+	$(UV) pip install --quiet --python .venv ctc-beam-decoder==0.2.0 || echo "note: no beam search on this system"
 	@touch $@
 
 # Versions without addresses, for every platform and Python.
 lock: $(READY)
-	$(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --no-emit-index-url --no-header \
+	$(UV) pip compile --quiet --universal --python-version 3.11 --extra tensorboard --extra serve --extra dev --no-emit-index-url --no-header \
 		--output-file requirements.lock pyproject.toml
 
 clean:

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 from transformers.utils import logging
 
-from asr_adapt import embedded
+from asr_adapt import adapters, embedded
 from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError
@@ -66,6 +66,12 @@ def configuration(spec: Model) -> Wav2Vec2Config:
             place="model.base",
             remedy="XLS-R, MMS and wav2vec2 checkpoints can be adapted.",
         )
+    if spec.adapter == "mms" and not config.do_stable_layer_norm:
+        raise InputError(
+            f"'{spec.base}' has no place for MMS's layers: its norms come after each layer",
+            place="model.adapter",
+            remedy="lora works with it; mms with XLS-R and MMS.",
+        )
     if base.is_dir() and not spec.pickled_weights and not any(base.glob("*.safetensors")):
         raise InputError(
             "no safetensors here",
@@ -95,7 +101,10 @@ def load(spec: Model, seed: int) -> tuple[Wav2Vec2ForCTC, bool]:
         _start_as_mel(net.wav2vec2.feature_extractor.conv_layers[0].conv)
         return net, True
     source = _source(spec)
-    net = from_pretrained(source, pickled_weights=spec.pickled_weights, revision=spec.revision)
+    inside = {"adapter_attn_dim": spec.adapter_size} if spec.adapter == "mms" and not _has_adapters(config) else {}
+    net = from_pretrained(source, pickled_weights=spec.pickled_weights, revision=spec.revision, **inside)
+    if inside:
+        adapters.silence(net)
     return net, _normalises(source, spec.revision)
 
 
@@ -103,6 +112,11 @@ def folder(spec: Model) -> Path | None:
     """Return the folder that the base model is in, None where it comes from the Hub or from nowhere."""
     path = Path(_source(spec))
     return path if spec.base != "none" and path.is_dir() else None
+
+
+def _has_adapters(config: Wav2Vec2Config) -> bool:
+    """Whether these are MMS weights, whose adapters are trained on as they are."""
+    return getattr(config, "adapter_attn_dim", None) is not None
 
 
 def _source(spec: Model) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from asr_adapt.errors import InputError
+from asr_adapt.errors import DiskFull, InputError
+from asr_adapt.files import disk_full_is_said
 
 _TENSORS = "state.safetensors"
 _META = "meta.json"
@@ -37,15 +38,24 @@ def save(folder: Path, name: str, step: int, tensors: Mapping[str, torch.Tensor]
         step: Optimiser steps done.
         tensors: What to keep; moved to the CPU.
         meta: Plain values that go with it.
+
+    Raises:
+        DiskFull: there is no room; the checkpoints that were there still are.
     """
     partial = folder / f".{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial / _TENSORS)
-    digest = _sha256(partial / _TENSORS)
-    (partial / _META).write_text(json.dumps({"step": step, "sha256": digest, "meta": dict(meta)}), encoding="utf-8")
-    for path in (partial / _TENSORS, partial / _META, partial):
-        _sync(path)
+    try:
+        with disk_full_is_said(folder / name, "Make room; the same command goes on from the last one."):
+            partial.mkdir(parents=True)
+            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial / _TENSORS)
+            digest = _sha256(partial / _TENSORS)
+            card = json.dumps({"step": step, "sha256": digest, "meta": dict(meta)})
+            (partial / _META).write_text(card, encoding="utf-8")
+            for path in (partial / _TENSORS, partial / _META, partial):
+                _sync(path)
+    except DiskFull:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     final, old = folder / name, _old(folder / name)
     if final.exists():
         shutil.rmtree(old, ignore_errors=True)

@@ -103,28 +103,53 @@ def demo(
 
 @app.command()
 def transcribe(
-    inputs: Annotated[list[Path], typer.Argument(metavar="FILE_OR_DIR...", help="Audio files, or folders of them.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE_OR_DIR...",
+            help="Audio files, folders of them, patterns ('clips/*.m4a'), .jsonl manifests; - is standard input.",
+        ),
+    ],
     model: Annotated[Path, typer.Option(help="A run's model/ folder.")],
-    format: Annotated[str, typer.Option(help="txt or json.")] = "txt",
+    format: Annotated[str, typer.Option(help="txt, json, srt, vtt, tsv, textgrid or eaf.")] = "txt",
     out: Annotated[Path | None, typer.Option(help="Folder for <stem>.<format>; without it they are printed.")] = None,
 ) -> None:
-    """Transcribe audio files of any length. Started again with the same --out, it does what is missing."""
-    from asr_adapt import formats
+    """Transcribe recordings of any length. Started again with the same --out, it does what is missing or newer."""
+    from asr_adapt import formats, recordings
     from asr_adapt import transcribe as stage
     from asr_adapt.report import Console
 
     if format not in formats.WRITERS:
         raise InputError(f"no format '{format}'", place="--format", remedy=f"Known: {', '.join(formats.WRITERS)}.")
-    files = stage.find(inputs)
+    found = recordings.find(inputs)
 
     def load() -> Any:
         from asr_adapt.transcriber import Transcriber
 
         return Transcriber.from_folder(model)
 
-    failed = stage.transcribe(load, files, format, out, Console())
+    failed = stage.transcribe(load, model, found, format, out, Console())
     if failed:
-        raise SystemExit(2 if failed == len(files) else _PARTLY_DONE)
+        raise SystemExit(2 if failed == len(found) else _PARTLY_DONE)
+
+
+@app.command()
+def align(
+    audio: Annotated[Path, typer.Argument(metavar="AUDIO", help="An audio file.")],
+    text: Annotated[Path, typer.Argument(metavar="TEXT", help="What is said in it: a text file; a line, a segment.")],
+    model: Annotated[Path, typer.Option(help="A run's model/ folder.")],
+    format: Annotated[str, typer.Option(help="As of transcribe.")] = "json",
+) -> None:
+    """Print when each word of a text that is known is said."""
+    from asr_adapt import formats
+    from asr_adapt.files import read_lines
+
+    if format not in formats.WRITERS:
+        raise InputError(f"no format '{format}'", place="--format", remedy=f"Known: {', '.join(formats.WRITERS)}.")
+    lines = read_lines(text)
+    from asr_adapt.transcriber import Transcriber
+
+    print(formats.WRITERS[format](Transcriber.from_folder(model).align(audio, lines)), end="")
 
 
 @app.command()
@@ -139,6 +164,73 @@ def evaluate(
     from asr_adapt.run import evaluate_folder
 
     evaluate_folder(model, corpus, split, out or Path(f"evaluation-{split}"), Console())
+
+
+@app.command()
+def lm(
+    texts: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[TEXT...]", help="Text files, a sentence a line.", show_default=False),
+    ] = None,
+    model: Annotated[Path, typer.Option(help="A run's model/ folder.")] = ...,  # type: ignore[assignment]
+    order: Annotated[int, typer.Option(min=1, max=6, help="Words in the longest n-gram.")] = 3,
+    tune: Annotated[Path | None, typer.Option(help="Corpus whose dev split chooses the weights.")] = None,
+) -> None:
+    """Put a word n-gram, of the run's training text and of TEXT, beside a model, which then decodes with it."""
+    from asr_adapt.report import Console
+    from asr_adapt.run import add_ngram
+
+    add_ngram(model, texts or [], order, tune, Console())
+
+
+@app.command()
+def serve(
+    model: Annotated[list[str], typer.Option(metavar="[NAME=]DIR", help="A run's model/ folder; more than once.")],
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is every one.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = 8000,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Wanted for /v1; more than once. Others see it in the list of processes, so better set "
+            "ASR_ADAPT_API_KEYS, keys apart by spaces.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, each with its own copy of the models.")] = 1,
+    cors: Annotated[
+        list[str] | None, typer.Option(help="A site whose pages may call it.", show_default=False)
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda; default: the GPU where there is one.")] = None,
+    max_upload_mb: Annotated[float, typer.Option(min=0, help="In a request.")] = 100,
+    max_audio_s: Annotated[float, typer.Option(min=1, help="Of a recording.")] = 7200,
+    max_requests: Annotated[int, typer.Option(min=1, help="That are in at one time; the next gets 429.")] = 64,
+    request_s: Annotated[float, typer.Option(min=1, help="That one request may take.")] = 600,
+    batch_s: Annotated[float, typer.Option(min=1, help="Seconds of audio that the model reads at once.")] = 30,
+    wait_ms: Annotated[float, typer.Option(min=0, help="A piece waits for others to share its batch.")] = 5,
+) -> None:
+    """Serve models: OpenAI's transcription API, live audio, a page to use by hand. SIGTERM ends it in order."""
+    try:
+        from asr_adapt.serve import server
+    except ImportError as error:
+        raise InputError(
+            f"{error.name} is missing", place="serve", remedy="pip install 'asr-adapt[serve]'"
+        ) from error
+    import os
+
+    from asr_adapt.report import Console
+    from asr_adapt.serve.limits import Limits
+
+    limits = Limits(
+        upload_bytes=int(max_upload_mb * 2**20),
+        audio_s=max_audio_s,
+        requests=max_requests,
+        request_s=request_s,
+        batch_s=batch_s,
+        wait_s=wait_ms / 1000,
+    )
+    keys = (*(api_key or ()), *os.environ.get("ASR_ADAPT_API_KEYS", "").split())
+    settings = server.Settings(server.named(model), limits, keys, tuple(cors or ()), device)
+    server.serve(settings, host, port, workers, Console())
 
 
 def run_recipe(recipe: Any, arguments: Sequence[str] | None = None, name: str | None = None) -> None:

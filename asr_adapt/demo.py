@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from asr_adapt import corpora, embedded
+from asr_adapt.errors import InputError
 from asr_adapt.recipe import Corpus, Model, Recipe, Train
 from asr_adapt.report import Console
-from asr_adapt.run import run
+from asr_adapt.run import add_ngram, evaluate_folder, run
 from asr_adapt.transcriber import Transcriber
 
 # Synthetic Māori: see data/demo/README.md. 36 minutes of train.
@@ -30,6 +31,7 @@ RECIPE = Recipe(
     ),
 )
 _HEAD_STEPS = 100
+_NGRAM_ORDER = 3
 
 
 def recipe() -> Recipe:
@@ -38,10 +40,10 @@ def recipe() -> Recipe:
 
 
 def demo(out: Path, console: Console) -> None:
-    """Train the head alone, then adapt; score each on unseen speech, and transcribe one of the test clips."""
+    """Train the head alone, then adapt, then add an n-gram; score each on unseen speech, transcribe a test clip."""
     whole = recipe()
     console.say("synthetic Māori, 36 minutes, spoken by eSpeak NG: no speaker of the language has checked it")
-    console.say(f"\n1 of 2: the head alone, {_HEAD_STEPS} steps; all the rest is the base model's")
+    console.say(f"\n1 of 3: the head alone, {_HEAD_STEPS} steps; all the rest is the base model's")
     head_only = whole.model_copy(
         update={
             "model": whole.model.model_copy(update={"freeze": "all_but_head"}),
@@ -49,13 +51,21 @@ def demo(out: Path, console: Console) -> None:
         }
     )
     before = run(head_only, out.with_name(f"{out.name}-head-only"), console)
-    console.say("\n2 of 2: all but the feature encoder")
+    console.say("\n2 of 3: all but the feature encoder")
     after = run(whole, out, console)
+    scores = {"head alone": before, "adapted": after}
+    console.say("\n3 of 3: an n-gram of the training text")
+    try:
+        add_ngram(out / "model", [], _NGRAM_ORDER, None, console)
+        with_ngram = out.with_name(f"{out.name}-with-n-gram")
+        scores["with n-gram"] = evaluate_folder(out / "model", embedded.folder("demo"), "test", with_ngram, console)
+    except InputError as error:  # where ctc-beam-decoder does not run
+        console.warn(str(error))
     console.heading("transcribe")
     clip = next(u for u in corpora.read(embedded.folder("demo"), whole.language) if u.split == "test")
     transcript = Transcriber.from_folder(out / "model").transcribe(clip.audio)
     console.say(f"{clip.audio}\n  said: {clip.text}\n  read: {transcript.text}")
     console.heading(f"WER on {after.utterances} unseen clips of unseen voices")
-    for name, metrics in (("head alone", before), ("adapted", after)):
-        console.say(f"{name:11}{metrics.wer:.3f}  (95 % interval {{:.3f}} to {{:.3f}})".format(*metrics.wer_ci95))
+    for name, metrics in scores.items():
+        console.say(f"{name:12}{metrics.wer:.3f}  (95 % interval {{:.3f}} to {{:.3f}})".format(*metrics.wer_ci95))
     console.say(f"next: asr-adapt transcribe FILE --model {out / 'model'}, or a recipe of your own: see README.md")

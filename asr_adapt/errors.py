@@ -39,6 +39,10 @@ class AudioTooShort(AudioError):
     """Fewer samples than the feature encoder needs for one frame."""
 
 
+class TooFewFrames(InputError):
+    """A recording too short for the text that is said to be in it."""
+
+
 class UnknownLetter(InputError):
     """A text holds a unit that the alphabet cannot write."""
 
@@ -47,5 +51,13 @@ class RunLocked(InputError):
     """Another process is at work in this run folder."""
 
 
+class DiskFull(InputError):
+    """There is no room to write; what was whole before still is."""
+
+
 class TrainingDiverged(InputError):
-    """Training met NaN again and again; the last good model was kept."""
+    """Training met NaN again and again; `has_model` says whether the best model so far was kept."""
+
+    def __init__(self, problem: str, *, place: object = "", remedy: str = "", has_model: bool = False) -> None:
+        self.has_model = has_model
+        super().__init__(problem, place=place, remedy=remedy)

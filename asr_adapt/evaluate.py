@@ -105,7 +105,7 @@ def evaluate(
         insertions=pooled.insertions,
         excluded=left_out,
         normaliser=normalise.describe(),
-        decoding="greedy",
+        decoding=transcriber.decoding,
         transcribe_rtfx=round(audio_s / elapsed_s, 2),
     )
     out.mkdir(parents=True, exist_ok=True)

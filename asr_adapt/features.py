@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from asr_adapt import model as models
-from asr_adapt.files import write_whole
+from asr_adapt.files import disk_full_is_said, write_whole
 from asr_adapt.model import CTCModel
 from asr_adapt.report import Console
 
@@ -45,6 +45,7 @@ def cached(
     level: Level,
     waveforms: Sequence[Callable[[], np.ndarray]],
     lengths: Sequence[int],
+    how: str,
     folder: Path,
     console: Console,
 ) -> Features | None:
@@ -58,11 +59,15 @@ def cached(
         level: `encoder`, the feature encoder's output, or `transformer`, the last layer's.
         waveforms: Each gives float32 (num_samples,), 16 kHz, the same at every call.
         lengths: Samples of each waveform.
+        how: What was done to the clips; another value is another cache.
         folder: Where `<level>.f16` and `<level>.json` go.
         console: Where to report.
 
     Returns:
         None where the disk has no room for it.
+
+    Raises:
+        DiskFull: the room was taken by something else meanwhile.
     """
     config = model.net.config
     channels = config.conv_dim[-1] if level == "encoder" else config.hidden_size
@@ -70,7 +75,7 @@ def cached(
     starts = np.concatenate([[0], np.cumsum(frames)])
     size = int(starts[-1]) * channels * 2
     path, card = folder / f"{level}.f16", folder / f"{level}.json"
-    key = _key(model, level, lengths)
+    key = _key(model, level, lengths, how)
     if not _is_whole(path, card, key, size):
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f"{level}-{key[:16]}.partial"
@@ -81,8 +86,9 @@ def cached(
         for stale in (*folder.glob(f"{level}.*"), *folder.glob(f"{level}-*.partial")):
             if stale != partial:
                 stale.unlink()
-        _compute(model, level, waveforms, starts * channels * 2, partial, console)
-        write_whole(card, json.dumps({"key": key, "crc32": _crc32(partial)}))
+        with disk_full_is_said(path, "Make room, or keep nothing: --train.cached_copies 0."):
+            _compute(model, level, waveforms, starts * channels * 2, partial, console)
+            write_whole(card, json.dumps({"key": key, "crc32": _crc32(partial)}))
         partial.rename(path)
     memory = np.memmap(path, dtype=np.float16, mode="r", shape=(int(starts[-1]), channels))
     return Features(memory, starts)
@@ -110,7 +116,7 @@ def _compute(
             (said,) = models.encode(model, [clip])
             if level == "transformer":
                 said = models.contextualise(model.net, [said])[0]
-            said.to(torch.float16).cpu().numpy().tofile(file)
+            file.write(said.to(torch.float16).cpu().numpy().tobytes())
             bar.at(index + 1)
 
 
@@ -122,9 +128,9 @@ def _is_whole(path: Path, card: Path, key: str, size: int) -> bool:
         return False
 
 
-def _key(model: CTCModel, level: Level, lengths: Sequence[int]) -> str:
-    """Return a hash of the weights that are run and of the clips' lengths; the clips' folder is theirs alone."""
-    digest = hashlib.sha256(json.dumps([level, model.normalise_waveform, list(lengths)]).encode())
+def _key(model: CTCModel, level: Level, lengths: Sequence[int], how: str) -> str:
+    """Return a hash of the weights that are run, and of the clips' lengths and changes."""
+    digest = hashlib.sha256(json.dumps([level, model.normalise_waveform, list(lengths), how]).encode())
     layers = model.net.wav2vec2.feature_extractor if level == "encoder" else model.net.wav2vec2
     for name, tensor in layers.state_dict().items():
         digest.update(name.encode())

@@ -1,7 +1,51 @@
-"""Files that are there whole or not at all."""
+"""Text files: written whole or not at all, and read with an error that says which."""
 
+import errno
 import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from asr_adapt.errors import DiskFull, InputError
+
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "the file is too big",
+}
+
+
+@contextmanager
+def disk_full_is_said(place: Path, remedy: str) -> Iterator[None]:
+    """Turn a write that finds no room into one line.
+
+    Raises:
+        DiskFull: no room, no quota, or a limit on the size of files.
+    """
+    try:
+        yield
+    except Exception as error:  # safetensors raises its own, with the system's number in the text alone
+        told = re.search(r"os error (\d+)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+        if number not in _FULL:
+            raise
+        raise DiskFull(f"cannot be written: {_FULL[number]}", place=place, remedy=remedy) from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a UTF-8 text file, with or without a byte order mark.
+
+    Raises:
+        InputError: it is not there, or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", place=path, remedy="Look at the path.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not UTF-8 ({error.reason} at byte {error.start})", place=path,
+                         remedy="Save it as UTF-8.") from error  # fmt: skip
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -10,3 +54,8 @@ def write_whole(path: Path, text: str) -> None:
     partial = path.parent / f".{hashlib.sha1(path.name.encode()).hexdigest()[:16]}.partial"
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
+
+
+def printable(path: Path | str) -> str:
+    """Return a path as text that UTF-8 can hold, whatever bytes the file's name is made of."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -69,7 +69,7 @@ def prepare(recipe: Recipe, utterances: list[Utterance], grid: FrameGrid, folder
     score is about all of the speech. The alphabet is that of the training text alone.
 
     Args:
-        recipe: A resolved recipe.
+        recipe: The recipe; what it leaves open about training is not asked for.
         utterances: Of `corpora.read`, which `check_splits` let through.
         grid: The frames of the model to be trained.
         folder: The run's `data/`.

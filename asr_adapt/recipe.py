@@ -1,7 +1,7 @@
 """What a recipe fills in: frozen pydantic models. Unknown or impossible values are refused by the field's name.
 
-A recipe says only what differs from these defaults. `None` means "chosen by the program", and the choice is
-printed and kept in the run folder's `recipe.toml`.
+A recipe says only what differs from these defaults. `None` means "chosen by the program" (`presets`), and the choice
+is printed with its reason and kept in the run folder's `recipe.toml`.
 """
 
 import hashlib
@@ -87,6 +87,11 @@ class Model(_Section):
     """Hub revision of the base model"""
     freeze: Literal["feature_encoder", "all_but_head", "nothing"] | None = None
     """what stays as it is; None: the feature encoder, and nothing where the base is `none`"""
+    adapter: Literal["none", "lora", "mms"] = "none"
+    """what is trained instead of the transformer: low-rank additions to its matrices (merged into the model when
+    training ends), or MMS's small layer in each of its layers (XLS-R, MMS and their like)"""
+    adapter_size: int = Field(default=16, ge=1)
+    """rank of LoRA, or width of MMS's layers"""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """dropout inside the transformer"""
     pickled_weights: bool = False
@@ -96,43 +101,71 @@ class Model(_Section):
     layers: int = Field(default=8, ge=1)
     """transformer layers of the small model from nothing"""
 
+    @model_validator(mode="after")
+    def _an_adapter_has_what_it_adapts(self) -> Self:
+        if self.adapter != "none" and (self.base == "none" or self.freeze not in (None, "feature_encoder")):
+            raise ValueError(f"adapter '{self.adapter}' wants a base model, and leaves nothing to say about freeze")
+        return self
+
 
 class Train(_Section):
-    """How long and how hard."""
+    """How long and how hard. What is None is chosen by hours of labelled speech and the base model (`presets`)."""
 
-    steps: int = Field(default=2000, ge=1)
-    """optimiser steps"""
+    steps: int | None = Field(default=None, ge=1)
+    """optimiser steps; None: chosen by the hours"""
     seed: int = Field(default=1, ge=0)
     """seed of batches, masks, dropout and the new head"""
-    batch_s: float = Field(default=80.0, gt=0)
-    """seconds of audio in a batch, over all processes"""
+    hours: float | None = Field(default=None, gt=0)
+    """hours of labelled speech by which the rest is chosen; None: measured in the train split"""
+    batch_s: float | None = Field(default=None, gt=0)
+    """seconds of audio in a batch, over all processes; None: chosen by the hours"""
     accumulate: int = Field(default=1, ge=1)
     """batches whose gradients make one step"""
     learning_rate: float | None = Field(default=None, gt=0)
-    """peak rate; None: 2e-4 for a base model, 5e-4 for the small embedded one, 1e-3 from nothing"""
+    """peak rate; None: chosen by the base model's size and the hours"""
     head_learning_rate: float | None = Field(default=None, gt=0)
     """peak rate of the new head; None: 1e-3, or the peak rate where that is higher"""
-    warmup: float = Field(default=0.1, ge=0, le=1)
-    """share of the steps in which the rate rises (tri-stage: rise, hold, decay to 5 %)"""
-    hold: float = Field(default=0.4, ge=0, le=1)
-    """share of the steps at the peak rate"""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """each transformer layer learns at this share of the rate of the one above it; 1: all alike"""
+    warmup: float | None = Field(default=None, ge=0, le=1)
+    """share of the steps in which the rate rises (tri-stage: rise, hold, decay to 5 %); None: 0.1"""
+    hold: float | None = Field(default=None, ge=0, le=1)
+    """share of the steps at the peak rate; None: 0.4"""
     head_steps: int | None = Field(default=None, ge=0)
-    """first steps, in which the head alone is trained; None: 10 % of the steps, at most 500; 0 from nothing"""
-    speed: float = Field(default=0.0, ge=0, le=0.3)
-    """clips are played faster or slower at random, by at most this share (0.1: from 0.9 to 1.1 times)"""
+    """first steps, in which the head alone is trained; None: chosen, at most 500; 0 from nothing"""
+    speed: float | None = Field(default=None, ge=0, le=0.3)
+    """clips are played faster or slower at random, by at most this share (0.1: 0.9 to 1.1 times); None: chosen"""
+    noise: Path | None = None
+    """folder of recordings without speech, mixed into clips; the first minute of each is used"""
+    noise_share: float = Field(default=0.0, ge=0, le=1)
+    """share of the clips that noise is mixed into"""
+    noise_snr_db: tuple[float, float] = (5.0, 25.0)
+    """least and greatest level of the speech above the noise"""
+    rooms: Path | None = None
+    """folder of room impulse responses; None: noise that decays exponentially, made up for each clip"""
+    room_share: float = Field(default=0.0, ge=0, le=1)
+    """share of the clips that are heard in a room"""
+    gain_share: float = Field(default=0.0, ge=0, le=1)
+    """share of the clips that are recorded too loud or too quiet; what is above full scale is clipped"""
+    gain_db: float = Field(default=20.0, ge=0, le=60)
+    """greatest change of level, up or down"""
+    codec_share: float = Field(default=0.0, ge=0, le=1)
+    """share of the clips that go through a telephone or a codec of low bit rate (mu-law at 8 kHz, GSM, MP3, Opus)"""
     cached_copies: int | None = Field(default=None, ge=0)
-    """how often the output of frozen layers is kept on disk, each copy at speeds of its own; 0: computed anew at
-    every step; None: once where clips are not changed, else 0"""
-    mask_time: float = Field(default=0.3, ge=0, le=0.9)
-    """share of the frames that SpecAugment hides, after the warm-up"""
+    """how often the output of frozen layers is kept on disk, each copy at speeds and with noises of its own;
+    0: computed anew at every step; None: once where clips are not changed, else 0"""
+    mask_time: float | None = Field(default=None, ge=0, le=0.9)
+    """share of the frames that SpecAugment hides, after the warm-up; spans may overlap; None: chosen"""
     mask_span_s: float = Field(default=0.2, gt=0)
     """seconds in one hidden span; shorter on short clips"""
-    mask_features: float = Field(default=0.1, ge=0, le=0.9)
-    """share of the features that SpecAugment hides"""
+    mask_features: float | None = Field(default=None, ge=0, le=0.9)
+    """share of the features that SpecAugment hides; None: chosen"""
     weight_decay: float = Field(default=0.01, ge=0)
     """AdamW's decoupled weight decay; not on biases and norms"""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """gradients are scaled down to this norm"""
+    gradient_checkpointing: bool = False
+    """compute each layer again in the backward pass: less memory, a third more work"""
     precision: Literal["fp32", "bf16"] | None = None
     """None: bf16 where the processor has it, else fp32"""
     eval_steps: int | None = Field(default=None, ge=1)
@@ -146,9 +179,24 @@ class Train(_Section):
 
     @model_validator(mode="after")
     def _the_stages_fit(self) -> Self:
-        if self.warmup + self.hold > 1:
-            raise ValueError(f"warmup + hold must be at most 1, but is {self.warmup + self.hold:g}")
+        decay_from = (self.warmup or 0) + (self.hold or 0)
+        if decay_from > 1:
+            raise ValueError(f"warmup + hold must be at most 1, but is {decay_from:g}")
         return self
+
+    @model_validator(mode="after")
+    def _the_noise_is_there(self) -> Self:
+        if self.noise_share and self.noise is None:
+            raise ValueError("noise_share wants a folder: give it as train.noise")
+        low, high = self.noise_snr_db
+        if low > high:
+            raise ValueError(f"noise_snr_db goes from the least to the greatest, but is {low:g} to {high:g}")
+        return self
+
+    @property
+    def changes_clips(self) -> bool:
+        """Whether a clip is another one whenever it is heard."""
+        return any((self.speed, self.noise_share, self.room_share, self.gain_share, self.codec_share))
 
 
 class Recipe(_Section):
@@ -163,28 +211,34 @@ class Recipe(_Section):
     model: Model = Model()
     train: Train = Train()
 
-    def resolved(self) -> "Recipe":
-        """Return the recipe with every `None` that depends on another field filled in."""
-        scratch = self.model.base == "none"
-        steps, train = self.train.steps, self.train
-        rate = train.learning_rate or {"none": 1e-3, "embedded": 5e-4}.get(self.model.base, 2e-4)
-        return self.model_copy(
-            update={
-                "model": self.model.model_copy(
-                    update={"freeze": self.model.freeze or ("nothing" if scratch else "feature_encoder")}
-                ),
-                "train": train.model_copy(
-                    update={
-                        "learning_rate": rate,
-                        "head_learning_rate": train.head_learning_rate or max(1e-3, rate),
-                        "head_steps": train.head_steps
-                        if train.head_steps is not None
-                        else (0 if scratch else min(500, steps // 10)),
-                        "eval_steps": train.eval_steps or max(25, steps // 20),
-                    }
-                ),
-            }
-        )
+
+class ResolvedModel(Model):
+    """What is adapted, with nothing left open."""
+
+    freeze: Literal["feature_encoder", "all_but_head", "nothing"]
+
+
+class ResolvedTrain(Train):
+    """How long and how hard, with nothing left open that training asks for."""
+
+    steps: int
+    batch_s: float
+    learning_rate: float
+    head_learning_rate: float
+    warmup: float
+    hold: float
+    head_steps: int
+    speed: float
+    mask_time: float
+    mask_features: float
+    eval_steps: int
+
+
+class Resolved(Recipe):
+    """A recipe of which every choice is made (`presets.resolve`)."""
+
+    model: ResolvedModel
+    train: ResolvedTrain
 
 
 def recipe_from(fields: dict[str, Any], place: object) -> Recipe:

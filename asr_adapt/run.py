@@ -1,26 +1,29 @@
 """run: prepare → train → evaluate for one recipe, in one run folder that can be stopped and started again."""
 
+import hashlib
 import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from accelerate import PartialState
 from filelock import FileLock, Timeout
 
-from asr_adapt import base, corpora, evaluate, model, prepare, prepared, train
+from asr_adapt import audio, augment, base, corpora, evaluate, lm, model, prepare, prepared, presets, train
 from asr_adapt.ctc import FrameGrid
-from asr_adapt.errors import InputError, RunLocked
+from asr_adapt.errors import InputError, RunLocked, TrainingDiverged
 from asr_adapt.evaluate import Metrics
-from asr_adapt.files import write_whole
-from asr_adapt.recipe import Recipe, Source, fingerprint, read_recipe, write_recipe
+from asr_adapt.files import disk_full_is_said, read_lines, write_whole
+from asr_adapt.recipe import Recipe, Resolved, Source, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet
 from asr_adapt.transcriber import Transcriber
@@ -32,6 +35,7 @@ _OUTPUTS = {
     "train": ("model/asr_adapt.json", "model/model.safetensors"),
     "evaluate": ("metrics.json", "hypotheses.jsonl"),
 }
+_OF_TRAINING = ("checkpoints", "model", "adapter", "train_log.jsonl", "tensorboard")
 _LONGEST_STAGE = timedelta(days=7)  # processes wait for the one that prepares
 _ORDER = tuple(_OUTPUTS)
 _PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "numpy", "soundfile", "soxr", "jiwer")
@@ -47,20 +51,21 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         RunLocked: another process is at work in `out`.
     """
     corpora.sources(recipe)
-    grid = base.frame_grid(base.configuration(recipe.model))
+    config = base.configuration(recipe.model)
+    grid = base.frame_grid(config)
     recipe = _settled(recipe)
     reading = corpora.read_all(corpora.sources(recipe), recipe.language)
     utterances = reading.utterances
     prepare.check_splits(recipe, utterances)
+    noises = _noises(recipe)
     heard = fingerprint(
         recipe.language,
         recipe.text,
         (grid.kernels, grid.strides),
-        recipe.corpus.model_dump(mode="json", exclude={"root", "licence", "workers"}),
-        [(u.model_dump(mode="json"), _stamp(u.audio)) for u in utterances],
+        recipe.corpus.model_dump(mode="json", exclude={*Source.model_fields, "workers"}),
+        [u.model_dump(mode="json") for u in utterances],
+        _contents({u.audio for u in utterances}),
     )
-    how = recipe.train.model_dump(mode="json", exclude={"checkpoint_minutes", "tensorboard"})
-    trained = fingerprint(heard, recipe.model, how)
 
     # Under torchrun or accelerate launch every process comes here. One owns the folder; the others train with it.
     team = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_STAGE)
@@ -75,14 +80,22 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         team.wait_for_everyone()
 
         console.heading("train")
+        hours = prepare.load_summary(out / "data").hours["train"]
+        resolved, choices = presets.resolve(recipe, hours, config.hidden_size)
+        if leads:
+            write_recipe(resolved, out / "recipe.toml")
+        how = resolved.train.model_dump(mode="json", exclude={"hours", "checkpoint_minutes", "tensorboard"})
+        trained = fingerprint(heard, resolved.model, how, noises)
         stages = _Stages(out)
         if stages.done("train", trained):
             console.say("is done")
         else:
             if leads and not stages.begun("train", trained):
-                stages.begin("train", trained, remove=("checkpoints", "model", "train_log.jsonl", "tensorboard"))
+                _say_what_goes(stages, "train", "the model's or training's settings are", console)
+                stages.begin("train", trained, remove=_OF_TRAINING)
             team.wait_for_everyone()
-            _train(recipe, prepare.load_summary(out / "data"), leads, out, console)
+            _show_choices(presets.describe(recipe, hours), choices, console)
+            _train(resolved, prepare.load_summary(out / "data"), leads, out, console)
             if leads:
                 stages.finish("train")
 
@@ -110,16 +123,55 @@ def evaluate_folder(model_folder: Path, corpus: Path, split: str, out: Path, con
     return evaluate.evaluate(transcriber, utterances, utterances.__getitem__, split, out, console)
 
 
+def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Path | None, console: Console) -> None:
+    """Put an n-gram beside a model: of its run's training text and of text files, tuned on dev.
+
+    Args:
+        model_folder: A run's `model/`; training text and dev split are used where they still stand beside it.
+        texts: Text files, UTF-8, a sentence a line.
+        order: Words in the longest n-gram.
+        tune: A corpus whose dev split chooses the weights instead of the run's.
+        console: Where to report.
+
+    Raises:
+        InputError: a file cannot be read, there is no text, or ctc-beam-decoder does not run here.
+    """
+    said: list[tuple[Path, Sequence[str]]] = [(path, read_lines(path)) for path in texts]
+    data = model_folder.resolve().parent / "data"
+    if (data / "train.arrow").exists():
+        said.append((data / "train.arrow", prepared.load(data, "train").texts))
+    for path, lines in said:
+        console.say(f"{path}: {len(lines):,} lines")
+    adapted = model.CTCModel.load(model_folder)
+    dev = None
+    if tune is not None:
+        utterances = [u for u in corpora.read(tune, adapted.language) if u.split == "dev"]
+        if not utterances:
+            raise InputError("the dev split is empty", place=tune, remedy="Name a corpus with one.")
+
+        def waveform(index: int) -> np.ndarray:
+            piece = utterances[index]
+            return audio.load(piece.audio, start_s=piece.start_s, end_s=piece.end_s)
+
+        dev = lm.Heard.of(adapted, waveform, [u.text or "" for u in utterances], console)
+    elif (data / "dev.arrow").exists():
+        kept = prepared.load(data, "dev")
+        dev = lm.Heard.of(adapted, kept.waveform, kept.texts, console)
+    lm.lm(model_folder, [line for _, lines in said for line in lines], order, dev, console)
+
+
 def _settled(recipe: Recipe) -> Recipe:
-    """Return the recipe with every choice made and every path absolute, as the run folder keeps it."""
-    recipe = recipe.resolved()
+    """Return the recipe with the precision that this machine has, and every path absolute."""
     start = Path(recipe.model.base)
     return recipe.model_copy(
         update={
             "corpus": _absolute(recipe.corpus),
             "corpora": tuple(_absolute(source) for source in recipe.corpora),
             "model": recipe.model.model_copy(update={"base": str(start.resolve())} if start.is_dir() else {}),
-            "train": recipe.train.model_copy(update={"precision": train.resolve_precision(recipe.train)}),
+            "train": recipe.train.model_copy(
+                update={"precision": train.resolve_precision(recipe.train)}
+                | {name: folder.resolve() for name in ("noise", "rooms") if (folder := getattr(recipe.train, name))}
+            ),
         }
     )
 
@@ -137,12 +189,26 @@ def _prepare(
     if stages.done("prepare", heard):
         console.say("is done")
         return
-    stages.begin("prepare", heard, remove=("data", "checkpoints", "model", "train_log.jsonl", "tensorboard"))
+    _say_what_goes(stages, "prepare", "the corpus, its text rules or its splits are", console)
+    stages.begin("prepare", heard, remove=("data", *_OF_TRAINING))
     prepare.prepare(recipe, utterances, grid, out / "data", console)
     stages.finish("prepare")
 
 
-def _train(recipe: Recipe, summary: prepare.Summary, leads: bool, out: Path, console: Console) -> None:
+def _say_what_goes(stages: "_Stages", stage: str, what: str, console: Console) -> None:
+    """Say that what was trained here before is removed, and why."""
+    if stages.known("train"):
+        console.warn(
+            f"{what} not those of last time: {stage} starts afresh, and the model that was trained here goes"
+        )
+
+
+def _show_choices(title: str, choices: list[presets.Choice], console: Console) -> None:
+    if choices:
+        console.table(title, ("chosen", "", "why"), [(c.field, f"{c.value}", c.reason) for c in choices])
+
+
+def _train(recipe: Resolved, summary: prepare.Summary, leads: bool, out: Path, console: Console) -> None:
     if leads:
         _write_environment(out / "environment.json")
     alphabet = Alphabet(summary.alphabet)
@@ -150,11 +216,23 @@ def _train(recipe: Recipe, summary: prepare.Summary, leads: bool, out: Path, con
     if kept := model.inherited(recipe.model, alphabet):
         console.say(f"head: {len(kept)} of {len(alphabet)} units start from the base model's own")
     data = prepared.load(out / "data", "train")
-    outcome = train.train(recipe, adapted, data, prepared.load(out / "data", "dev"), out, console)
+    try:
+        outcome = train.train(recipe, adapted, data, prepared.load(out / "data", "dev"), out, console)
+    except TrainingDiverged as error:
+        if leads and error.has_model:
+            _save(recipe, adapted, out)
+        raise
     if leads:
-        adapted.save(out / "model")
+        _save(recipe, adapted, out)
         shutil.rmtree(out / "data" / "features", ignore_errors=True)
     console.say(f"best on dev: step {outcome.best_step:,}, WER {outcome.best_wer:.3f}, CER {outcome.best_cer:.3f}")
+
+
+def _save(recipe: Resolved, adapted: model.CTCModel, out: Path) -> None:
+    with disk_full_is_said(out / "model", "Make room, then start the same command."):
+        if recipe.model.adapter != "none":
+            adapted.save_adapter(out / "adapter")
+        adapted.merged().save(out / "model")
 
 
 def _evaluate(trained: str, out: Path, console: Console) -> None:
@@ -170,12 +248,30 @@ def _evaluate(trained: str, out: Path, console: Console) -> None:
     stages.finish("evaluate")
 
 
-def _stamp(audio: str) -> tuple[int, int] | None:
-    """Return size and time of a file, so that a clip that was mended is prepared again; None where there is none."""
-    for path in (audio, audio.partition("#")[0]):
-        with suppress(OSError, ValueError):
-            status = Path(path).stat()
-            return status.st_size, status.st_mtime_ns
+def _noises(recipe: Recipe) -> list[dict[str, str | None]]:
+    """Return what is in the folders of noise and rooms, so that other recordings are another training.
+
+    Raises:
+        InputError: there is none.
+    """
+    folders = {"train.noise": recipe.train.noise, "train.rooms": recipe.train.rooms}
+    return [_contents(map(str, augment.recordings(folder, place))) for place, folder in folders.items() if folder]
+
+
+def _contents(recordings: Iterable[str]) -> dict[str, str | None]:
+    """Return a digest of each recording's file, so that a clip that was mended is prepared again; None without one.
+
+    Not its time: a corpus that was copied or unpacked anew is the same corpus, and hours of training hang on that.
+    """
+    names = sorted(recordings)
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(names, pool.map(_digest, names), strict=True))
+
+
+def _digest(recording: str) -> str | None:
+    for path in (recording, recording.partition("#")[0]):
+        with suppress(OSError, ValueError), Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "blake2b").hexdigest()
     return None
 
 
@@ -205,7 +301,8 @@ def _claimed(recipe: Recipe, out: Path) -> Iterator[None]:
     try:
         if kept.exists():
             _refuse_another(read_recipe(kept), recipe, out)
-        write_recipe(recipe, kept)
+        else:  # what is left open is filled in when the hours are known
+            write_recipe(recipe, kept)
         yield
     finally:
         lock.release()
@@ -255,6 +352,10 @@ class _Stages:
     def begun(self, stage: str, inputs: str) -> bool:
         """Whether the stage was started with these inputs."""
         return self._stages.get(stage, {}).get("inputs") == inputs
+
+    def known(self, stage: str) -> bool:
+        """Whether the stage was ever started here."""
+        return stage in self._stages
 
     def begin(self, stage: str, inputs: str, remove: tuple[str, ...] = ()) -> None:
         """Note that a stage starts afresh: later ones are no longer done, and what they left behind is removed."""

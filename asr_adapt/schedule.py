@@ -8,13 +8,13 @@ from itertools import count
 
 import numpy as np
 
-from asr_adapt.recipe import Train
+from asr_adapt.recipe import ResolvedTrain
 
 _FINAL_SHARE = 0.05  # of the peak rate, at the end of the decay (fairseq's tri-stage schedule)
 _BUCKET_RATIO = 1.03  # clips within 3 % of one length share a bucket, so a batch is at most about that much padding
 
 
-def rate_scale(step: int, conf: Train) -> float:
+def rate_scale(step: int, conf: ResolvedTrain) -> float:
     """Return the tri-stage share of the peak rate for 0-based `step`: linear rise, hold, exponential decay to 5 %."""
     warm = int(conf.warmup * conf.steps)
     held = warm + int(conf.hold * conf.steps)
@@ -49,7 +49,7 @@ def batches_by_length(durations_s: Sequence[float], batch_s: float, rng: np.rand
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def plan(durations_s: Sequence[float], conf: Train, start: int, stop: int) -> Iterator[list[list[int]]]:
+def plan(durations_s: Sequence[float], conf: ResolvedTrain, start: int, stop: int) -> Iterator[list[list[int]]]:
     """Yield the batches of each step from `start` up to `stop`: a function of durations, seed and step alone."""
 
     def all_batches() -> Iterator[list[int]]:

@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from asr_adapt.errors import InputError, TrainingDiverged
 from asr_adapt.inputs import Inputs, Level
 from asr_adapt.model import CTCModel
 from asr_adapt.prepared import Prepared
-from asr_adapt.recipe import Recipe, Train
+from asr_adapt.recipe import Resolved, ResolvedTrain, Train
 from asr_adapt.report import Console
 from asr_adapt.text import BLANK_ID
 from asr_adapt.transcriber import Transcriber
@@ -31,7 +32,7 @@ from asr_adapt.transcript import Transcript
 _BAD_STEPS_LIMIT = 20
 _PLATEAU = 0.99  # share of blank frames at which a model writes next to nothing
 _LOG_STEPS = 10
-_KEPT = ("best", "looks_since_best", "on_plateau", "blank_rate")  # of _Run, in a checkpoint
+_KEPT = ("best", "looks_since_best", "on_plateau", "blank_rate", "bad_steps", "skipped")  # of _Run, in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -42,20 +43,24 @@ class Outcome:
     best_step: int
     best_wer: float
     best_cer: float
+    skipped: int
+    """steps that changed nothing, since their gradient was not finite"""
 
 
 class Interrupted(SystemExit):
     """SIGTERM or Ctrl-C: the state was saved, and the same command goes on from there."""
 
 
-def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder: Path, console: Console) -> Outcome:
+def train(
+    recipe: Resolved, model: CTCModel, data: Prepared, dev: Prepared, folder: Path, console: Console
+) -> Outcome:
     """Adapt `model` in place; afterwards it holds the weights that were best on dev.
 
     A run that was killed goes on from its newest whole checkpoint in `folder/checkpoints`, and ends with the
     weights of one that was not: batches, masks and dropout are functions of the seed and the step.
 
     Args:
-        recipe: A resolved recipe (`Recipe.resolved`).
+        recipe: A recipe with every choice made (`presets.resolve`).
         model: The base model with its new head.
         data: The train split.
         dev: The dev split, which chooses the best weights.
@@ -63,7 +68,9 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
         console: Where to report.
 
     Raises:
-        TrainingDiverged: gradients were not finite 20 times in a row.
+        TrainingDiverged: gradients were not finite 20 times in a row; `model` then holds the best weights so far, if
+            dev was looked at.
+        DiskFull: a checkpoint could not be written; the last one is whole.
         Interrupted: the process was told to stop; the state is saved.
     """
     conf, alone = recipe.train, recipe.model.freeze == "all_but_head"
@@ -75,7 +82,9 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
         # While the head is trained alone, the transformer's gradients stay away.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    models.freeze(model.net, str(recipe.model.freeze))
+    models.freeze(model.net, recipe.model.freeze, recipe.model.adapter)
+    if conf.gradient_checkpointing:
+        model.net.gradient_checkpointing_enable({"use_reentrant": False})
     trainee, optimiser = accelerator.prepare(
         _Trainee(model), torch.optim.AdamW(_groups(model, conf), betas=(0.9, 0.98), eps=1e-6)
     )
@@ -96,7 +105,7 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
         for batches in schedule.plan(durations_s, conf, start=run.step, stop=left):
             model.net.train()
             rates = run.set_rates()
-            head_alone = alone or run.step < (conf.head_steps or 0)
+            head_alone = alone or run.step < conf.head_steps
             num_labels = sum(len(labels[i]) for batch in batches for i in batch)
             for number, batch in enumerate(batches):
                 share = _share(batch, accelerator)
@@ -134,7 +143,7 @@ def train(recipe: Recipe, model: CTCModel, data: Prepared, dev: Prepared, folder
                 progress.at(run.step, f"loss {record['loss']:.2f} blank {record['blank_rate']:.0%} {run.dev_line} "
                             f"{record['audio_s_per_s']:.0f}× real time")  # fmt: skip
                 tally = _Tally()
-            if run.step % (conf.eval_steps or conf.steps) == 0 or last_step:
+            if run.step % conf.eval_steps == 0 or last_step:
                 with tally.paused():
                     run.look_at_dev(dev)
                     run.save()
@@ -156,15 +165,11 @@ def trained_s(folder: Path) -> float:
     return math.fsum(json.loads(line).get("elapsed_s", 0.0) for line in lines)
 
 
-def resolve_precision(conf: Train) -> str:
-    """Return `bf16` where it was asked for or the processor multiplies in it, else `fp32`."""
+def resolve_precision(conf: Train) -> models.Precision:
+    """Return the precision that was asked for, else the fastest of the device."""
     if conf.precision:
         return conf.precision
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    # Without these instructions bf16 is emulated: 0.3 GFLOP/s where fp32 has 166 (two AVX2 cores).
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if native else "fp32"
+    return models.fastest_precision(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 class _Trainee(torch.nn.Module):
@@ -268,7 +273,7 @@ class _Tally:
 class _Run:
     """What is kept beside the loop: the step, the best model so far, the log, the checkpoints."""
 
-    conf: Train
+    conf: ResolvedTrain
     model: CTCModel
     accelerator: Accelerator
     optimiser: Any
@@ -276,6 +281,9 @@ class _Run:
     console: Console
     step: int = 0
     bad_steps: int = 0
+    """in a row, up to now"""
+    skipped: int = 0
+    """over the whole run"""
     best: dict[str, float] = field(default_factory=dict)
     looks_since_best: int = 0
     dev_line: str = ""
@@ -333,20 +341,26 @@ class _Run:
     def set_rates(self) -> dict[str, float]:
         """Set the learning rates of this step and return them."""
         scale = schedule.rate_scale(self.step, self.conf)
-        peaks = {"head": self.conf.head_learning_rate or 0.0, "body": self.conf.learning_rate or 0.0}
+        peaks = {"head": self.conf.head_learning_rate, "body": self.conf.learning_rate}
         for group in self.optimiser.param_groups:
-            group["lr"] = scale * peaks[group["name"]]
+            group["lr"] = scale * peaks[group["name"]] * self.conf.layer_decay ** group["below"]
         return {"rate": scale * peaks["body"], "head_rate": scale * peaks["head"]}
 
     def note_bad_step(self, norm: float) -> None:
         """Count a step that was skipped because its gradient is not finite; too many in a row end the run."""
         self.bad_steps += 1
+        self.skipped += 1
+        self._write({"step": self.step + 1, "skipped": self.skipped})  # as all lines: steps done
         self.console.warn(f"step {self.step:,}: the gradient's norm is {norm}; the step is skipped")
         if self.bad_steps >= _BAD_STEPS_LIMIT:
+            if self.best:
+                self._take_best()
+            kept = f"The best, of step {self.best['step']:,}, is kept." if self.best else "There is no model yet."
             raise TrainingDiverged(
-                f"{_BAD_STEPS_LIMIT} steps in a row had a gradient that is not finite",
+                f"{_BAD_STEPS_LIMIT} steps in a row had a gradient that is not finite, {self.skipped} in all",
                 place=f"step {self.step}",
-                remedy="Lower train.learning_rate; the last good checkpoint is kept.",
+                remedy=f"Lower train.learning_rate. {kept}",
+                has_model=bool(self.best),
             )
 
     def log(self, record: dict[str, float]) -> None:
@@ -373,8 +387,7 @@ class _Run:
         if self.on_plateau and not plateau:
             self.console.say("left the blank plateau")
         self.on_plateau = plateau
-        # WER stands still near 1 while CER already falls, so the sum tells the better of two early models.
-        if not self.best or wer + cer < self.best["wer"] + self.best["cer"]:
+        if not self.best or _badness(wer, cer) < _badness(self.best["wer"], self.best["cer"]):
             self.best = {"step": self.step, "wer": wer, "cer": cer}
             self.looks_since_best = 0
             if self.accelerator.is_main_process:
@@ -387,8 +400,9 @@ class _Run:
         self.accelerator.wait_for_everyone()
         if not self.best:  # the best was damaged after the last step
             self.look_at_dev(dev)
-        self.model.net.load_state_dict(checkpoint.load(self._checkpoints / "best").tensors)
-        self.model.net.eval()
+        self._take_best()
+        if self.skipped:
+            self.console.warn(f"{self.skipped} of {self.step:,} steps were skipped: their gradient was not finite")
         if self.best["wer"] >= 1 and self.on_plateau:
             self.console.warn("training ended on the blank plateau: the model writes next to nothing. "
                               "Train longer (train.steps), or start from a base model.")  # fmt: skip
@@ -397,7 +411,12 @@ class _Run:
             best_step=int(self.best["step"]),
             best_wer=self.best["wer"],
             best_cer=self.best["cer"],
+            skipped=self.skipped,
         )
+
+    def _take_best(self) -> None:
+        self.model.net.load_state_dict(checkpoint.load(self._checkpoints / "best").tensors)
+        self.model.net.eval()
 
     def _write(self, record: dict[str, float]) -> None:
         """Append to train_log.jsonl, and to TensorBoard's events where they are wanted."""
@@ -425,6 +444,11 @@ class _Run:
         return SummaryWriter(str(self.folder / "tensorboard"))
 
 
+def _badness(wer: float, cer: float) -> float:
+    """Return what the best model has least of: WER stays about 1 while CER already falls, so CER has a say."""
+    return min(wer, 1.0) + cer
+
+
 def _dev_rates(model: CTCModel, dev: Prepared) -> tuple[float, float]:
     """Return WER and CER on dev, in evaluation mode."""
     model.net.eval()
@@ -440,7 +464,7 @@ def _dev_rates(model: CTCModel, dev: Prepared) -> tuple[float, float]:
 
 
 def _say_what_will_happen(
-    recipe: Recipe, model: CTCModel, data: Prepared, accelerator: Accelerator, console: Console
+    recipe: Resolved, model: CTCModel, data: Prepared, accelerator: Accelerator, console: Console
 ) -> None:
     conf = recipe.train
     console.table(
@@ -458,16 +482,25 @@ def _say_what_will_happen(
 
 
 def _groups(model: CTCModel, conf: Train) -> list[dict[str, Any]]:
-    """Return AdamW's parameter groups: head and body have their own rates, biases and norms no decay."""
-    groups: dict[tuple[str, bool], list[torch.nn.Parameter]] = {}
+    """Return AdamW's parameter groups: head, body and its layers have their own rates, biases and norms no decay."""
+    groups: dict[tuple[str, int, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.net.named_parameters():
         if parameter.requires_grad:
             part = "head" if name.startswith("lm_head") else "body"
-            groups.setdefault((part, parameter.ndim > 1), []).append(parameter)
+            below = 0 if part == "head" or conf.layer_decay == 1 else _layers_above(name, model)
+            groups.setdefault((part, below, parameter.ndim > 1), []).append(parameter)
     return [
-        {"params": parameters, "name": part, "weight_decay": conf.weight_decay if decays else 0.0}
-        for (part, decays), parameters in groups.items()
+        {"params": parameters, "name": part, "below": below, "weight_decay": conf.weight_decay if decays else 0.0}
+        for (part, below, decays), parameters in groups.items()
     ]
+
+
+def _layers_above(name: str, model: CTCModel) -> int:
+    """Return how many transformer layers stand above a parameter; what is beneath them counts as a layer more."""
+    config = model.net.config
+    if found := re.search(r"encoder\.layers\.(\d+)\.", name):
+        return config.num_hidden_layers - 1 - int(found[1])
+    return 0 if config.do_stable_layer_norm and "encoder.layer_norm" in name else config.num_hidden_layers
 
 
 def _any(flag: bool, accelerator: Accelerator) -> bool:
@@ -485,7 +518,7 @@ def _share(batch: list[int], accelerator: Accelerator) -> list[tuple[int, float]
 
 def _masks(
     model: CTCModel,
-    conf: Train,
+    conf: ResolvedTrain,
     level: Level,
     arrays: list[np.ndarray],
     step: int,

@@ -1,119 +1,180 @@
-"""transcribe: audio files become transcripts beside each other in a folder, or on standard output."""
+"""transcribe: recordings become transcripts beside each other in a folder, or on standard output."""
 
+import hashlib
+import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
 from asr_adapt import formats
 from asr_adapt.errors import InputError
-from asr_adapt.files import write_whole
+from asr_adapt.files import printable, write_whole
+from asr_adapt.recordings import Input, exists
 from asr_adapt.report import Console
+from asr_adapt.transcript import Transcript
 
 if TYPE_CHECKING:  # it brings torch, and a misspelt path shall be answered at once
     from asr_adapt.transcriber import Transcriber
 
-# fmt: off
-AUDIO_SUFFIXES = frozenset({
-    ".3gp", ".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mkv", ".mov", ".mp3", ".mp4", ".oga",
-    ".ogg", ".opus", ".wav", ".webm", ".wma",
-})
-# fmt: on
+# In the folder of the transcripts: which model wrote them, and from which recordings.
+_RECORD = ".asr-adapt.json"
+# Of a model's folder, what decides about the text: settings, weights, n-gram.
+_DECISIVE = ("asr_adapt.json", "*.safetensors", "*.arpa", "*.bin")
 
 
-def find(inputs: Sequence[Path]) -> list[Path]:
-    """Return the files that are named, and the audio files below the folders that are named, each once.
+def destinations(inputs: Sequence[Input], out: Path, format: str) -> list[Path]:
+    """Return where each transcript goes: `<stem>.<format>`; recordings of equal stems keep their subfolders.
 
     Raises:
-        InputError: an input does not exist, or there is no audio file at all.
+        InputError: two recordings in one folder differ in their suffix alone, or have one id.
     """
-    found: dict[Path, None] = {}
-    for path in inputs:
-        if path.is_dir():
-            below = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in AUDIO_SUFFIXES)
-            found.update(dict.fromkeys(below))
-        elif path.exists():
-            found[path] = None
-        else:
-            raise InputError("no such file or folder", place=path, remedy="Look at the path.")
-    if not found:
-        raise InputError("no audio file in here", place=", ".join(map(str, inputs)), remedy="Name a file.")
-    return list(found)
-
-
-def destinations(files: Sequence[Path], out: Path, format: str) -> dict[Path, Path]:
-    """Return where each file's transcript goes: `<stem>.<format>`; files of equal stems keep their subfolders.
-
-    Raises:
-        InputError: two files in one folder differ in their suffix alone.
-    """
-    stems = Counter(file.stem for file in files)
-    common = Path(os.path.commonpath([file.resolve().parent for file in files]))
-    places: dict[Path, Path] = {}
-    for file in files:
-        folder = out if stems[file.stem] == 1 else out / file.resolve().parent.relative_to(common)
-        places[file] = folder / f"{file.stem}.{format}"
-    taken: dict[Path, Path] = {}
-    for file, place in places.items():
+    stems = Counter(item.stem for item in inputs)
+    common = Path(os.path.commonpath([item.folder for item in inputs]))
+    taken: dict[Path, Input] = {}
+    for item in inputs:
+        folder = out if stems[item.stem] == 1 else out / item.folder.relative_to(common)
+        place = folder / f"{item.stem}.{format}"
         if place in taken:
             raise InputError(
-                f"both '{taken[place]}' and '{file}' would become {place}",
+                f"both '{taken[place].name}' and '{item.name}' would become {printable(place)}",
                 place="--out",
                 remedy="Transcribe them into two folders.",
             )
-        taken[place] = file
-    return places
+        taken[place] = item
+    return list(taken)
 
 
 def transcribe(
-    load: "Callable[[], Transcriber]", files: Sequence[Path], format: str, out: Path | None, console: Console
+    load: "Callable[[], Transcriber]",
+    model: Path,
+    inputs: Sequence[Input],
+    format: str,
+    out: Path | None,
+    console: Console,
 ) -> int:
-    """Transcribe files, and return how many could not be done; those are named, the others are done.
+    """Transcribe recordings, and return how many could not be done; those are named, the others are done.
 
-    Each result is written whole or not at all. Started again, only what is missing is done.
+    Each result is written whole or not at all. Started again, it does what is missing, or
+    older than its recording.
 
     Args:
         load: Makes the transcriber, once it is known that there is work.
-        files: Of `find`.
+        model: The folder that it is made from.
+        inputs: Of `recordings.find`.
         format: A name in `formats.WRITERS`.
         out: Folder for the transcripts; None prints them.
         console: Where to report.
+
+    Raises:
+        InputError: the folder holds transcripts of another model, or a file that would be written over and is not
+            the transcript of this recording.
     """
-    places = destinations(files, out, format) if out else {}
-    missing = [file for file in files if file not in places or not places[file].exists()]
-    if len(missing) < len(files):
-        console.say(f"{len(files) - len(missing)} of {len(files)} are there already")
-    if not missing:
-        return 0
+    if format != "txt" and not out and len(inputs) > 1:
+        raise InputError(f"{len(inputs)} files as {format} need a folder", place="--out", remedy="Give --out DIR.")
+    work: list[tuple[Input, Path | None]] = [(item, None) for item in inputs]
     if out:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"no folder can be made here ({error.strerror})", place=out) from error
-    if format != "txt" and not out and len(files) > 1:
-        raise InputError(f"{len(files)} files as {format} need a folder", place="--out", remedy="Give --out DIR.")
-    transcriber, write = load(), formats.WRITERS[format]
+        work = [*_missing(inputs, destinations(inputs, out, format), out, model, console)]
+    if not work:
+        return 0
+    transcriber = load()
     failed, audio_s, began = 0, 0.0, time.perf_counter()
-    with console.progress("transcribe", total=len(missing)) as progress:
-        results = transcriber.transcribe_all(missing)
-        for number, (file, result) in enumerate(zip(missing, results, strict=True), start=1):
+    with console.progress("transcribe", total=len(work)) as progress:
+        results = transcriber.transcribe_all(item.opened() for item, _ in work)
+        for number, ((item, place), result) in enumerate(zip(work, results, strict=True), start=1):
             progress.at(number, f"{audio_s / (time.perf_counter() - began):.0f}× real time")
-            if isinstance(result, InputError):
+            try:
+                if isinstance(result, InputError):
+                    raise InputError(result.problem, place=item.name, remedy=result.remedy)
+                audio_s += result.duration_s
+                text = _written(result, format, item, place)
+                if place is None:
+                    print(f"{item.name}: {text}" if len(inputs) > 1 else text, end="", flush=True)
+                else:
+                    _keep(text, place)
+            except InputError as error:
                 failed += 1
-                console.error(str(result))
-                continue
-            audio_s += result.duration_s
-            if file in places:
-                places[file].parent.mkdir(parents=True, exist_ok=True)
-                write_whole(places[file], write(result))
-            else:
-                prefix = f"{file}: " if format == "txt" and len(files) > 1 else ""
-                print(prefix + write(result), end="", flush=True)
+                console.error(str(error))
     elapsed_s = time.perf_counter() - began
     console.say(
-        f"{len(missing) - failed} of {len(missing)} files, {audio_s / 60:.1f} min of audio in {elapsed_s:.1f} s "
+        f"{len(work) - failed} of {len(work)} files, {audio_s / 60:.1f} min of audio in {elapsed_s:.1f} s "
         f"({audio_s / elapsed_s:.0f}× real time)"
     )
     return failed
+
+
+def _missing(
+    inputs: Sequence[Input], places: Sequence[Path], out: Path, model: Path, console: Console
+) -> Iterator[tuple[Input, Path]]:
+    """Claim the places for this model and these recordings, and yield what is still to be done."""
+    fingerprint = _fingerprint(model)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _claim(out, fingerprint, {p: item.source(out) for p, item in zip(places, inputs, strict=True)})
+    except OSError as error:
+        raise InputError(f"nothing can be written here ({error.strerror})", place=printable(out)) from error
+    there = [exists(place) for place in places]
+    newer = [old and item.is_newer_than(p) for item, p, old in zip(inputs, places, there, strict=True)]
+    if kept := sum(there) - sum(newer):
+        console.say(f"{kept} of {len(inputs)} are there already")
+    if sum(newer):
+        console.say(f"{sum(newer)} of {len(inputs)} are done again: the recording is newer than the transcript")
+    for item, place, old, again in zip(inputs, places, there, newer, strict=True):
+        if not old or again or item.recording is None:
+            yield item, place
+
+
+def _claim(out: Path, fingerprint: str, sources: dict[Path, str]) -> None:
+    """Write down which model the transcripts are of, and of what each is; refuse what would mix or overwrite."""
+    record = out / _RECORD
+    with FileLock(out / ".asr-adapt.lock"):  # several commands may fill one folder
+        try:
+            known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+            before: dict[str, str] = dict(known.get("sources", {}))
+        except (ValueError, AttributeError, TypeError) as error:
+            raise InputError("damaged", place=record, remedy="Delete it with the transcripts beside it.") from error
+        if known.get("model") != fingerprint:
+            if old := sum(exists(out / place) for place in before):
+                raise InputError(
+                    f"holds {old} transcripts of another model, or of this one before it changed",
+                    place=printable(out),
+                    remedy="Give another --out, or delete them.",
+                )
+            before = {}
+        for place, source in sources.items():
+            written = before.get(str(place.relative_to(out)))
+            if written != source and exists(place):
+                what = f"the transcript of {printable(out / written)}" if written else "not by asr-adapt"
+                raise InputError(
+                    f"there already, and {what}", place=printable(place), remedy="Give another --out, or move it."
+                )
+        claimed = {str(place.relative_to(out)): source for place, source in sources.items()}
+        write_whole(record, json.dumps({"model": fingerprint, "sources": before | claimed}, indent=1))
+
+
+def _fingerprint(model: Path) -> str:
+    """Return SHA-256 over what decides about the text that a model writes."""
+    digests = hashlib.sha256()
+    for pattern in _DECISIVE:
+        for path in sorted(model.glob(pattern)):
+            with path.open("rb") as file:
+                digests.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return digests.hexdigest()
+
+
+def _written(transcript: Transcript, format: str, item: Input, place: Path | None) -> str:
+    if format == "eaf":
+        return formats.to_eaf(transcript, item.media, place.parent if place else None)
+    return formats.WRITERS[format](transcript)
+
+
+def _keep(text: str, place: Path) -> None:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place, text)
+    except OSError as error:
+        raise InputError(f"cannot be written ({error.strerror})", place=printable(place)) from error

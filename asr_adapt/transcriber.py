@@ -1,15 +1,18 @@
 """`Transcriber`: speech to text, one path for training's dev evaluation, the command line and Python."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import groupby
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from asr_adapt import audio, ctc
+from asr_adapt import audio, ctc, vad
 from asr_adapt import model as models
+from asr_adapt.ahead import in_background
+from asr_adapt.ctc import BeamSearch
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.model import CTCModel
 from asr_adapt.text import DELIMITER_ID
@@ -19,10 +22,16 @@ from asr_adapt.utterance import Utterance
 Recording = audio.Audio | Utterance | np.ndarray
 """A path or locator, an encoded file's bytes or stream, an utterance, or float32 (num_samples,) at 16 kHz."""
 
-_PIECE_S = 30.0
-# The quietest place is looked for in the last ten seconds of a piece, over windows of 200 ms.
-_CUT_WITHIN_S = 10.0
-_CUT_WINDOW_S = 0.2
+Decode = Callable[[np.ndarray], list[ctc.Run]]
+"""How log_probs, float32 (frames, vocab), become labels with their frames: `ctc.greedy`, `BeamSearch.runs`."""
+
+# forced_align keeps two bits in a byte each for every frame and every letter with its blank: four gigabytes.
+_ALIGNED_CELLS = 1_000_000_000
+# CTC writes a letter as soon as it is sure of it and is silent while it goes on: ends of words spoken by eSpeak NG
+# were 71 ms early on average, with 80 ms more (as far as nothing else is written) 19 (`benchmarks/word_times.py`).
+_TAIL_S = 0.08
+_DECODED_AHEAD = 16  # pieces that are decoded while the model works
+_BLOCK = 30 * audio.SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True)
@@ -34,14 +43,23 @@ class _Piece:
     waveform: np.ndarray
 
 
-@dataclass
-class _Open:
-    """A recording of which not every piece is read; segments by first sample."""
+@dataclass(frozen=True)
+class _Said:
+    """A word of a text that is known: in which line, how it is spelt there, and how the model writes it."""
 
+    line: int
+    text: str
+    normalised: str
+
+
+@dataclass(frozen=True)
+class _End:
+    """A recording of which every piece is decoded, or whose decoding failed."""
+
+    recording: int
     pieces: int = 0
     samples: int = 0
-    is_whole: bool = False
-    segments: dict[int, Segment] = field(default_factory=dict)
+    error: InputError | None = None
 
 
 class Transcriber:
@@ -51,10 +69,26 @@ class Transcriber:
         model: An adapted model, in evaluation mode.
         batch_s: Seconds of audio that run together.
         look_ahead_s: Seconds of audio that are decoded ahead, so that pieces of like length can share a batch.
+        precision: `fp32`, in which a text is the same whatever it shares a batch with, or `bf16`; None: `bf16` where
+            the device multiplies in it.
+        search: Decodes with an n-gram; None decodes greedily.
+        decoding: What is said of the decoding in reports.
     """
 
-    def __init__(self, model: CTCModel, *, batch_s: float = 60.0, look_ahead_s: float = 300.0) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: CTCModel,
+        *,
+        batch_s: float = 60.0,
+        look_ahead_s: float = 300.0,
+        precision: models.Precision | None = None,
+        search: BeamSearch | None = None,
+        decoding: str = "greedy",
+    ) -> None:
+        self.model, self.decoding = model, decoding
+        self.precision = precision or models.fastest_precision(model.net.device)
+        self.search = search
+        self._runs: Decode = search.runs if search else ctc.greedy
         self._batch_samples = int(batch_s * audio.SAMPLE_RATE_HZ)
         self._look_ahead_samples = int(look_ahead_s * audio.SAMPLE_RATE_HZ)
 
@@ -62,12 +96,24 @@ class Transcriber:
     def from_folder(cls, folder: str | Path, *, device: str | None = None) -> "Transcriber":
         """Load a run's `model/` folder onto a device: the GPU where there is one, unless told.
 
+        An n-gram beside the model (`asr-adapt lm`) is decoded with where ctc-beam-decoder runs; `decoding` says so.
+
         Raises:
             InputError: the folder is no model, or a newer one.
         """
         model = CTCModel.load(Path(folder))
         model.net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]
-        return cls(model)
+        beside = models.ngram_beside(Path(folder))
+        if beside is None:
+            return cls(model)
+        arpa, weights = beside
+        try:
+            search = BeamSearch(model.alphabet, arpa, weights)
+        except (ImportError, OSError):
+            return cls(model, decoding="greedy, since ctc-beam-decoder does not run here: the n-gram is not used")
+        except ValueError as error:
+            raise InputError(f"no ARPA n-gram ({error})", place=arpa, remedy="Make it anew: asr-adapt lm.") from error
+        return cls(model, search=search, decoding=weights.describe())
 
     def transcribe(self, recording: Recording) -> Transcript:
         """Return the transcript of one recording of any length.
@@ -85,80 +131,174 @@ class Transcriber:
 
         Recordings are read as they are wanted, so an endless iterator is as good as a list.
         """
-        results: dict[int, Transcript | InputError] = {}
-        open_: dict[int, _Open] = {}
         waiting: list[_Piece] = []
+        read: dict[int, dict[int, Segment]] = defaultdict(dict)  # of each recording, by first sample
+        ended: dict[int, _End] = {}
         following = 0
-        for number, recording in enumerate(recordings):
-            open_[number] = _Open()
-            try:
-                for first_sample, waveform in _pieces(recording):
-                    waiting.append(_Piece(number, first_sample, waveform))
-                    open_[number].pieces += 1
-                    open_[number].samples = first_sample + len(waveform)
-                    if sum(len(piece.waveform) for piece in waiting) >= self._look_ahead_samples:
-                        self._read(waiting, open_)
-                        waiting = []
-                open_[number].is_whole = True
-            except InputError as error:
-                results[number] = error
-                waiting = [piece for piece in waiting if piece.recording != number]
-                del open_[number]
-            self._close(open_, results)
-            while following in results:
-                yield results.pop(following)
+        for event in in_background(_decoded(recordings), _DECODED_AHEAD):
+            if isinstance(event, _Piece):
+                waiting.append(event)
+            else:
+                ended[event.recording] = event
+                if event.error:
+                    waiting = [piece for piece in waiting if piece.recording != event.recording]
+            if sum(len(piece.waveform) for piece in waiting) >= self._look_ahead_samples:
+                self._read(waiting, read)
+                waiting = []
+            while (done := self._result(ended.get(following), read)) is not None:
+                yield done
                 following += 1
-        self._read(waiting, open_)
-        self._close(open_, results)
-        while following in results:
-            yield results.pop(following)
+        self._read(waiting, read)
+        while (done := self._result(ended.get(following), read)) is not None:
+            yield done
             following += 1
 
-    def _close(self, open_: dict[int, _Open], results: dict[int, Transcript | InputError]) -> None:
-        """Move recordings whose every piece was read to the results."""
-        for number, recording in list(open_.items()):
-            if recording.is_whole and len(recording.segments) == recording.pieces:
-                segments = sorted(recording.segments.items())
-                spoken = tuple(segment for _, segment in segments if segment.text)
-                results[number] = Transcript(
-                    text=" ".join(segment.text for segment in spoken),
-                    language=self.model.language,
-                    duration_s=recording.samples / audio.SAMPLE_RATE_HZ,
-                    segments=spoken,
-                )
-                del open_[number]
+    def align(self, recording: Recording, lines: Sequence[str]) -> Transcript:
+        """Return when the words of a text that is known are said; each line becomes a segment.
 
-    def _read(self, waiting: list[_Piece], open_: dict[int, _Open]) -> None:
+        The words keep the spelling that they have in `lines`; what the model's normaliser drops has no sound, and
+        stays with the word before it.
+
+        Args:
+            recording: Of any length for which frames times letters fit into memory (some 40 minutes of fast speech).
+            lines: What is said, in order, from the first word to the last.
+
+        Raises:
+            AudioError: the recording cannot be read as sound.
+            UnknownLetter: the text has a letter that the model cannot write.
+            TooFewFrames: the recording is too short for the text.
+            InputError: there is no word, or the recording is too long.
+        """
+        words = [_Said(number, *pair) for number, line in enumerate(lines) for pair in self._spoken(line)]
+        if not words:
+            raise InputError("there is no word in the text", place="TEXT", remedy="Name the text that is said.")
+        labels = [self.model.alphabet.encode(word.normalised) for word in words]
+        joined = [label for of_word in labels for label in (*of_word, DELIMITER_ID)][:-1]
+        times_s, log_probs, samples = self._frames(recording)
+        if len(log_probs) * len(joined) > _ALIGNED_CELLS:
+            minutes = samples / audio.SAMPLE_RATE_HZ / 60
+            raise InputError(
+                f"{minutes:.0f} minutes with {len(joined):,} letters are too much to align at once",
+                place="AUDIO",
+                remedy="Cut recording and text in two.",
+            )
+        runs = iter(ctc.align(log_probs, joined))
+        aligned: list[list[Word]] = [[] for _ in lines]
+        for word, of_word in zip(words, labels, strict=True):
+            letters = list(itertools.islice(runs, len(of_word)))
+            aligned[word.line].append(self._word(word.text, letters, next(runs, None), times_s))  # and the delimiter
+        segments = tuple(
+            Segment(" ".join(w.text for w in line), line[0].start_s, line[-1].end_s, tuple(line))
+            for line in aligned
+            if line
+        )
+        return Transcript(
+            text=" ".join(segment.text for segment in segments),
+            language=self.model.language,
+            duration_s=samples / audio.SAMPLE_RATE_HZ,
+            segments=segments,
+        )
+
+    def _spoken(self, line: str) -> list[tuple[str, str]]:
+        """Return `(spelling, normalised spelling)` of a line's words."""
+        found: list[tuple[str, str]] = []
+        for text in line.split():
+            normalised = self.model.normaliser(text)
+            if normalised:
+                found.append((text, normalised))
+            elif found:
+                found[-1] = (f"{found[-1][0]} {text}", found[-1][1])
+        return found
+
+    def _frames(self, recording: Recording) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return every frame's time (seconds), log_probs float32 (frames, vocab), and the recording's samples."""
+        times_s: list[np.ndarray] = [np.zeros(0)]
+        scores = [np.zeros((0, len(self.model.alphabet)), np.float32)]
+        samples = 0
+        for event in in_background(_decoded([recording]), _DECODED_AHEAD):
+            if isinstance(event, _End):
+                if event.error:
+                    raise event.error
+                samples = event.samples
+            elif len(event.waveform) >= self.model.shortest_clip:
+                (said,) = models.log_probs(self.model, [event.waveform], self.precision)
+                offset_s = event.first_sample / audio.SAMPLE_RATE_HZ
+                times_s.append(offset_s + self.model.grid.times_s(len(said)))
+                scores.append(said)
+        return np.concatenate(times_s), np.concatenate(scores), samples
+
+    def _word(self, text: str, letters: list[ctc.Run], following: ctc.Run | None, times_s: np.ndarray) -> Word:
+        """Return a word with its times; `following` is the delimiter or letter after it, if there is one."""
+        heard_until_s = float(times_s[letters[-1].end - 1]) + self.model.frame_s
+        limit_s = float(times_s[following.start]) if following else float(times_s[-1]) + self.model.frame_s
+        return Word(
+            text=text,
+            start_s=float(times_s[letters[0].start]),
+            end_s=max(heard_until_s, min(heard_until_s + _TAIL_S, limit_s)),
+            confidence=float(np.mean([run.confidence for run in letters])),
+        )
+
+    def _result(self, end: _End | None, read: dict[int, dict[int, Segment]]) -> Transcript | InputError | None:
+        """Return what became of a recording; None as long as a piece of it is not read."""
+        if end is None or (not end.error and len(read[end.recording]) < end.pieces):
+            return None
+        segments = sorted(read.pop(end.recording, {}).items())
+        return end.error or self.whole([segment for _, segment in segments], end.samples)
+
+    def _read(self, waiting: list[_Piece], read: dict[int, dict[int, Segment]]) -> None:
         """Run pieces through the model, those of like length together."""
         by_length = sorted(waiting, key=lambda piece: len(piece.waveform))
         while by_length:
             batch = [by_length.pop()]  # the longest
             while by_length and (len(batch) + 1) * len(batch[0].waveform) <= self._batch_samples:
                 batch.append(by_length.pop())
-            long_enough = [piece for piece in batch if len(piece.waveform) >= self.model.shortest_clip]
-            scores = models.log_probs(self.model, [piece.waveform for piece in long_enough]) if long_enough else []
-            nothing = [np.zeros((0, len(self.model.alphabet)), np.float32)] * (len(batch) - len(long_enough))
-            for piece, frames in zip(batch, [*scores, *nothing], strict=True):  # too short ones are at the end
-                segment = self._segment(frames, piece.first_sample, len(piece.waveform))
-                open_[piece.recording].segments[piece.first_sample] = segment
+            segments = self.read([(piece.first_sample, piece.waveform) for piece in batch])
+            for piece, segment in zip(batch, segments, strict=True):
+                read[piece.recording][piece.first_sample] = segment
 
-    def _segment(self, log_probs: np.ndarray, first_sample: int, num_samples: int) -> Segment:
+    def read(
+        self, pieces: Sequence[tuple[int, np.ndarray]], decodes: Sequence[Decode | None] | None = None
+    ) -> list[Segment]:
+        """Run pieces of recordings through the model as one batch; one without words has a segment without text.
+
+        Args:
+            pieces: `(first sample in its recording, waveform)`, of `vad.pieces`.
+            decodes: How each is decoded; None is the transcriber's own way.
+        """
+        long_enough = [waveform for _, waveform in pieces if len(waveform) >= self.model.shortest_clip]
+        scores = iter(models.log_probs(self.model, long_enough, self.precision) if long_enough else [])
+        nothing = np.zeros((0, len(self.model.alphabet)), np.float32)
+        ways = decodes or [None] * len(pieces)
+        return [
+            self._segment(next(scores) if len(waveform) >= self.model.shortest_clip else nothing,
+                          first_sample, len(waveform), decode or self._runs)
+            for (first_sample, waveform), decode in zip(pieces, ways, strict=True)
+        ]  # fmt: skip
+
+    def whole(self, segments: Sequence[Segment], num_samples: int) -> Transcript:
+        """Return the transcript of a recording of `num_samples` at 16 kHz, from its pieces' segments in order."""
+        spoken = tuple(segment for segment in segments if segment.text)
+        return Transcript(
+            text=" ".join(segment.text for segment in spoken),
+            language=self.model.language,
+            duration_s=num_samples / audio.SAMPLE_RATE_HZ,
+            segments=spoken,
+        )
+
+    def _segment(self, log_probs: np.ndarray, first_sample: int, num_samples: int, decode: Decode) -> Segment:
         """Decode one piece: log_probs float32 (frames, vocab)."""
         offset_s = first_sample / audio.SAMPLE_RATE_HZ
+        times_s = offset_s + self.model.grid.times_s(len(log_probs))
         words = []
-        runs = ctc.greedy(log_probs)
-        for is_gap, group in groupby(runs, key=lambda run: run.label == DELIMITER_ID):
-            if is_gap:
-                continue
+        runs = decode(log_probs)
+        after = 0
+        for is_gap, group in itertools.groupby(runs, key=lambda run: run.label == DELIMITER_ID):
             letters = list(group)
-            words.append(
-                Word(
-                    text=self.model.alphabet.decode(run.label for run in letters),
-                    start_s=offset_s + letters[0].start * self.model.frame_s,
-                    end_s=offset_s + letters[-1].end * self.model.frame_s,
-                    confidence=float(np.mean([run.confidence for run in letters])),
-                )
-            )
+            after += len(letters)
+            if not is_gap:
+                following = runs[after] if after < len(runs) else None
+                text = self.model.alphabet.decode(run.label for run in letters)
+                words.append(self._word(text, letters, following, times_s))
         return Segment(
             text=self.model.alphabet.decode(run.label for run in runs),
             start_s=words[0].start_s if words else offset_s,
@@ -167,31 +307,35 @@ class Transcriber:
         )
 
 
-def _pieces(recording: Recording) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield `(first sample, waveform)` of pieces of at most 30 s; a shorter recording is one piece."""
-    limit = int(_PIECE_S * audio.SAMPLE_RATE_HZ)
+def _decoded(recordings: Iterable[Recording]) -> Iterator[_Piece | _End]:
+    """Yield the pieces of one recording after the other, and its end after each."""
+    for number, recording in enumerate(recordings):
+        pieces = samples = 0
+
+        def counted(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+            nonlocal samples
+            for block in blocks:
+                samples += len(block)
+                yield block
+
+        try:
+            for first_sample, waveform in vad.pieces(counted(_blocks(recording))):
+                pieces += 1
+                yield _Piece(number, first_sample, waveform)
+        except InputError as error:
+            yield _End(number, error=error)
+        else:
+            yield _End(number, pieces, samples)
+
+
+def _blocks(recording: Recording) -> Iterable[np.ndarray]:
+    """Return a recording's samples, float32 (num_samples,) each, 16 kHz."""
     if isinstance(recording, np.ndarray):
-        blocks = iter([_checked(recording)])
-    elif isinstance(recording, Utterance):
-        blocks = audio.blocks(recording.audio, start_s=recording.start_s, end_s=recording.end_s)
-    else:
-        blocks = audio.blocks(recording)
-    start, held = 0, np.zeros(0, np.float32)
-    for block in blocks:
-        held = np.concatenate([held, block])
-        while len(held) > limit:
-            cut = _quietest(held[:limit])
-            yield start, held[:cut]
-            start, held = start + cut, held[cut:]
-    yield start, held
-
-
-def _quietest(waveform: np.ndarray) -> int:
-    """Return the sample in the middle of the quietest window of the last ten seconds."""
-    first = len(waveform) - int(_CUT_WITHIN_S * audio.SAMPLE_RATE_HZ)
-    window = int(_CUT_WINDOW_S * audio.SAMPLE_RATE_HZ)
-    energy = np.cumsum(np.square(waveform[first:], dtype=np.float64))
-    return first + int(np.argmin(energy[window:] - energy[:-window])) + window // 2
+        waveform = _checked(recording)
+        return (waveform[i : i + _BLOCK] for i in range(0, max(1, len(waveform)), _BLOCK))
+    if isinstance(recording, Utterance):
+        return audio.blocks(recording.audio, start_s=recording.start_s, end_s=recording.end_s)
+    return audio.blocks(recording)
 
 
 def _checked(waveform: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from asr_adapt import score
 from asr_adapt.errors import InputError
 from asr_adapt.evaluate import Metrics
 from asr_adapt.files import write_whole
-from asr_adapt.recipe import Recipe
+from asr_adapt.recipe import Recipe, read_recipe
 from asr_adapt.report import Console
 from asr_adapt.run import run
 from asr_adapt.text import Normaliser
@@ -25,6 +25,8 @@ _ROWS = {
     "feature encoder frozen": {"freeze": "feature_encoder"},
     "nothing frozen": {"freeze": "nothing"},
 }
+
+_FOR_EVER = 1_000_000  # looks at dev
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ def transfer(recipe: Recipe, out: Path, console: Console) -> list[Row]:
     """Train and score a recipe in each way, in a run folder each inside `out`; print and write the table.
 
     All rows have the recipe's steps, batches and seed, and each keeps the weights that were best on dev; none is
-    ended early. Rates and the first steps of the head alone are chosen for each as for a run of its own.
+    ended early. Rates, masks and the first steps of the head alone, where the recipe leaves them open, are chosen for
+    each as for a run of its own.
     Started again, it goes on where it was.
 
     Raises:
@@ -54,7 +57,7 @@ def transfer(recipe: Recipe, out: Path, console: Console) -> list[Row]:
     """
     if recipe.model.base == "none":
         raise InputError("there is nothing to transfer from", place="model.base", remedy="Name a base model.")
-    patient = recipe.train.model_copy(update={"patience": recipe.train.steps})
+    patient = recipe.train.model_copy(update={"patience": _FOR_EVER})
     rows = []
     for name, fields in _ROWS.items():
         console.heading(f"transfer: {name}")
@@ -62,7 +65,7 @@ def transfer(recipe: Recipe, out: Path, console: Console) -> list[Row]:
         folder = out / name.replace(" ", "_")
         rows.append(_row(name, one, run(one, folder, console), folder))
     write_whole(out / "transfer.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-    _show(recipe, rows, console)
+    _show(recipe, read_recipe(folder / "recipe.toml").train.steps, rows, console)
     return rows
 
 
@@ -81,8 +84,8 @@ def _row(name: str, recipe: Recipe, metrics: Metrics, folder: Path) -> Row:
     )
 
 
-def _show(recipe: Recipe, rows: list[Row], console: Console) -> None:
-    console.heading(f"{recipe.language} from {recipe.model.base}: {recipe.train.steps:,} steps each")
+def _show(recipe: Recipe, steps: int | None, rows: list[Row], console: Console) -> None:
+    console.heading(f"{recipe.language} from {recipe.model.base}: {steps:,} steps each")
     console.table(
         "on test; 95 % intervals",
         ("", "WER", "", "CER", "", "without marks", "minutes"),

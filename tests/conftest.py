@@ -1,5 +1,6 @@
 """What several tests share: a language of tones, small enough to be learned while a test waits."""
 
+import io
 import os
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 import soundfile
 import torch
 
-from asr_adapt.recipe import Corpus, Model, Recipe, Train
+from asr_adapt import corpora, embedded, presets
+from asr_adapt.recipe import Corpus, Model, Recipe, Resolved, Train
 from asr_adapt.report import Console
 from asr_adapt.run import run
+from asr_adapt.transcriber import Transcriber
 
 # Each letter is a tone of 80 ms, a space is silence; every letter is heard as what it is.
 TONES_HZ = {"a": 400.0, "b": 700.0, "c": 1100.0, "d": 1700.0, "e": 2600.0, "ŋ": 3800.0}
@@ -52,10 +55,38 @@ def write_corpus(root: Path, train: int = 20, dev: int = 6, test: int = 6) -> Pa
     return root
 
 
+def muxed(waveform: np.ndarray, container: str, codec: str, rate: int, **options: str) -> bytes:
+    """Return a file that FFmpeg writes of a waveform (float32 (num_samples,), 16 kHz)."""
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format=container, options=options) as output:
+        stream = output.add_stream(codec, rate=rate, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform)[None], format="flt", layout="mono")
+        frame.sample_rate = RATE_HZ
+        resampler = av.AudioResampler(format=stream.codec_context.format, layout="mono", rate=rate)
+        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+            output.mux(stream.encode(piece))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
 @pytest.fixture(scope="session")
 def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of tones; not to be written to."""
     return write_corpus(tmp_path_factory.mktemp("tones") / "corpus")
+
+
+@pytest.fixture(scope="session")
+def phones() -> Transcriber:
+    """The embedded base model, which writes phones."""
+    return Transcriber.from_folder(embedded.folder("base"), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def clips() -> list[Path]:
+    """Recordings of the embedded corpus."""
+    return [Path(u.audio) for u in corpora.read(embedded.folder("demo"), "mi")[:8]]
 
 
 @pytest.fixture
@@ -74,13 +105,25 @@ def mboshi() -> Path:
 
 def tone_recipe(root: Path, base: str = "none", **train: object) -> Recipe:
     """Return a recipe that learns the language of tones in seconds."""
-    settings: dict = {"steps": 150, "batch_s": 10, "mask_time": 0, "mask_features": 0, "learning_rate": 2e-3}
+    settings: dict = {
+        "steps": 150,
+        "batch_s": 10,
+        "mask_time": 0,
+        "mask_features": 0,
+        "speed": 0,
+        "learning_rate": 2e-3,
+    }
     return Recipe(
         language="art",
         corpus=Corpus(root=root),
         model=Model(base=base, hidden_size=128, layers=2, freeze="nothing"),
         train=Train(**settings | {"head_steps": 0, "precision": "fp32"} | train),
     )
+
+
+def resolved(recipe: Recipe) -> Resolved:
+    """Return a recipe with every choice made, as for an hour of speech."""
+    return presets.resolve(recipe, hours=1.0, hidden_size=recipe.model.hidden_size)[0]
 
 
 def write_base(folder: Path, norm: str) -> Path:

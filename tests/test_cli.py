@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import RATE_HZ, say
+from conftest import RATE_HZ, muxed, say
 
+from asr_adapt import audio, embedded
 from asr_adapt.cli import main, run_recipe
 from asr_adapt.recipe import Recipe
+from asr_adapt.transcriber import Transcriber
 
+BASE = str(embedded.folder("base"))
 HEAVY = ("torch", "transformers", "datasets", "librosa", "soundfile", "av", "numpy")
 
 
@@ -31,7 +34,7 @@ def test_importing_brings_nothing_heavy(code: str) -> None:
 def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     assert asr_adapt(monkeypatch, "--help") == 0
     said = capsys.readouterr().out
-    assert all(verb in said for verb in ("demo", "run", "transfer", "transcribe", "evaluate"))
+    assert all(verb in said for verb in ("demo", "run", "transfer", "transcribe", "evaluate", "serve"))
 
 
 @pytest.mark.parametrize(
@@ -39,12 +42,18 @@ def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys:
     [
         (("run", "nowhere.py"), "nowhere.py: no such recipe."),
         (("transcribe", "nowhere.wav", "--model", "m"), "nowhere.wav: no such file or folder."),
-        (("transcribe", ".", "--model", "m", "--format", "doc"), "--format: no format 'doc'. Known: txt, json."),
+        (
+            ("transcribe", ".", "--model", "m", "--format", "doc"),
+            "--format: no format 'doc'. Known: txt, json, srt",
+        ),
         (
             ("transcribe", "x.wav", "--modle", "m"),
             "command line: No such option: --modle (Possible options: --model)",
         ),
         (("evaluate", "--model", "m"), "command line: Missing option '--corpus'"),
+        (("serve", "--model", "nowhere"), "nowhere: no model of asr-adapt is here"),
+        (("serve", "--model", f"a={BASE}", "--model", f"a={BASE}"), f"--model a={BASE}: two models are named 'a'."),
+        (("serve", "--model", BASE, "--host", "192.0.2.1"), "192.0.2.1:8000: the address cannot be had"),
         (("trancribe",), "command line: No such command 'trancribe'"),
         (("evaluate", "--model", "nowhere", "--corpus", "."), "nowhere: no model of asr-adapt is here"),
     ],
@@ -142,7 +151,7 @@ def test_transcribe_writes_one_file_each_and_does_only_what_is_missing(
 ) -> None:
     arguments = ("transcribe", speech, "--model", trained / "model", "--out", tmp_path / "out", "--format", "json")
     assert asr_adapt(monkeypatch, *arguments) == 0
-    written = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    written = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("[!.]*") if p.is_file()}
     assert written == {"one.json", "two words.json", "ŋata.json", "sub/one.json"}
     fields = json.loads((tmp_path / "out" / "two words.json").read_text())
     assert fields["text"] == "cde" and fields["words"][0]["word"] == "cde"
@@ -162,6 +171,83 @@ def test_transcribe_does_the_others_when_some_files_cannot_be_done(
     captured = capsys.readouterr()
     assert captured.err.count("error:") == 1 and "bad.mp3" in captured.err
     assert "bad" in captured.out and captured.out.count("\n") == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "codec", "rate", "options"),
+    [
+        ("memo.m4a", "ipod", "aac", 48_000, {}),
+        ("browser.webm", "webm", "libopus", 48_000, {"live": "1"}),  # MediaRecorder's: no length in its header
+        ("browser.ogg", "ogg", "libopus", 48_000, {}),
+        ("safari.mp4", "mp4", "aac", 48_000, {"movflags": "frag_keyframe+empty_moov"}),
+        ("old phone.amr", "amr", "libopencore_amrnb", 8_000, {}),
+        ("old phone.3gp", "3gp", "libopencore_amrnb", 8_000, {}),
+    ],
+)
+def test_a_microphone_recording_of_a_browser_or_a_phone_is_read_as_it_sounds(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    trained: Path,
+    tmp_path: Path,
+    name: str,
+    container: str,
+    codec: str,
+    rate: int,
+    options: dict[str, str],
+) -> None:
+    data = muxed(say("bad cab", seed=1), container, codec, rate, **options)
+    (tmp_path / name).write_bytes(data)
+    assert asr_adapt(monkeypatch, "transcribe", tmp_path, "--model", trained / "model") == 0
+    heard = Transcriber.from_folder(trained / "model").transcribe(audio.load(data)).text
+    assert heard and capsys.readouterr().out == f"{heard}\n"
+
+
+@pytest.mark.parametrize("format", ["txt", "json", "srt", "vtt", "tsv", "textgrid", "eaf"])
+def test_every_format_is_written_of_speech_and_of_silence(
+    monkeypatch: pytest.MonkeyPatch, trained: Path, speech: Path, tmp_path: Path, format: str
+) -> None:
+    soundfile.write(speech / "silence.wav", np.zeros(300), RATE_HZ)
+    arguments = ("transcribe", speech, "--model", trained / "model", "--out", tmp_path / "out", "--format", format)
+    assert asr_adapt(monkeypatch, *arguments) == 0
+    assert "cde" in (tmp_path / "out" / f"two words.{format}").read_text(encoding="utf-8")
+    assert (tmp_path / "out" / f"silence.{format}").is_file()
+
+
+def test_standard_input_is_transcribed_as_stdin(trained: Path, tmp_path: Path) -> None:
+    sound = muxed(say("bad cab", seed=1), "webm", "libopus", 48_000)
+    heard = Transcriber.from_folder(trained / "model").transcribe(sound).text
+
+    def transcribed(data: bytes, *arguments: object) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-c", "from asr_adapt.cli import main; main()", "transcribe", "-", *arguments]
+        return subprocess.run([*command, "--model", trained / "model"], input=data, capture_output=True, check=False)
+
+    assert transcribed(sound, "--out", tmp_path).returncode == 0
+    assert (tmp_path / "stdin.txt").read_text() == f"{heard}\n"
+    nothing = transcribed(b"")
+    assert nothing.returncode == 2
+    assert nothing.stderr.decode().startswith("error: standard input: the file is empty (0 bytes).")
+
+
+def test_bad_files_are_one_line_each_and_the_others_are_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, trained: Path, speech: Path, tmp_path: Path
+) -> None:
+    whole = muxed(say("ab" * 40), "ipod", "aac", 44_100)
+    bad = {
+        "nothing.wav": b"",
+        "noise 1.mp3": bytes(range(256)) * 20,
+        "页.m4a": whole[: len(whole) // 3],  # its index was to come last
+        "قصة.webm": b"<html>",
+    }
+    for name, data in bad.items():
+        (speech / name).write_bytes(data)
+    (speech / "truncated.flac").write_bytes((speech / "one.wav").read_bytes()[:6_000])
+    assert asr_adapt(monkeypatch, "transcribe", speech, "--model", trained / "model", "--out", tmp_path / "out") == 3
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(errors) == len(bad)
+    assert all(any(f"/{name}: " in line for line in errors) for name in bad)
+    assert {p.name for p in (tmp_path / "out").iterdir() if not p.name.startswith(".")} == {
+        "one.txt", "two words.txt", "ŋata.txt", "truncated.txt", "sub",
+    }  # fmt: skip
 
 
 def test_transcribe_says_2_when_no_input_could_be_done(

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,15 @@ CARD = (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
 def script(name: str) -> object:
+    """Run a script of the recipe, which imports its siblings."""
     spec = importlib.util.spec_from_file_location(f"pretrain_{name}", PRETRAIN / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(PRETRAIN))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(PRETRAIN))
     return module
 
 
@@ -74,8 +80,8 @@ def test_the_card_says_what_the_file_is() -> None:
 
 
 def test_the_card_says_what_the_recipe_says() -> None:
-    conf = script("base").RECIPE.train  # type: ignore[attr-defined]
-    assert f"{conf.steps:,} steps of {conf.batch_s:g} s" in CARD
+    first, second = (script(name).RECIPE.train for name in ("base", "second_round"))  # type: ignore[attr-defined]
+    assert f"{first.steps:,} and then {second.steps:,} steps of {second.batch_s:g} s" in CARD
     heard = re.search(r"([\d.]+) hours, ", CARD)
     assert heard and float(heard[1]) > 10, "tens of hours"
     for said in ("Māori", "Hawaiian", "Mboshi"):
@@ -97,7 +103,7 @@ def test_the_recipe_run_for_a_short_time_gives_a_checkpoint_of_the_same_shape_th
         }
     )
     run(short, tmp_path / "run", console)
-    script("ship").ship(tmp_path / "run", tmp_path / "base")  # type: ignore[attr-defined]
+    script("ship").ship([tmp_path / "run"], tmp_path / "base")  # type: ignore[attr-defined]
     assert shapes(tmp_path / "base") == shapes(FOLDER)
     theirs, ours = (json.loads((folder / "config.json").read_text()) for folder in (FOLDER, tmp_path / "base"))
     assert theirs == ours

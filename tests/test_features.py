@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +41,7 @@ class Heard:
 
 def kept(adapted: CTCModel, level: features.Level, folder: Path) -> tuple[Features, list[int]]:
     heard = Heard()
-    found = features.cached(adapted, level, heard.clips(), list(map(len, CLIPS)), folder, Console(quiet=True))
+    found = features.cached(adapted, level, heard.clips(), list(map(len, CLIPS)), "", folder, Console(quiet=True))
     assert found is not None
     return found, heard.times
 
@@ -101,11 +103,11 @@ def test_what_was_interrupted_is_gone_on_with(adapted: CTCModel, tmp_path: Path)
     clips[4] = stop
     lengths = list(map(len, CLIPS))
     with pytest.raises(KeyboardInterrupt):
-        features.cached(adapted, "encoder", clips, lengths, tmp_path / "again", Console(quiet=True))
+        features.cached(adapted, "encoder", clips, lengths, "", tmp_path / "again", Console(quiet=True))
     (partial,) = (tmp_path / "again").iterdir()
     with partial.open("ab") as file:
         file.write(b"half a clip")
-    found = features.cached(adapted, "encoder", heard.clips(), lengths, tmp_path / "again", Console(quiet=True))
+    found = features.cached(adapted, "encoder", heard.clips(), lengths, "", tmp_path / "again", Console(quiet=True))
     assert found is not None and heard.times == [0, 0, 0, 0, 1, 1]
     assert all(np.array_equal(found[i], whole[i]) for i in range(len(CLIPS)))
 
@@ -115,6 +117,39 @@ def test_without_room_nothing_is_kept(
 ) -> None:
     monkeypatch.setattr(features.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     heard = Heard()
-    found = features.cached(adapted, "encoder", heard.clips(), list(map(len, CLIPS)), tmp_path, Console())
+    found = features.cached(adapted, "encoder", heard.clips(), list(map(len, CLIPS)), "", tmp_path, Console())
     assert found is None and not any(heard.times)
     assert "no room" in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_while_it_is_written_is_one_line_and_what_is_whole_is_gone_on_with(
+    adapted: CTCModel, tmp_path: Path
+) -> None:
+    lengths, whole = list(map(len, CLIPS)), kept(adapted, "encoder", tmp_path / "whole")[0]
+    script = f"""
+import resource, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_features import CLIPS
+from asr_adapt import features, model
+from asr_adapt.cli import one_line_errors
+from asr_adapt.recipe import Model, Text
+from asr_adapt.report import Console
+from asr_adapt.text import Alphabet
+made = model.create(Model(base=sys.argv[2]), Alphabet.from_texts(["ab"]), "art", Text(), seed=1)
+made.net.eval()
+resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, 4_000))
+clips = [lambda i=i: CLIPS[i].copy() for i in range(len(CLIPS))]
+with one_line_errors():
+    features.cached(made, "encoder", clips, list(map(len, CLIPS)), "", Path(sys.argv[1]), Console(quiet=True))
+"""
+    base = tmp_path / "base"
+    adapted.net.save_pretrained(base)
+    command = [sys.executable, "-c", script, str(tmp_path / "full"), str(base)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "encoder.f16: cannot be written: the file is too big" in done.stderr, done.stderr
+    assert "--train.cached_copies 0" in done.stderr and done.stderr.count("\n") == 1
+    heard = Heard()
+    found = features.cached(adapted, "encoder", heard.clips(), lengths, "", tmp_path / "full", Console(quiet=True))
+    assert found is not None and all(np.array_equal(found[i], whole[i]) for i in range(len(CLIPS)))
+    assert 0 < sum(heard.times) <= len(CLIPS)

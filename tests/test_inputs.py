@@ -2,7 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tone_recipe, write_base
+import soundfile
+from conftest import resolved, tone_recipe, write_base
 
 from asr_adapt import corpora, model, prepared
 from asr_adapt.ctc import FrameGrid
@@ -10,7 +11,7 @@ from asr_adapt.inputs import Inputs
 from asr_adapt.model import CTCModel
 from asr_adapt.prepare import prepare
 from asr_adapt.prepared import Prepared
-from asr_adapt.recipe import Recipe, Text
+from asr_adapt.recipe import Resolved, Text
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet
 
@@ -18,7 +19,7 @@ from asr_adapt.text import Alphabet
 @pytest.fixture(scope="module")
 def data(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("prepared")
-    prepare(tone_recipe(tones).resolved(), corpora.read(tones, "art"), FrameGrid(), folder, Console(quiet=True))
+    prepare(tone_recipe(tones), corpora.read(tones, "art"), FrameGrid(), folder, Console(quiet=True))
     return prepared.load(folder, "train")
 
 
@@ -28,9 +29,9 @@ def adapted(data: Prepared, tmp_path_factory: pytest.TempPathFactory) -> CTCMode
     return model.create(tone_recipe(base, str(base)).model, Alphabet.from_texts(data.texts), "art", Text(), seed=1)
 
 
-def recipe(policy: str, **train: object) -> Recipe:
+def recipe(policy: str, **train: object) -> Resolved:
     made = tone_recipe(Path(), "base", steps=100, **train)
-    return made.model_copy(update={"model": made.model.model_copy(update={"freeze": policy})}).resolved()
+    return resolved(made.model_copy(update={"model": made.model.model_copy(update={"freeze": policy})}))
 
 
 def lengths(inputs: Inputs, count: int, step: int) -> list[int]:
@@ -84,3 +85,64 @@ def test_copies_differ_in_speed_and_each_is_heard(
     inputs.keep(console)
     heard = {inputs.of([3], step, 0, 0)[1][0].tobytes() for step in range(20)}
     assert len(heard) == 2
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    folder = tmp_path / "noise" / "sub"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        hiss = 0.1 * np.random.default_rng(number).standard_normal(8000)
+        soundfile.write(folder / f"{number}.wav", hiss, 16_000)
+    return folder.parent
+
+
+EVERYTHING = {"room_share": 0.5, "noise_share": 0.5, "gain_share": 0.5, "codec_share": 0.5, "speed": 0.1}
+
+
+@pytest.mark.parametrize("what", ["noise_share", "room_share", "gain_share", "codec_share"])
+def test_the_share_that_was_asked_for_is_changed_and_no_clip_gets_longer(
+    data: Prepared, adapted: CTCModel, tmp_path: Path, noise: Path, what: str
+) -> None:
+    inputs = Inputs(recipe("nothing", noise=noise, **{what: 0.5}), adapted, data, tmp_path)
+    changed = 0
+    for step in range(5):
+        _, clips = inputs.of(range(len(data)), step, 0, 0)
+        assert [len(clip) for clip in clips] == data.num_samples()
+        changed += sum(not np.array_equal(clip, data.waveform(i)) for i, clip in enumerate(clips))
+    assert 0.3 < changed / (5 * len(data)) < 0.7
+
+
+def test_what_is_heard_is_a_function_of_seed_and_step(
+    data: Prepared, adapted: CTCModel, tmp_path: Path, noise: Path
+) -> None:
+    def heard(step: int, **train: object) -> list[bytes]:
+        inputs = Inputs(recipe("nothing", noise=noise, **EVERYTHING | train), adapted, data, tmp_path)
+        return [clip.tobytes() for clip in inputs.of(range(len(data)), step, 0, 0)[1]]
+
+    assert heard(3) == heard(3)
+    assert not set(heard(3)) & set(heard(4))
+    assert heard(3) != heard(3, seed=2)
+
+
+def test_clips_that_change_are_not_kept_unless_copies_are_asked_for_and_then_each_is_another(
+    data: Prepared, adapted: CTCModel, tmp_path: Path, console: Console, noise: Path
+) -> None:
+    inputs = Inputs(recipe("feature_encoder", gain_share=0.5), adapted, data, tmp_path)
+    inputs.keep(console)
+    assert inputs.of([0], 99, 0, 0)[0] == "waveform"
+    inputs = Inputs(recipe("feature_encoder", noise=noise, noise_share=1, cached_copies=2), adapted, data, tmp_path)
+    inputs.keep(console)
+    assert len({inputs.of([3], step, 0, 0)[1][0].tobytes() for step in range(20)}) == 2
+
+
+def test_what_was_kept_with_other_noise_is_made_again(
+    data: Prepared, adapted: CTCModel, tmp_path: Path, console: Console, noise: Path
+) -> None:
+    said = []
+    for snr_db in ((20.0, 20.0), (0.0, 0.0)):
+        conf = recipe("feature_encoder", noise=noise, noise_share=1, noise_snr_db=snr_db, cached_copies=1)
+        inputs = Inputs(conf, adapted, data, tmp_path)
+        inputs.keep(console)
+        said.append(inputs.of([3], 0, 0, 0)[1][0].tobytes())
+    assert said[0] != said[1]

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import sentences, tone_recipe, write_base
+from conftest import resolved, sentences, tone_recipe, write_base
 
 from asr_adapt import base as base_model
 from asr_adapt import model, train
@@ -123,7 +123,7 @@ def test_one_step_with_the_default_policy_moves_attention_and_no_convolution(
     base: Path, tones: Path, tmp_path: Path, console: object
 ) -> None:
     recipe = tone_recipe(tones, str(base), steps=1)
-    recipe = recipe.model_copy(update={"model": Model(base=str(base))}).resolved()
+    recipe = resolved(recipe.model_copy(update={"model": Model(base=str(base))}))
     assert recipe.model.freeze == "feature_encoder"
     from asr_adapt import corpora
 

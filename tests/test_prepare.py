@@ -42,7 +42,7 @@ def spoil(root: Path, split: str) -> None:
 def prepared_corpus(root: Path, folder: Path, **fields: object) -> Summary:
     recipe = tone_recipe(root)
     recipe = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update=fields)})
-    return prepare(recipe.resolved(), corpora.read(root, "art"), FrameGrid(), folder, Console(quiet=True))
+    return prepare(recipe, corpora.read(root, "art"), FrameGrid(), folder, Console(quiet=True))
 
 
 def test_what_cannot_be_trained_on_is_left_out_and_listed_with_its_reason(tmp_path: Path) -> None:

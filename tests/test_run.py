@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,25 @@ def test_a_clip_that_was_mended_is_prepared_again(tmp_path: Path) -> None:
     assert run(tone_recipe(root, steps=1), out, Console(quiet=True)).utterances == 5
     clip.write_bytes(sound)
     assert run(tone_recipe(root, steps=1), out, Console(quiet=True)).utterances == 6
+
+
+def test_a_corpus_that_was_copied_anew_is_the_same_corpus(tmp_path: Path) -> None:
+    root, out = write_corpus(tmp_path / "corpus"), tmp_path / "run"
+    run(tone_recipe(root, steps=1), out, Console(quiet=True))
+    before = times(out)
+    for clip in (root / "clips").iterdir():
+        os.utime(clip, (1_000_000_000, 1_000_000_000))
+    run(tone_recipe(root, steps=1), out, Console(quiet=True))
+    assert times(out)["model/model.safetensors"] == before["model/model.safetensors"]
+
+
+def test_a_model_that_goes_is_not_removed_in_silence(
+    tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tone_recipe(tones, steps=1), tmp_path / "run", Console())
+    assert "starts afresh" not in capsys.readouterr().err
+    run(tone_recipe(tones, steps=2), tmp_path / "run", Console())
+    assert "train starts afresh, and the model that was trained here goes" in capsys.readouterr().err
 
 
 def test_a_change_that_was_broken_off_and_taken_back_redoes_what_it_removed(tones: Path, tmp_path: Path) -> None:

@@ -2,9 +2,14 @@ from itertools import islice, pairwise
 
 import numpy as np
 import pytest
+from conftest import resolved
 
 from asr_adapt import schedule
-from asr_adapt.recipe import Train
+from asr_adapt.recipe import Recipe, ResolvedTrain, Train
+
+
+def settled(**train: object) -> ResolvedTrain:
+    return resolved(Recipe(language="mi", train=Train(**train))).train
 
 
 def test_every_clip_stands_once_in_an_epoch_with_hardly_any_padding() -> None:
@@ -28,17 +33,19 @@ def test_batches_differ_from_epoch_to_epoch() -> None:
 
 
 def test_the_rate_rises_holds_and_decays_to_a_twentieth() -> None:
-    conf = Train(steps=1000, warmup=0.1, hold=0.4)
+    conf = settled(steps=1000, warmup=0.1, hold=0.4)
     scale = [schedule.rate_scale(step, conf) for step in range(1000)]
     assert scale[0] == pytest.approx(0.01) and scale[99] == 1.0
     assert set(scale[100:500]) == {1.0}
     assert all(later < earlier for earlier, later in pairwise(scale[500:]))
     assert scale[-1] == pytest.approx(0.05, rel=0.01)
-    assert all(0 < schedule.rate_scale(step, Train(steps=steps)) <= 1 for steps in (1, 2, 3) for step in range(steps))
+    assert all(
+        0 < schedule.rate_scale(step, settled(steps=steps)) <= 1 for steps in (1, 2, 3) for step in range(steps)
+    )
 
 
 def test_a_plan_goes_on_in_the_middle_as_if_it_had_begun_at_the_beginning() -> None:
-    conf, durations = Train(steps=40, batch_s=10, accumulate=2), [1.0 + i % 7 for i in range(30)]
+    conf, durations = settled(steps=40, batch_s=10, accumulate=2), [1.0 + i % 7 for i in range(30)]
     whole = list(schedule.plan(durations, conf, start=0, stop=40))
     assert len(whole) == 40 and all(len(batches) == 2 for batches in whole)
     assert list(schedule.plan(durations, conf, start=25, stop=40)) == whole[25:]

@@ -7,8 +7,9 @@ import pytest
 import soundfile
 from conftest import RATE_HZ, say
 
+from asr_adapt import audio, corpora, embedded, score
 from asr_adapt.errors import AudioError, InputError
-from asr_adapt.transcriber import Transcriber, _pieces
+from asr_adapt.transcriber import Transcriber
 from asr_adapt.transcript import Transcript
 from asr_adapt.utterance import Utterance
 
@@ -89,30 +90,35 @@ def test_word_times_are_near_where_the_tones_are(transcriber: Transcriber) -> No
     assert starts == pytest.approx([0.08, 0.40], abs=0.1)
 
 
-def test_a_long_recording_is_cut_inside_its_pauses_and_no_sample_is_lost() -> None:
-    rng = np.random.default_rng(0)
-    parts = []
-    for _ in range(40):
-        parts += [say("ab cde bad", seed=3), np.zeros(int(rng.uniform(0.3, 1) * RATE_HZ), np.float32)]
-    recording = np.concatenate(parts)
-    pieces = list(_pieces(recording))
-    assert len(pieces) >= 2 and all(len(waveform) <= 30 * RATE_HZ for _, waveform in pieces)
-    np.testing.assert_array_equal(np.concatenate([waveform for _, waveform in pieces]), recording)
-    for first_sample, _ in pieces[1:]:
-        around = recording[first_sample - RATE_HZ // 20 : first_sample + RATE_HZ // 20]
-        assert np.abs(around).max() < 0.01
+def test_a_long_recording_gives_the_words_of_its_clips_at_their_times() -> None:
+    """Speech of many voices with pauses between, read by the base model in phones."""
+    phones = Transcriber.from_folder(embedded.folder("base"))
+    clips = [audio.load(u.audio) for u in corpora.read(embedded.folder("demo"), "mi")[:12]]
+    recording, begins, ends = [np.zeros(0, np.float32)], [], []
+    for number, clip in enumerate(clips):
+        recording.append(np.zeros(int((0.7 + number % 3) * RATE_HZ), np.float32))
+        begins.append(sum(map(len, recording)) / RATE_HZ)
+        recording.append(clip)
+        ends.append(sum(map(len, recording)) / RATE_HZ)
+    whole = phones.transcribe(np.concatenate(recording))
+    assert whole.duration_s == pytest.approx(ends[-1]) and whole.duration_s > 30
+    starts = [word.start_s for word in whole.words]
+    assert starts == sorted(starts)
+    alone, inside = [], []
+    for begin, end, clip in zip(begins, ends, clips, strict=True):
+        alone.append(phones.transcribe(clip).text.replace(" ", ""))
+        inside.append("".join(w.text for w in whole.words if begin - 0.1 <= w.start_s < end + 0.1))
+    assert sum(map(len, inside)) == sum(len(word.text) for word in whole.words), "words lie in clips, not in pauses"
+    rate = score.rate([score.character_errors(*pair) for pair in zip(alone, inside, strict=True)])
+    assert rate < 0.15, "the same phones but for those that a little silence more or less changes"
 
 
-def test_a_recording_of_the_limit_is_one_piece() -> None:
-    assert len(list(_pieces(np.ones(30 * RATE_HZ, np.float32)))) == 1
-
-
-def test_times_in_a_long_recording_are_those_of_the_recording(transcriber: Transcriber) -> None:
-    sentence, pause = say("ab cde bad", seed=3), np.zeros(int(0.4 * RATE_HZ), np.float32)
-    transcript = transcriber.transcribe(np.concatenate([x for _ in range(40) for x in (sentence, pause)]))
-    starts = [word.start_s for word in transcript.words]
-    assert len(transcript.segments) >= 2 and starts == sorted(starts)
-    assert transcript.duration_s - 2.5 < transcript.words[-1].end_s <= transcript.duration_s
+def test_nothing_is_read_where_nobody_speaks() -> None:
+    phones = Transcriber.from_folder(embedded.folder("base"))
+    noise = 0.02 * np.random.default_rng(0).standard_normal(60 * RATE_HZ).astype(np.float32)
+    transcript = phones.transcribe(noise)
+    assert transcript.text == "" and transcript.segments == ()
+    assert transcript.duration_s == 60
 
 
 def test_many_threads_get_the_answers_of_one(transcriber: Transcriber) -> None:
@@ -143,3 +149,40 @@ def test_results_come_before_the_whole_input_is_read(transcriber: Transcriber) -
 
     assert next(eager.transcribe_all(endless())).text
     assert asked < 20
+
+
+def test_a_known_text_is_aligned_in_its_own_spelling_line_by_line(transcriber: Transcriber) -> None:
+    text, silence = "ab cde bad", np.zeros(RATE_HZ, np.float32)
+    waveform = np.concatenate([silence, say(text), silence])
+    aligned = transcriber.align(waveform, ["Ab – CDE,", "", "bad!"])
+    assert [segment.text for segment in aligned.segments] == ["Ab – CDE,", "bad!"]
+    assert [word.text for word in aligned.words] == ["Ab –", "CDE,", "bad!"]
+    # A letter of the language of tones lasts 80 ms, and a space comes first.
+    starts = [1 + 0.08 * (1 + text.index(word)) for word in text.split()]
+    ends = [start + 0.08 * len(word) for start, word in zip(starts, text.split(), strict=True)]
+    for word, start, end in zip(aligned.words, starts, ends, strict=True):
+        assert word.start_s == pytest.approx(start, abs=0.08) and word.end_s == pytest.approx(end, abs=0.08)
+        assert 0 <= word.confidence <= 1
+    assert aligned.segments[1].start_s == aligned.words[2].start_s
+
+
+def test_alignment_skips_the_silence_of_a_long_recording() -> None:
+    phones = Transcriber.from_folder(embedded.folder("base"))
+    clips = [audio.load(u.audio) for u in corpora.read(embedded.folder("demo"), "mi")[:2]]
+    silence = np.zeros(40 * RATE_HZ, np.float32)
+    said = [phones.transcribe(clip).text for clip in clips]
+    aligned = phones.align(np.concatenate([clips[0], silence, clips[1]]), said)
+    first, second = aligned.segments
+    length_s = len(clips[0]) / RATE_HZ
+    assert 0 <= first.start_s < first.end_s <= length_s + 0.1
+    assert length_s + 39.9 <= second.start_s < second.end_s <= aligned.duration_s + 0.1
+    assert [segment.text for segment in aligned.segments] == said
+
+
+def test_a_text_that_cannot_be_aligned_is_one_line(transcriber: Transcriber) -> None:
+    with pytest.raises(InputError, match="no word in the text"):
+        transcriber.align(say("ab"), ["", " – "])
+    with pytest.raises(InputError, match="not in the alphabet"):
+        transcriber.align(say("ab"), ["xyz"])
+    with pytest.raises(InputError, match="frames cannot write"):
+        transcriber.align(say("a"), ["abcde " * 20])

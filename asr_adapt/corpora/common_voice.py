@@ -39,8 +39,9 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     """
     if root.is_file():
         root = _unpacked(root, language)
-    tables = [(split, root / f"{split}.tsv") for split in SPLITS if (root / f"{split}.tsv").is_file()]
-    for split, table in tables or [(None, root / _WHOLE)]:
+    tables: list[tuple[Split | None, Path]] = [(split, root / f"{split}.tsv") for split in SPLITS]
+    found = [(split, table) for split, table in tables if table.is_file()]
+    for split, table in found or [(None, root / _WHOLE)]:
         yield from _rows(table, root / "clips", split, language)
 
 

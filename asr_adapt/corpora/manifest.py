@@ -21,9 +21,19 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     Raises:
         InputError: a line is no utterance, has no text, or its relative path leads out of the folder.
     """
-    for number, utterance in read_jsonl(root):
+    for number, utterance in located(root):
         if utterance.text is None:
             raise InputError("field 'text' is missing", place=f"{root}:{number}", remedy="Give the transcript.")
+        yield utterance.model_copy(update={"language": utterance.language or language})
+
+
+def located(root: Path) -> Iterator[tuple[int, Utterance]]:
+    """Yield `(line number, utterance)`, each with its `audio` as it is found from here; a text is not asked for.
+
+    Raises:
+        InputError: a line is no utterance, or its relative path leads out of the folder.
+    """
+    for number, utterance in read_jsonl(root):
         audio = Path(utterance.audio)
         if not audio.is_absolute() and ".." in audio.parts:
             raise InputError(
@@ -31,6 +41,4 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
                 place=f"{root}:{number}",
                 remedy="Give an absolute path, or move the audio.",
             )
-        yield utterance.model_copy(
-            update={"audio": str(root.parent / audio), "language": utterance.language or language}
-        )
+        yield number, utterance.model_copy(update={"audio": str(root.parent / audio)})

@@ -2,7 +2,8 @@
 
     python recipes/pretrain/speak.py --out corpus --hours 25
     python recipes/pretrain/base.py --corpus.root corpus/manifest.jsonl
-    python recipes/pretrain/ship.py runs/base --out data/base
+    python recipes/pretrain/second_round.py --corpus.root corpus/manifest.jsonl --model.base runs/base/model
+    python recipes/pretrain/ship.py runs/base runs/second_round --out data/base
 
 dev is heard languages by unheard speakers, test is unheard languages; the rates are of phones and of words in phones.
 """
@@ -17,7 +18,17 @@ RECIPE = Recipe(
     text=Text(lower=False, units="code_points"),
     model=Model(base="none"),
     # Hardly a clip is heard more than twice, and most are degraded as they were made: light masks are enough.
-    train=Train(steps=4000, batch_s=44, learning_rate=1.2e-3, mask_time=0.1, mask_features=0.05, eval_steps=400),
+    train=Train(
+        steps=4000,
+        batch_s=44,
+        learning_rate=1.2e-3,
+        warmup=0.1,
+        hold=0.4,
+        speed=0,
+        mask_time=0.1,
+        mask_features=0.05,
+        eval_steps=400,
+    ),
 )
 
 if __name__ == "__main__":

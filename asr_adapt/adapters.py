@@ -1,0 +1,48 @@
+"""Small layers that are trained instead of the transformer: LoRA, and MMS's."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import Wav2Vec2ForCTC
+from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2AttnAdapterLayer
+
+# Every matrix of a transformer layer: what low-rank training lacks against full training is least with all of them
+# (Dettmers et al. 2023, arXiv:2305.14314, section 4).
+_LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense"]
+
+
+def add_lora(net: Wav2Vec2ForCTC, rank: int) -> Any:
+    """Add low-rank matrices to the transformer of `net`, which is changed, and return peft's wrapper of it.
+
+    They start at zero, so that `net` says what it said (Hu et al. 2021, arXiv:2106.09685). The head is trained whole.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    conf = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=_LORA_TARGETS, modules_to_save=["lm_head"])
+    with warnings.catch_warnings():  # peft 0.21 asks transformers for an attribute by its old name
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_peft_model(net, conf)
+
+
+def silence(net: Wav2Vec2ForCTC) -> None:
+    """Let MMS's layers, in place, begin by adding nothing to what the transformer says."""
+    for module in net.modules():
+        if isinstance(module, Wav2Vec2AttnAdapterLayer):
+            torch.nn.init.zeros_(module.linear_2.weight)
+            torch.nn.init.zeros_(module.linear_2.bias)
+
+
+def belongs(name: str, adapter: str) -> bool:
+    """Return whether a parameter of that name is trained: the adapter's own and the head."""
+    if adapter == "lora":
+        return ".lora_" in name or name.startswith("lm_head.modules_to_save")
+    return ".adapter_layer." in name or name.startswith("lm_head")
+
+
+def save_mms(net: Wav2Vec2ForCTC, language: str, folder: Path) -> None:
+    """Write `adapter.<language>.safetensors` as MMS keeps it: the small layers and the head."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net._get_adapters().items()}
+    save_file(tensors, folder / f"adapter.{language}.safetensors", metadata={"format": "pt"})

@@ -1,0 +1,131 @@
+"""What a recipe leaves open, chosen by the hours of labelled speech and by the base model, each with its reason.
+
+Sources: fairseq's fine-tuning of wav2vec 2.0 with 10 minutes to 100 hours of labels
+(`examples/wav2vec/config/finetuning/{base,vox}_{10m,1h,10h,100h}.yaml`: 13,000 to 80,000 steps of 1,600 s on several
+GPUs); SpeechBrain's Common Voice recipes; docs/results.md for what was measured here, on two cores.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from asr_adapt.recipe import Recipe, Resolved
+
+Kind = Literal["none", "embedded", "base", "large"]
+_LARGE = 1024  # hidden size of XLS-R, MMS and the large wav2vec 2.0; the base ones have 768
+_LONGEST_HEAD_STAGE = 500  # steps, SpeechBrain's
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One field that the recipe left open."""
+
+    field: str
+    value: object
+    reason: str
+
+
+# A column for each amount of labelled speech; the nearest one is taken (on a logarithmic scale).
+_NAMES = ("10 minutes", "1 h", "10 h", "100 h")
+_HOURS = (1 / 6, 1.0, 10.0, 100.0)
+_BY_HOURS: dict[str, tuple[tuple[float, ...], str]] = {
+    "steps": ((2_000, 5_000, 10_000, 30_000), "11 to 670 h of audio: the less speech, the oftener it is heard"),
+    "batch_s": ((20.0, 40.0, 80.0, 80.0), "small batches, since with little speech the number of updates counts"),
+    "speed": ((0.1, 0.1, 0.1, 0.0), "Ko et al. 2015; with 100 h the cache of the frozen encoder brings more"),
+    "mask_time": ((0.65, 0.65, 0.65, 0.5), "fairseq's 10m to 100h: far stronger than the posts' 5 %"),
+    "mask_features": ((0.25, 0.25, 0.5, 0.5), "fairseq base_10m to base_100h"),
+    "warmup": ((0.1, 0.1, 0.1, 0.1), "fairseq's tri-stage, a share of the steps"),
+    "hold": ((0.4, 0.4, 0.4, 0.4), "fairseq's tri-stage, a share of the steps"),
+}
+_HEAD_SHARES = (0.2, 0.1, 0.1, 0.1)  # of the steps, in which the head is trained alone
+
+_RATES: dict[Kind, tuple[tuple[float, ...], str]] = {
+    "none": ((1e-3,) * 4, "from nothing; Mboshi from nothing left the blank plateau with it"),
+    "embedded": ((5e-4,) * 4, "a small base model, which can be moved further than a large one"),
+    "base": ((1e-4, 2e-4, 2e-4, 2e-4), "between fairseq's 5e-5 (13,000 steps and more) and the posts' 3e-4"),
+    "large": ((5e-5, 1e-4, 1e-4, 1e-4), "fairseq vox_10m to vox_10h: 1e-4; half of it with 10 minutes"),
+}
+_ADAPTER_RATES = ((1e-3,) * 4, "adapters are new: MMS's rate (Pratap et al. 2023, arXiv:2305.13516)")
+# Small models have less to spare: the demo wants a third of the frames hidden (WER .245; .304 with .15).
+_MASK_SHARES: dict[Kind, tuple[float, str]] = {
+    "none": (0.25, "a quarter of it from nothing, as for Mboshi"),
+    "embedded": (0.5, "half of it for the small base model, as in the demo"),
+    "base": (1.0, ""),
+    "large": (1.0, ""),
+}
+
+
+def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, list[Choice]]:
+    """Return the recipe with every field that it leaves open filled in, and those choices.
+
+    What the recipe says itself always stands. A resolved recipe stays as it is.
+
+    Args:
+        recipe: As it was written.
+        hours: Of labelled speech in the train split; `train.hours` goes before it.
+        hidden_size: Of the base model's transformer.
+    """
+    kind = _kind(recipe, hidden_size)
+    hours = recipe.train.hours or hours
+    column = _column(hours)
+    chosen: dict[str, Choice] = {}
+
+    def choose(section: str, name: str, value: object, reason: str) -> Any:
+        said = getattr(getattr(recipe, section), name)
+        if said is None:
+            chosen[name] = Choice(f"{section}.{name}", value, reason)
+        return value if said is None else said
+
+    train = {name: choose("train", name, *_of_table(name, column, kind)) for name in _BY_HOURS if name != "hold"}
+    hold, why = _of_table("hold", column, kind)
+    choose("train", "hold", min(hold, round(1 - train["warmup"], 9)), why)
+    steps = train["steps"]
+    rates, why = _RATES[kind] if recipe.model.adapter == "none" else _ADAPTER_RATES
+    rate = choose("train", "learning_rate", rates[column], why)
+    choose(
+        "train", "head_learning_rate", max(1e-3, rate), "the head is new: 1e-3, or the peak rate if that is higher"
+    )
+    choose("train", "eval_steps", max(25, steps // 20), "a twentieth of the steps, at least 25")
+    if kind == "none":
+        choose("train", "head_steps", 0, "from nothing, all of it is new")
+        choose("model", "freeze", "nothing", "from nothing, there is nothing to keep")
+    else:
+        alone = min(_LONGEST_HEAD_STAGE, int(steps * _HEAD_SHARES[column]))
+        choose("train", "head_steps", alone, "the new head first, against the blank plateau (fairseq, SpeechBrain)")
+        choose("model", "freeze", "feature_encoder", "its convolutions are never trained (fairseq, fairseq2)")
+
+    fields = recipe.model_dump()
+    for choice in chosen.values():
+        section, name = choice.field.split(".")
+        fields[section][name] = choice.value
+    return Resolved.model_validate(fields), list(chosen.values())
+
+
+def describe(recipe: Recipe, hours: float) -> str:
+    """Return which column of the table a recipe gets, and why."""
+    named = recipe.train.hours
+    found = named or hours
+    return (
+        f"{found:.2f} h of labelled speech ({'named' if named else 'measured'}): preset for {_NAMES[_column(found)]}"
+    )
+
+
+def _column(hours: float) -> int:
+    return min(range(len(_HOURS)), key=lambda i: abs(math.log(max(hours, 1e-3) / _HOURS[i])))
+
+
+def _of_table(name: str, column: int, kind: Kind) -> tuple[float, str]:
+    values, reason = _BY_HOURS[name]
+    if not name.startswith("mask_"):
+        return values[column], reason
+    share, why = _MASK_SHARES[kind]
+    return round(values[column] * share, 2), reason + (f"; {why}" if why else "")
+
+
+def _kind(recipe: Recipe, hidden_size: int) -> Kind:
+    if recipe.model.base == "none":
+        return "none"
+    # A folder may hold a small base model too.
+    if recipe.model.base == "embedded" or hidden_size < 512:
+        return "embedded"
+    return "large" if hidden_size >= _LARGE else "base"

@@ -1,0 +1,80 @@
+"""The page at `/`, one file without anything from elsewhere, and `/docs`, the API's description without scripts."""
+
+import base64
+import hashlib
+import html
+import re
+from functools import cache
+from importlib import resources
+
+from fastapi import FastAPI
+from starlette.responses import HTMLResponse
+
+
+def add(app: FastAPI) -> None:
+    """Give an app its pages."""
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def page() -> HTMLResponse:
+        text = _text()
+        return HTMLResponse(text, headers=_headers(text))
+
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        text = _docs(app.openapi())
+        return HTMLResponse(text, headers=_headers(text))
+
+
+@cache
+def _text() -> str:
+    return resources.files("asr_adapt.serve").joinpath("page.html").read_text(encoding="utf-8")
+
+
+def _headers(text: str) -> dict[str, str]:
+    """Return headers that let a page run the script and the style that are in it, and reach this server alone."""
+
+    def hashes(tag: str) -> str:
+        found = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        digests = (base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() for part in found)
+        return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+
+    policy = (
+        f"default-src 'none'; script-src {hashes('script')}; style-src {hashes('style')}; connect-src 'self'; "
+        "media-src blob:; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return {
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-cache",
+    }
+
+
+def _docs(schema: dict) -> str:
+    """Return an OpenAPI document as a page."""
+    rows = []
+    for path, methods in schema["paths"].items():
+        for method, about in methods.items():
+            form = about.get("requestBody", {}).get("content", {}).get("multipart/form-data", {}).get("schema", {})
+            fields = "".join(
+                f"<dt><code>{html.escape(name)}</code></dt><dd>{html.escape(_described(field))}</dd>"
+                for name, field in form.get("properties", {}).items()
+            )
+            statuses = ", ".join(about["responses"])
+            rows.append(
+                f"<section><h2><code>{method.upper()} {html.escape(path)}</code></h2>"
+                f"<p>{html.escape(about.get('summary', ''))}. Answers: {statuses}.</p><dl>{fields}</dl></section>"
+            )
+    style = "body{font:16px/1.5 system-ui;max-width:46rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
+    return (
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>asr_adapt</title><style>{style}</style>"
+        "<h1>The API</h1><p>As OpenAI's transcription API. <a href='openapi.json'>openapi.json</a> is the whole "
+        f"description.</p>{''.join(rows)}</html>"
+    )
+
+
+def _described(field: dict) -> str:
+    values = field.get("enum") or field.get("items", {}).get("enum")
+    listed = f" One of {', '.join(values)}." if values else ""
+    default = f" Default: {field['default']}." if "default" in field else ""
+    return f"{field.get('description', '')}{listed}{default}".strip()

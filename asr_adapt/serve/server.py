@@ -1,0 +1,171 @@
+"""Runs the app: uvicorn, one process or several, until SIGTERM, then to the end of what was begun."""
+
+import asyncio
+import contextlib
+import functools
+import os
+import socket
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from asr_adapt.errors import InputError
+from asr_adapt.report import Console
+from asr_adapt.serve.limits import Limits
+
+if TYPE_CHECKING:  # several workers must set up their metrics first
+    from fastapi import FastAPI
+
+_SHARED = "PROMETHEUS_MULTIPROC_DIR"
+_MESSAGE_BYTES = 2**20  # of a WebSocket: half a minute of audio
+_HEAD_BYTES = 2**14
+_HERE = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is served, and to whom; makes the app in each worker."""
+
+    models: tuple[tuple[str, Path], ...]
+    """(name, folder) each, the first is the default"""
+    limits: Limits = field(default_factory=Limits)
+    api_keys: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    device: str | None = None
+
+    def __call__(self) -> "FastAPI":
+        """Return the app."""
+        from asr_adapt.serve.app import create_app
+        from asr_adapt.transcriber import Transcriber
+
+        loaders = {name: functools.partial(Transcriber.from_folder, folder, device=self.device)
+                   for name, folder in self.models}  # fmt: skip
+        return create_app(loaders, limits=self.limits, api_keys=self.api_keys, origins=self.origins)
+
+
+def named(models: list[str]) -> tuple[tuple[str, Path], ...]:
+    """Return `(name, folder)` for each `[NAME=]DIR`; a run's `model/` has the run's name.
+
+    Raises:
+        InputError: a folder is no model, or two have one name.
+    """
+    from asr_adapt.model import ngram_beside
+
+    found: dict[str, Path] = {}
+    for text in models:
+        name, is_named, folder = text.rpartition("=")
+        path = Path(folder)
+        if not is_named:
+            absolute = path.resolve()
+            name = absolute.parent.name if absolute.name == "model" else absolute.name
+        ngram_beside(path)  # it says whether this is a model
+        if not name or name in found:
+            problem = f"two models are named '{name}'" if name else "the name is empty"
+            raise InputError(problem, place=f"--model {text}", remedy="Name each: --model NAME=DIR.")
+        found[name] = path
+    return tuple(found.items())
+
+
+def serve(settings: Settings, host: str, port: int, workers: int, console: Console) -> None:
+    """Serve until SIGTERM or SIGINT; requests that are in are answered before it returns.
+
+    Raises:
+        InputError: the address cannot be had, or a model cannot be loaded.
+    """
+    listening = _bound(host, port)
+    at = f"[{host}]" if ":" in host else host
+    console.say(f"http://{at}:{listening.getsockname()[1]} serves {', '.join(name for name, _ in settings.models)}")
+    if host not in _HERE and not settings.api_keys:
+        console.warn(f"whoever reaches {host} can use it: there is no --api-key")
+    if workers > 1:
+        _serve_from_several(settings, listening, workers)
+        return
+    app = settings()
+    server = uvicorn.Server(_config(app, settings.limits))
+    app.state.service.when_failed = functools.partial(setattr, server, "should_exit", True)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])
+    if app.state.service.failure:
+        raise app.state.service.failure
+
+
+def _serve_from_several(settings: Settings, listening: socket.socket, workers: int) -> None:
+    from uvicorn.supervisors import Multiprocess
+
+    with tempfile.TemporaryDirectory(prefix="asr-adapt-metrics-") as shared:
+        os.environ[_SHARED] = shared
+        config = _config(settings, settings.limits, factory=True, workers=workers)
+        Multiprocess(config, sockets=[listening]).run()
+
+
+def _config(app: Any, limits: Limits, **more: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=functools.partial(PatientProtocol, head_s=limits.head_s),  # type: ignore[arg-type]
+        ws_max_size=_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # PCM does not get smaller, and what is unpacked may be a bomb
+        h11_max_incomplete_event_size=_HEAD_BYTES,
+        timeout_graceful_shutdown=limits.drain_s,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        **more,
+    )
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"the address cannot be had ({reason})", place=f"{host}:{port}",
+                         remedy="Name another --host or --port.") from error  # fmt: skip
+    bound.set_inheritable(True)
+    return bound
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP/1.1 that closes a connection whose request's head takes longer than `head_s`.
+
+    The same goes for a body that still comes after its request was answered. uvicorn waits for ever for both.
+    """
+
+    def __init__(self, *args: Any, head_s: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_s = head_s
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(self._head_s, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Wait on where no request is being answered."""
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop()
+        elif self._timer is None and self.transport.get_protocol() is self:
+            self._timer = self.loop.call_later(self._head_s, self.transport.close)
+
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        """Leave a WebSocket its time."""
+        self._stop()
+        super().handle_websocket_upgrade(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def _stop(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None

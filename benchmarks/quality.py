@@ -1,0 +1,185 @@
+"""What equal time buys: a run with its preset, and transformers' Trainer as the posts set it up, on the same weights.
+
+    python benchmarks/quality.py run --corpus CORPUS --language mdw --minutes 10 --out runs/quality-10
+    python benchmarks/quality.py plot runs/quality-10 runs/quality-20 --out docs/quality.png
+
+Each side's pace is measured over a few steps; its schedule then has the steps that fit into the minutes, so that
+both end with their rates decayed. Looks at dev are in neither's time; both keep the weights that were best on dev
+(the posts keep the last). The peer's warm-up of 500 steps is cut to a tenth of the steps, in its favour.
+"""
+
+import itertools
+import json
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import matplotlib
+import peer
+import typer
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from asr_adapt import corpora, evaluate, model, prepared, presets, run, train
+from asr_adapt.base import configuration, frame_grid
+from asr_adapt.model import CTCModel
+from asr_adapt.prepare import load_summary, prepare
+from asr_adapt.recipe import Corpus, Model, Recipe, Resolved
+from asr_adapt.report import Console
+from asr_adapt.text import Alphabet
+from asr_adapt.transcriber import Transcriber
+
+PACE_STEPS = 30
+LOOKS = 10
+app = typer.Typer(help=__doc__, no_args_is_help=True)
+
+
+@app.command("run")
+def run_both(
+    corpus: Annotated[Path, typer.Option(help="Folder of a corpus, or a manifest.")],
+    out: Annotated[Path, typer.Option(help="Where both go; what is there is not done again.")],
+    language: Annotated[str, typer.Option(help="Its BCP-47 tag.")] = "und",
+    minutes: Annotated[float, typer.Option(help="Of training, for each.")] = 10,
+    base: Annotated[str, typer.Option(help="Base model of both.")] = "embedded",
+    train_hours: Annotated[float | None, typer.Option(help="Of the train split; default: all.")] = None,
+) -> None:
+    """Train both for the same time and score them on test."""
+    recipe = Recipe(
+        language=language, corpus=Corpus(root=corpus.resolve(), max_train_hours=train_hours), model=Model(base=base)
+    )
+    found = {name: side(recipe, minutes, out / name) for name, side in (("ours", _ours), ("peer", _peer))}
+    (out / "quality.json").write_text(json.dumps({"minutes": minutes, **found}, indent=1) + "\n")
+    for name, result in found.items():
+        print(
+            f"{name}: {result['steps']:,} steps, {result['curve'][-1][0]:.1f} min; test CER {result['cer']:.3f} "
+            f"({result['cer_ci95'][0]:.3f} to {result['cer_ci95'][1]:.3f}), WER {result['wer']:.3f}"
+        )
+    print(f"CER of ours / the peer's: {found['ours']['cer'] / found['peer']['cer']:.2f}")
+
+
+@app.command()
+def plot(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of `run`.")],
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("quality.png"),
+) -> None:
+    """Draw CER on dev over the minutes of training."""
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for folder in folders:
+        found = json.loads((folder / "quality.json").read_text())
+        for name, style in (("ours", "-"), ("peer", "--")):
+            label = f"{name}, {found['minutes']:g} min: test {found[name]['cer']:.3f}"
+            colour = f"C{folders.index(folder)}"
+            axes.plot(*zip(*found[name]["curve"], strict=True), style, color=colour, marker=".", label=label)
+    axes.set(xlabel="minutes of training", ylabel="CER on dev", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(out, dpi=130)
+
+
+def _ours(recipe: Recipe, minutes: float, out: Path) -> dict[str, Any]:
+    """Do a run of as many steps as there is time for, and return its figures."""
+    steps_file = out.with_suffix(".steps")
+    if not steps_file.exists():  # a run that goes on has the steps it began with
+        out.parent.mkdir(parents=True, exist_ok=True)
+        steps_file.write_text(str(_steps_that_fit(recipe, minutes)))
+    steps = int(steps_file.read_text())
+    conf = recipe.train.model_copy(update={"steps": steps, "eval_steps": math.ceil(steps / LOOKS), "patience": steps})
+    metrics = run.run(recipe.model_copy(update={"train": conf}), out, Console())
+    return {"steps": steps, "curve": list(_curve(out)), **_rates(metrics)}
+
+
+def _steps_that_fit(recipe: Recipe, minutes: float) -> int:
+    """Measure the pace of steps of the head alone and of others, on the run's own data."""
+    with tempfile.TemporaryDirectory() as scratch:
+        resolved, data, dev = _prepared(recipe, Path(scratch) / "data")
+        conf = resolved.train.model_copy(
+            update={"steps": 2 * PACE_STEPS, "head_steps": PACE_STEPS, "warmup": 0.0, "eval_steps": 2 * PACE_STEPS}
+        )
+        few = prepared.Prepared(dev.utterances[:2], dev.texts[:2], dev._table)
+        train.train(resolved.model_copy(update={"train": conf}), _start(resolved, data), data, few, Path(scratch),
+                    Console(quiet=True))  # fmt: skip
+        log = [json.loads(line) for line in (Path(scratch) / "train_log.jsonl").read_text().splitlines()]
+    paces = [(line["step"], line["elapsed_s"] / train._LOG_STEPS) for line in log if "elapsed_s" in line]
+    head_s = min(pace for step, pace in paces if step <= PACE_STEPS)
+    step_s = min(pace for step, pace in paces if step > PACE_STEPS)
+    share = resolved.train.head_steps / resolved.train.steps
+    return round(minutes * 60 / (share * head_s + (1 - share) * step_s))
+
+
+def _curve(folder: Path) -> Iterator[tuple[float, float]]:
+    """Yield minutes of training and the CER on dev then."""
+    seconds = 0.0
+    for line in (folder / "train_log.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        seconds += record.get("elapsed_s", 0.0)
+        if "dev_cer" in record:
+            yield seconds / 60, record["dev_cer"]
+
+
+def _peer(recipe: Recipe, minutes: float, out: Path) -> dict[str, Any]:
+    """Train the peer for the time, and return its figures, scored as ours are."""
+    kept = out / "peer.json"
+    if kept.exists():
+        return dict(json.loads(kept.read_text()))
+    resolved, data, dev = _prepared(recipe, out / "data")
+    times: list[float] = []
+    peer.fine_tune(
+        _start(resolved, data), data, PACE_STEPS, out, lambda *_: times.append(time.perf_counter()), seed=0
+    )
+    pace_s = statistics.median(b - a for a, b in itertools.pairwise(times))
+    steps = round(minutes * 60 / pace_s)
+
+    adapted = _start(resolved, data)
+    curve: list[tuple[float, float]] = []
+    best: dict[str, Any] = {}
+    clock = {"away_s": 0.0, "began": time.perf_counter()}
+
+    def look(step: int, _: list[float]) -> None:
+        if step % math.ceil(steps / LOOKS) and step != steps:
+            return
+        began = time.perf_counter()
+        _, cer = train._dev_rates(adapted, dev)
+        adapted.net.train()
+        curve.append(((began - clock["began"] - clock["away_s"]) / 60, cer))
+        print(f"peer, step {step:,}/{steps:,}: dev CER {cer:.3f}", flush=True)
+        if cer < best.get("cer", math.inf):
+            best.update(cer=cer, weights={k: v.clone() for k, v in adapted.net.state_dict().items()})
+        clock["away_s"] += time.perf_counter() - began
+
+    peer.fine_tune(adapted, data, steps, out, look, seed=1, warmup_steps=min(peer.WARMUP_STEPS, steps // 10))
+    adapted.net.load_state_dict(best["weights"])
+    adapted.net.eval()
+    test = prepared.load(out / "data", "test")
+    metrics = evaluate.evaluate(Transcriber(adapted), test.utterances, test.waveform, "test", out, Console())
+    result = {"steps": steps, "curve": curve, **_rates(metrics)}
+    kept.write_text(json.dumps(result))
+    return result
+
+
+def _prepared(recipe: Recipe, folder: Path) -> tuple[Resolved, prepared.Prepared, prepared.Prepared]:
+    assert recipe.corpus.root is not None
+    config = configuration(recipe.model)
+    if not (folder / "doctor.json").exists():
+        utterances = corpora.read(recipe.corpus.root, recipe.language)
+        prepare(recipe, utterances, frame_grid(config), folder, Console(quiet=True))
+    hours = load_summary(folder).hours["train"]
+    resolved, _ = presets.resolve(run._settled(recipe, recipe.corpus.root), hours, config.hidden_size)
+    return resolved, prepared.load(folder, "train"), prepared.load(folder, "dev")
+
+
+def _start(recipe: Resolved, data: prepared.Prepared) -> CTCModel:
+    alphabet = Alphabet.from_texts(data.texts)
+    return model.create(recipe.model, alphabet, recipe.language, recipe.text, recipe.train.seed)
+
+
+def _rates(metrics: evaluate.Metrics) -> dict[str, Any]:
+    return {name: getattr(metrics, name) for name in ("wer", "wer_ci95", "cer", "cer_ci95")}
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,154 @@
+"""Transcription speed: ours against transformers' pipeline (batches of 1 and of 8), alternating in one run.
+
+    python benchmarks/transcribe.py --corpus CORPUS                        # random weights, wav2vec2-base's shape
+    python benchmarks/transcribe.py --corpus CORPUS --model runs/x/model   # a trained model: WER and sameness too
+    python benchmarks/transcribe.py --corpus CORPUS --model runs/x/model --hours 1   # its clips as one recording
+
+Each turn is a process of its own, so that each has its own peak of memory. RTFx is seconds of audio per second of
+work, loading left out. On shared machines the figures drift; the ratio is what counts.
+"""
+
+import multiprocessing
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import soundfile
+import torch
+import typer
+
+from asr_adapt import audio, corpora, model, score
+from asr_adapt.recipe import Text
+from asr_adapt.text import Alphabet
+from asr_adapt.transcriber import Transcriber
+from asr_adapt.utterance import Utterance
+
+
+def main(
+    corpus: Annotated[Path, typer.Option(help="Folder of a corpus, or a manifest; its test split is read.")],
+    model: Annotated[Path | None, typer.Option(help="A run's model/ folder.")] = None,
+    clips: Annotated[int, typer.Option(help="Clips in a turn.")] = 40,
+    rounds: Annotated[int, typer.Option(help="Times that each has its turn.")] = 3,
+    precision: Annotated[str, typer.Option(help="Of ours: fp32 or bf16; default: the fastest here.")] = "",
+    hours: Annotated[
+        float, typer.Option(help="Instead: ours on one recording of this length, made of the clips.")
+    ] = 0,
+) -> None:
+    """Alternate the peers and print the ratio, or read one long recording."""
+    utterances = [u for u in corpora.read(corpus, "und") if u.split == "test"][:clips]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = model or _write_base_shape(Path(scratch) / "base")
+        if hours:
+            _long(folder, utterances, hours, Path(scratch))
+        else:
+            _alternate(folder, utterances, rounds, precision, is_trained=model is not None)
+
+
+def _alternate(folder: Path, utterances: list[Utterance], rounds: int, precision: str, *, is_trained: bool) -> None:
+    turns: dict[str, tuple[Callable[..., dict[str, Any]], Any]] = {
+        "pipeline, batch 1": (_pipeline, 1),
+        "pipeline, batch 8": (_pipeline, 8),
+        "ours": (_ours, precision or None),
+    }
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in turns}
+    for number in range(rounds):
+        for name, (turn, setting) in turns.items():
+            found[name].append(_apart(turn, folder, utterances, setting))
+            print(f"round {number + 1}, {name}: {found[name][-1]['rtfx']:.1f} × real time", flush=True)
+    median = {name: statistics.median(result["rtfx"] for result in results) for name, results in found.items()}
+    best = max(value for name, value in median.items() if name != "ours")
+    print(f"\n{torch.get_num_threads()} threads, {sum(u.duration_s or 0 for u in utterances):.0f} s of audio, "
+          f"ours in {found['ours'][0]['precision']}")  # fmt: skip
+    print(f"{'':20}{'RTFx':>8}{'peak MB':>9}" + (f"{'WER':>7}{'same text as batch 1':>22}" if is_trained else ""))
+    alone = found["pipeline, batch 1"][0]["texts"]
+    for name, results in found.items():
+        line = f"{name:20}{median[name]:8.1f}{max(r['peak_mb'] for r in results):9.0f}"
+        if is_trained:
+            same = statistics.mean(a == b for a, b in zip(alone, results[0]["texts"], strict=True))
+            line += f"{_wer(utterances, results[0]['texts']):7.3f}{same:21.1%}"
+        print(line)
+    print(f"ours / the best pipeline: {median['ours'] / best:.2f}")
+
+
+def _long(folder: Path, utterances: list[Utterance], hours: float, scratch: Path) -> None:
+    """Read a recording made of the clips, repeated with pauses of 0.3 to 2 s, and one of a tenth of its length."""
+    results = {}
+    for length in (hours / 10, hours):
+        path, said = scratch / f"{length}.wav", []
+        rng = np.random.default_rng(1)
+        with soundfile.SoundFile(path, "w", audio.SAMPLE_RATE_HZ, 1) as file:
+            while file.frames < length * 3600 * audio.SAMPLE_RATE_HZ:
+                utterance = utterances[len(said) % len(utterances)]
+                file.write(audio.load(utterance.audio))
+                file.write(np.zeros(int(rng.uniform(0.3, 2) * audio.SAMPLE_RATE_HZ), np.float32))
+                said.append(utterance)
+        results[length] = (_apart(_ours, folder, [Utterance(id="long", audio=str(path))], None), said)
+    (short, _), (long, said) = results.values()
+    clips = _apart(_ours, folder, utterances, None)
+    text_of = {u.id: text for u, text in zip(utterances, clips["texts"], strict=True)}
+    print(f"{hours:g} h: {long['rtfx']:.1f} × real time, peak {long['peak_mb']:.0f} MB, "
+          f"{(long['peak_mb'] - short['peak_mb']) / (0.9 * hours):.1f} MB more for each hour")  # fmt: skip
+    together = [u.model_copy(update={"text": " ".join(u.text or "" for u in said)}) for u in said[:1]]
+    print(f"WER {_wer(together, long['texts']):.3f} in one recording, "
+          f"{_wer(together, [' '.join(text_of[u.id] for u in said)]):.3f} clip by clip")  # fmt: skip
+
+
+def _apart(turn: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(turn, arguments)
+
+
+def _ours(folder: Path, utterances: list[Utterance], precision: model.Precision | None) -> dict[str, Any]:
+    loaded = Transcriber.from_folder(folder)
+    transcriber = Transcriber(loaded.model, precision=precision)
+    transcriber.transcribe(np.zeros(audio.SAMPLE_RATE_HZ, np.float32))
+    began = time.perf_counter()
+    results: list[Any] = list(transcriber.transcribe_all(utterances))
+    elapsed_s = time.perf_counter() - began
+    audio_s = sum(result.duration_s for result in results)
+    return _measured([result.text for result in results], audio_s / elapsed_s) | {"precision": transcriber.precision}
+
+
+def _pipeline(folder: Path, utterances: list[Utterance], batch: int) -> dict[str, Any]:
+    """Read as the documentation shows it; what it is given is decoded already, which is in its favour."""
+    from transformers import pipeline
+
+    recogniser = pipeline("automatic-speech-recognition", str(folder))
+    waveforms = [audio.load(u.audio) for u in utterances]
+    recogniser({"raw": np.zeros(audio.SAMPLE_RATE_HZ, np.float32), "sampling_rate": audio.SAMPLE_RATE_HZ})
+    inputs = ({"raw": waveform, "sampling_rate": audio.SAMPLE_RATE_HZ} for waveform in waveforms)
+    began = time.perf_counter()
+    texts = [result["text"] for result in recogniser(inputs, batch_size=batch)]
+    audio_s = sum(map(len, waveforms)) / audio.SAMPLE_RATE_HZ
+    return _measured(texts, audio_s / (time.perf_counter() - began))
+
+
+def _measured(texts: list[str], rtfx: float) -> dict[str, Any]:
+    return {"texts": texts, "rtfx": rtfx, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
+
+
+def _wer(utterances: list[Utterance], texts: list[str]) -> float:
+    normalise = model.Normaliser(Text(), "und")
+    return score.rate(
+        [score.word_errors(normalise(u.text or ""), normalise(t)) for u, t in zip(utterances, texts, strict=True)]
+    )
+
+
+def _write_base_shape(folder: Path) -> Path:
+    """Write a model of wav2vec2-base's shape with random weights."""
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+
+    torch.manual_seed(0)
+    alphabet = Alphabet.from_texts(["abcdefghijklmnopqrstuvwxyzàáèéìíòóùú"])
+    net = Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=len(alphabet))).eval()
+    model.CTCModel(net, alphabet, "und", Text(), normalise_waveform=True).save(folder)
+    return folder
+
+
+if __name__ == "__main__":
+    typer.run(main)

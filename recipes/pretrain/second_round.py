@@ -1,0 +1,23 @@
+"""The embedded base model's second round: from the first one's weights, with the rate risen again.
+
+    python recipes/pretrain/second_round.py --corpus.root corpus/manifest.jsonl --model.base runs/base/model
+
+In the first round dev stopped falling because the rate had decayed, not because there was nothing left to learn.
+"""
+
+from base import RECIPE as FIRST
+
+from asr_adapt.cli import run_recipe
+from asr_adapt.recipe import Model
+
+RECIPE = FIRST.model_copy(
+    update={
+        "model": Model(base="runs/base/model", freeze="nothing"),
+        "train": FIRST.train.model_copy(
+            update={"steps": 3400, "head_steps": 0, "warmup": 0.0442, "hold": 0.4677, "eval_steps": 500}
+        ),
+    }
+)
+
+if __name__ == "__main__":
+    run_recipe(RECIPE)
