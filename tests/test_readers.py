@@ -3,6 +3,7 @@
 import csv
 import io
 import tarfile
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,13 @@ def test_a_quotation_mark_in_a_tsv_is_text_unless_a_spreadsheet_put_it_there(
 def test_a_tsv_that_is_quoted_throughout_is_unquoted(tmp_path: Path) -> None:
     found = rows_of(put(tmp_path / "t.tsv", '"audio"\t"text"\n"a.wav"\t"x\ty"\n'))
     assert [u.text for u in found] == ["x\ty"]
+
+
+def test_a_table_of_common_voices_name_with_other_columns_can_be_read_as_a_table(tmp_path: Path) -> None:
+    put(tmp_path / "train.tsv", "audio\ttext\na.wav\tx\n")
+    with pytest.raises(InputError, match=r"train\.tsv:1: the header has no column path, sentence.*format table"):
+        rows_of(tmp_path)
+    assert [u.split for u in rows_of(tmp_path, format="table")] == ["train"]
 
 
 def test_tables_named_as_splits_are_splits(tmp_path: Path) -> None:
@@ -240,6 +248,33 @@ def test_an_elan_file_gives_each_speakers_annotations_and_leaves_the_recording_w
     assert [u.id.partition("#")[0] for u in found] == ["a.eaf", "a.eaf"]
     piece = audio.load(found[0].audio, start_s=found[0].start_s, end_s=found[0].end_s)
     assert len(piece) == 1.5 * RATE_HZ
+
+
+def test_two_hours_are_read_without_a_copy_of_their_audio(tmp_path: Path, cache: Path) -> None:
+    from pympi import Eaf
+
+    hours, rate_hz = 2, 8_000
+    with wave.open(str(tmp_path / "field.wav"), "wb") as recording:
+        recording.setparams((1, 2, rate_hz, 0, "NONE", ""))
+        silence = bytes(2 * 60 * rate_hz)
+        for _ in range(hours * 60 - 1):
+            recording.writeframesraw(silence)
+        recording.writeframes(b"\x00\x20" * 60 * rate_hz)  # the last minute: a quarter of full scale
+    made = Eaf(author="t")
+    for start_ms in range(0, hours * 3_600_000, 6_000):
+        made.add_annotation("default", start_ms, start_ms + 5_000, f"phrase {start_ms}")
+    made.add_linked_file("file:///elsewhere/field.wav", relpath="./field.wav", mimetype="audio/x-wav")
+    made.to_file(str(tmp_path / "field.eaf"))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    found = rows_of(tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before, "nothing is written"
+    assert not cache.exists()
+    assert len(found) == hours * 600 and {u.audio for u in found} == {str(tmp_path / "field.wav")}
+    assert (found[-1].start_s, found[-1].end_s) == (7194.0, 7199.0)
+    piece = audio.load(found[-1].audio, start_s=found[-1].start_s, end_s=found[-1].end_s)
+    assert len(piece) == 5 * RATE_HZ and np.allclose(piece, 0.25, atol=1e-3)
+    assert not audio.load(found[0].audio, start_s=0, end_s=5).any()
 
 
 def test_words_below_a_sentence_are_put_together_again(tmp_path: Path) -> None:

@@ -2,21 +2,13 @@
 
 from pathlib import Path
 
+# Of one recording in several formats the first is taken: what is sought without decoding goes first.
+# fmt: off
 SUFFIXES = (
-    ".wav",
-    ".flac",
-    ".mp3",
-    ".ogg",
-    ".opus",
-    ".m4a",
-    ".mp4",
-    ".webm",
-    ".amr",
-    ".3gp",
-    ".aif",
-    ".aiff",
-    ".aac",
+    ".wav", ".flac", ".aif", ".aiff", ".au", ".caf", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".mp4", ".mov",
+    ".webm", ".weba", ".mka", ".mkv", ".amr", ".awb", ".3gp", ".wma",
 )
+# fmt: on
 
 
 def is_audio(path: Path) -> bool:
