@@ -23,6 +23,7 @@ app = typer.Typer(
 _PARTLY_DONE = 3
 # What follows the script is the recipe's own.
 _RECIPE_COMMAND = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+_CORPUS_COMMAND = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def main() -> None:
@@ -88,6 +89,25 @@ def transfer(
     from asr_adapt.transfer import transfer as measure
 
     measure(recipe, out, Console())
+
+
+@app.command(context_settings=_CORPUS_COMMAND)
+def new(
+    context: typer.Context,
+    language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="Its BCP-47 tag, such as mi or sat-Olck.")],
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus's folder, archive, table or Hub name.")],
+    base: Annotated[str | None, typer.Option(help="Base model; default: chosen by the hours.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The script; default: recipes/LANGUAGE.py.")] = None,
+) -> None:
+    """Look at a corpus and write a recipe for it. --corpus.tiers and every other field of a recipe may follow."""
+    from asr_adapt import new as stage
+    from asr_adapt.recipe import recipe_from
+    from asr_adapt.report import Console
+
+    recipe = recipe_from({"language": language, "corpus": {"root": corpus}}, "LANGUAGE")
+    recipe, _ = _overridden(recipe, context.args, "new")
+    script = out or Path("recipes") / f"{language.lower().replace('-', '_')}.py"
+    stage.new(recipe, base, script, Console())
 
 
 @app.command()

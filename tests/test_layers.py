@@ -9,15 +9,15 @@ ROOT = Path(__file__).parent.parent
 # From the ground up. Inside a layer modules may import one another, except where the layer is in APART.
 LAYERS = [
     {"errors", "files", "ahead", "embedded", "utterance", "transcript", "recipe"},
-    {"audio", "text", "ctc", "ngram", "score", "schedule", "presets", "spans", "cues"},
+    {"audio", "text", "ctc", "ngram", "score", "schedule", "presets", "spans", "cues", "orthography"},
     {"adapters", "base", "model", "augment", "vad", "corpora"},
     {"transcriber", "checks", "checkpoint", "formats", "recordings", "report", "prepared", "features", "inputs"},
-    {"prepare", "train", "lm", "transcribe", "evaluate"},
+    {"prepare", "train", "lm", "transcribe", "evaluate", "new"},
     {"run"},
     {"demo", "transfer", "serve"},
     {"cli"},
 ]
-APART = {"prepare", "train", "lm", "transcribe", "evaluate"}
+APART = {"prepare", "train", "lm", "transcribe", "evaluate", "new"}
 MODULES = sorted((ROOT / "asr_adapt").rglob("*.py"))
 
 
