@@ -111,6 +111,31 @@ def new(
 
 
 @app.command()
+def mms(
+    language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="Its BCP-47 tag, such as mi.")],
+    base: Annotated[str, typer.Option(help="A checkpoint with adapters by language.")] = "facebook/mms-1b-all",
+    adapter_language: Annotated[str | None, typer.Option(help="Its name there, where that is another.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Model folder; default: models/mms-LANGUAGE.")] = None,
+) -> None:
+    """Make a model folder of MMS's own adapter for a language, to transcribe and evaluate without training."""
+    from asr_adapt.recipe import recipe_from
+
+    wanted = {"language": language, "model": {"base": base, "adapter_language": adapter_language}}
+    recipe = recipe_from(wanted, "command line")
+    folder = out or Path("models") / f"mms-{language}"
+    if folder.exists():
+        raise InputError("is there already", place=folder, remedy="Give another --out.")
+    from asr_adapt.model import zero_shot
+    from asr_adapt.report import Console
+
+    made = zero_shot(recipe.model, language)
+    made.save(folder)
+    console = Console()
+    console.say(f"model: {folder} ({len(made.alphabet) - 2} letters, not trained here)")
+    console.say(f"next: asr-adapt evaluate --model {folder} --corpus DIR")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
 ) -> None:

@@ -92,6 +92,9 @@ class Model(_Section):
     training ends), or MMS's small layer in each of its layers (XLS-R, MMS and their like)"""
     adapter_size: int = Field(default=16, ge=1)
     """rank of LoRA, or width of MMS's layers"""
+    adapter_language: str | None = None
+    """whose adapter and head to start from in an MMS checkpoint that has one for each language, by its name there
+    (`mri`, `azj-script_latin`); `none`: begin without; None: the recipe's, and an error where it is not there"""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """dropout inside the transformer"""
     pickled_weights: bool = False

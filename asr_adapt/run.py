@@ -52,6 +52,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
     """
     corpora.sources(recipe)
     config = base.configuration(recipe.model)
+    base.adapter(recipe.model, recipe.language)  # a language that it has not is said before hours of preparation
     grid = base.frame_grid(config)
     recipe = _settled(recipe)
     reading = corpora.read_all(corpora.sources(recipe), recipe.language)
@@ -213,8 +214,12 @@ def _train(recipe: Resolved, summary: prepare.Summary, leads: bool, out: Path, c
         _write_environment(out / "environment.json")
     alphabet = Alphabet(summary.alphabet)
     adapted = model.create(recipe.model, alphabet, recipe.language, recipe.text, recipe.train.seed)
-    if kept := model.inherited(recipe.model, alphabet):
+    if whose := base.adapter(recipe.model, recipe.language):
+        console.say(f"adapter and head: start from those of '{whose[0]}' in {recipe.model.base}")
+    if kept := model.inherited(recipe.model, alphabet, recipe.language):
         console.say(f"head: {len(kept)} of {len(alphabet)} units start from the base model's own")
+    if whose and 2 * len(kept) < len(alphabet):
+        console.warn(f"'{whose[0]}' writes few of these letters: its adapter may be of another script")
     data = prepared.load(out / "data", "train")
     try:
         outcome = train.train(recipe, adapted, data, prepared.load(out / "data", "dev"), out, console)

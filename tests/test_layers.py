@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"errors", "files", "ahead", "embedded", "utterance", "transcript", "recipe"},
     {"audio", "text", "ctc", "ngram", "score", "schedule", "presets", "spans", "cues", "orthography"},
-    {"adapters", "base", "model", "augment", "vad", "corpora"},
+    {"adapters", "mms", "base", "model", "augment", "vad", "corpora"},
     {"transcriber", "checks", "checkpoint", "formats", "recordings", "report", "prepared", "features", "inputs"},
     {"prepare", "train", "lm", "transcribe", "evaluate", "new"},
     {"run"},
