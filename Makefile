@@ -4,6 +4,8 @@ UV := .uv/bin/uv
 READY := .venv/.ready
 # As pip: behind a proxy the certificates are the machine's own.
 export UV_SYSTEM_CERTS := 1
+# A process for each core, of one thread: the models in the tests are small.
+PYTEST := OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 .PHONY: demo test test-all lint lock clean
 
@@ -12,10 +14,10 @@ demo: $(READY)
 	@echo "\`. .venv/bin/activate\` puts asr-adapt on your path."
 
 test: lint
-	.venv/bin/pytest -m "not slow and not mboshi"
+	$(PYTEST) -m "not slow and not mboshi"
 
 test-all: lint
-	.venv/bin/pytest
+	$(PYTEST)
 
 lint: $(READY)
 	.venv/bin/ruff check

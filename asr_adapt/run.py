@@ -16,14 +16,15 @@ from typing import TypeVar
 import numpy as np
 import torch
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
-from asr_adapt import audio, augment, base, corpora, evaluate, lm, model, prepare, prepared, presets, train
+from asr_adapt import audio, augment, base, corpora, evaluate, lm, memory, model, prepare, prepared, presets, train
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError, RunLocked, TrainingDiverged
 from asr_adapt.evaluate import Metrics
 from asr_adapt.files import disk_full_is_said, read_lines, write_whole
-from asr_adapt.recipe import Recipe, Resolved, Source, fingerprint, read_recipe, write_recipe
+from asr_adapt.recipe import Recipe, Resolved, Source, Train, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet
 from asr_adapt.transcriber import Transcriber
@@ -83,11 +84,21 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         console.heading("train")
         hours = prepare.load_summary(out / "data").hours["train"]
         resolved, choices = presets.resolve(recipe, hours, config.hidden_size)
-        if leads:
-            write_recipe(resolved, out / "recipe.toml")
         how = resolved.train.model_dump(mode="json", exclude={"hours", "checkpoint_minutes", "tensorboard"})
         trained = fingerprint(heard, resolved.model, how, noises)
         stages = _Stages(out)
+        # Not part of what is compared: a run that goes on elsewhere keeps the batches that it began with.
+        if leads and recipe.train.batch_s is None:
+            if stages.begun("train", trained):
+                resolved = _batches_of(read_recipe(out / "recipe.toml").train, resolved)
+            else:
+                resolved, smaller = memory.fit(
+                    resolved, config, team.num_processes, memory.free_bytes(team.device), console.warn
+                )
+                choices += smaller
+        if leads:
+            write_recipe(resolved, out / "recipe.toml")
+        resolved = broadcast_object_list([resolved])[0]
         if stages.done("train", trained):
             console.say("is done")
         else:
@@ -194,6 +205,11 @@ def _prepare(
     stages.begin("prepare", heard, remove=("data", *_OF_TRAINING))
     prepare.prepare(recipe, utterances, grid, out / "data", console)
     stages.finish("prepare")
+
+
+def _batches_of(kept: Train, resolved: Resolved) -> Resolved:
+    batches = {"batch_s": kept.batch_s, "accumulate": kept.accumulate}
+    return resolved.model_copy(update={"train": resolved.train.model_copy(update=batches)})
 
 
 def _say_what_goes(stages: "_Stages", stage: str, what: str, console: Console) -> None:

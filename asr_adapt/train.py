@@ -86,7 +86,7 @@ def train(
     if conf.gradient_checkpointing:
         model.net.gradient_checkpointing_enable({"use_reentrant": False})
     trainee, optimiser = accelerator.prepare(
-        _Trainee(model), torch.optim.AdamW(_groups(model, conf), betas=(0.9, 0.98), eps=1e-6)
+        _Trainee(model), torch.optim.AdamW(_groups(model, conf), betas=(0.9, 0.98), eps=1e-6, fused=True)
     )
     labels = [model.alphabet.encode(text) for text in data.texts]
     durations_s = [u.duration_s or 0.0 for u in data.utterances]
