@@ -1,7 +1,7 @@
 """MMS checkpoints such as facebook/mms-1b-all: an adapter, a head and a vocabulary for each of many languages.
 
 Pratap et al. 2023, arXiv:2305.13516. The weights that lie in the checkpoint itself are English's, whatever language
-is meant: so whose they are is always settled here, or refused.
+is meant (and "work surprisingly well for French", transformers#24223): so whose they are is settled here, or refused.
 """
 
 import difflib
