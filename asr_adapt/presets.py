@@ -41,7 +41,7 @@ _HEAD_SHARES = (0.2, 0.1, 0.1, 0.1)  # of the steps, in which the head is traine
 
 _RATES: dict[Kind, tuple[tuple[float, ...], str]] = {
     "none": ((1e-3,) * 4, "from nothing; Mboshi from nothing left the blank plateau with it"),
-    "embedded": ((5e-4,) * 4, "a small base model, which can be moved further than a large one"),
+    "embedded": ((1e-3,) * 4, "a small base model, which can be moved further than a large one"),
     "base": ((1e-4, 2e-4, 2e-4, 2e-4), "between fairseq's 5e-5 (13,000 steps and more) and the posts' 3e-4"),
     "large": ((5e-5, 1e-4, 1e-4, 1e-4), "fairseq vox_10m to vox_10h: 1e-4; half of it with 10 minutes"),
 }
@@ -53,6 +53,9 @@ _MASK_SHARES: dict[Kind, tuple[float, str]] = {
     "base": (1.0, ""),
     "large": (1.0, ""),
 }
+_MASKS = ("mask_time", "mask_features")
+# Masks fight overfitting, of which there is little before the speech was heard this often (docs/results.md).
+_PASSES_OF_FULL_MASKS = 8.0
 
 
 def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, list[Choice]]:
@@ -76,8 +79,13 @@ def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, l
             chosen[name] = Choice(f"{section}.{name}", value, reason)
         return value if said is None else said
 
-    train = {name: choose("train", name, *_of_table(name, column, kind)) for name in _BY_HOURS if name != "hold"}
-    hold, why = _of_table("hold", column, kind)
+    train = {
+        name: choose("train", name, *_of_table(name, column)) for name in _BY_HOURS if name not in ("hold", *_MASKS)
+    }
+    passes = train["steps"] * train["batch_s"] * recipe.train.accumulate / 3600 / hours
+    for name in _MASKS:
+        choose("train", name, *_mask(name, column, kind, passes))
+    hold, why = _of_table("hold", column)
     choose("train", "hold", min(hold, round(1 - train["warmup"], 9)), why)
     steps = train["steps"]
     rates, why = _RATES[kind] if recipe.model.adapter == "none" else _ADAPTER_RATES
@@ -114,12 +122,20 @@ def _column(hours: float) -> int:
     return min(range(len(_HOURS)), key=lambda i: abs(math.log(max(hours, 1e-3) / _HOURS[i])))
 
 
-def _of_table(name: str, column: int, kind: Kind) -> tuple[float, str]:
+def _of_table(name: str, column: int) -> tuple[float, str]:
     values, reason = _BY_HOURS[name]
-    if not name.startswith("mask_"):
-        return values[column], reason
+    return values[column], reason
+
+
+def _mask(name: str, column: int, kind: Kind, passes: float) -> tuple[float, str]:
+    values, reason = _BY_HOURS[name]
     share, why = _MASK_SHARES[kind]
-    return round(values[column] * share, 2), reason + (f"; {why}" if why else "")
+    if why:
+        reason += f"; {why}"
+    if passes < _PASSES_OF_FULL_MASKS:
+        share *= passes / _PASSES_OF_FULL_MASKS
+        reason += f"; less, since the speech is heard {passes:.1f} times only"
+    return round(values[column] * share, 2), reason
 
 
 def _kind(recipe: Recipe, hidden_size: int) -> Kind:

@@ -60,13 +60,13 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
     utterances = reading.utterances
     prepare.check_splits(recipe, utterances)
     noises = _noises(recipe)
+    contents = _contents({u.audio for u in utterances})
     heard = fingerprint(
         recipe.language,
         recipe.text,
         (grid.kernels, grid.strides),
         recipe.corpus.model_dump(mode="json", exclude={*Source.model_fields, "workers"}),
-        [u.model_dump(mode="json") for u in utterances],
-        _contents({u.audio for u in utterances}),
+        [(u.model_dump(mode="json", exclude={"audio"}), contents[u.audio]) for u in utterances],
     )
 
     # Under torchrun or accelerate launch every process comes here. One owns the folder; the others train with it.
