@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 from transformers.utils import logging
 
-from asr_adapt import adapters, embedded
+from asr_adapt import adapters, embedded, mms
 from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError
@@ -86,13 +86,39 @@ def frame_grid(config: Wav2Vec2Config) -> FrameGrid:
     return FrameGrid(tuple(config.conv_kernel), tuple(config.conv_stride))
 
 
-def load(spec: Model, seed: int) -> tuple[Wav2Vec2ForCTC, bool]:
+def adapter(spec: Model, language: str) -> tuple[str, mms.Vocabulary] | None:
+    """Return the language whose adapter and head an MMS checkpoint is loaded with, and that head's vocabulary.
+
+    None where the base model has no adapters by language, or none is wanted.
+
+    Raises:
+        InputError: it has none for the language, or is not said whose its adapter layers are.
+    """
+    named = spec.adapter_language
+    if spec.base == "none" or named == mms.NONE:
+        return None
+    known: dict[str, mms.Vocabulary] = {}
+    if _has_adapters(configuration(spec)):
+        known = mms.vocabularies(_source(spec), spec.revision)
+    if not known:
+        if named is not None:
+            raise InputError(
+                f"'{spec.base}' has no adapters by language",
+                place="model.adapter_language",
+                remedy="facebook/mms-1b-all has.",
+            )
+        return None
+    tag = mms.chosen(language, named, known, spec.base)
+    return tag, known[tag]
+
+
+def load(spec: Model, seed: int, language: str) -> tuple[Wav2Vec2ForCTC, bool]:
     """Return the base model in float32, and whether it wants each clip at zero mean and unit variance.
 
     Its head is its own where it has one, else as good as random.
 
     Raises:
-        InputError: the base model cannot be loaded (see `configuration`).
+        InputError: the base model cannot be loaded (see `configuration` and `adapter`).
     """
     config = configuration(spec)
     torch.manual_seed(seed)
@@ -101,10 +127,15 @@ def load(spec: Model, seed: int) -> tuple[Wav2Vec2ForCTC, bool]:
         _start_as_mel(net.wav2vec2.feature_extractor.conv_layers[0].conv)
         return net, True
     source = _source(spec)
+    whose = adapter(spec, language)
     inside = {"adapter_attn_dim": spec.adapter_size} if spec.adapter == "mms" and not _has_adapters(config) else {}
     net = from_pretrained(source, pickled_weights=spec.pickled_weights, revision=spec.revision, **inside)
     if inside:
         adapters.silence(net)
+    elif whose is not None:
+        mms.load(net, *whose, pickled_weights=spec.pickled_weights, revision=spec.revision)
+    elif spec.adapter_language == mms.NONE and _has_adapters(config):
+        mms.begin_without(net)
     return net, _normalises(source, spec.revision)
 
 

@@ -23,6 +23,7 @@ app = typer.Typer(
 _PARTLY_DONE = 3
 # What follows the script is the recipe's own.
 _RECIPE_COMMAND = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+_CORPUS_COMMAND = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 _AUDIO = Annotated[
     bool, typer.Option("--audio/--no-audio", help="Put the worst utterances' recordings into report.html.")
@@ -95,6 +96,50 @@ def transfer(
     from asr_adapt.transfer import transfer as measure
 
     measure(recipe, out, Console())
+
+
+@app.command(context_settings=_CORPUS_COMMAND)
+def new(
+    context: typer.Context,
+    language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="Its BCP-47 tag, such as mi or sat-Olck.")],
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus's folder, archive, table or Hub name.")],
+    base: Annotated[str | None, typer.Option(help="Base model; default: chosen by the hours.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The script; default: recipes/LANGUAGE.py.")] = None,
+) -> None:
+    """Look at a corpus and write a recipe for it. --corpus.tiers and every other field of a recipe may follow."""
+    from asr_adapt import new as stage
+    from asr_adapt.recipe import recipe_from
+    from asr_adapt.report import Console
+
+    recipe = recipe_from({"language": language, "corpus": {"root": corpus}}, "LANGUAGE")
+    recipe, _ = _overridden(recipe, context.args, "new")
+    script = out or Path("recipes") / f"{language.lower().replace('-', '_')}.py"
+    stage.new(recipe, base, script, Console())
+
+
+@app.command()
+def mms(
+    language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="Its BCP-47 tag, such as mi.")],
+    base: Annotated[str, typer.Option(help="A checkpoint with adapters by language.")] = "facebook/mms-1b-all",
+    adapter_language: Annotated[str | None, typer.Option(help="Its name there, where that is another.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Model folder; default: models/mms-LANGUAGE.")] = None,
+) -> None:
+    """Make a model folder of MMS's own adapter for a language, to transcribe and evaluate without training."""
+    from asr_adapt.recipe import recipe_from
+
+    wanted = {"language": language, "model": {"base": base, "adapter_language": adapter_language}}
+    recipe = recipe_from(wanted, "command line")
+    folder = out or Path("models") / f"mms-{language}"
+    if folder.exists():
+        raise InputError("is there already", place=folder, remedy="Give another --out.")
+    from asr_adapt.model import zero_shot
+    from asr_adapt.report import Console
+
+    made = zero_shot(recipe.model, language)
+    made.save(folder)
+    console = Console()
+    console.say(f"model: {folder} ({len(made.alphabet) - 2} letters, not trained here)")
+    console.say(f"next: asr-adapt evaluate --model {folder} --corpus DIR")
 
 
 @app.command()

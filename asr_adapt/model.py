@@ -29,6 +29,7 @@ from asr_adapt.text import BLANK, BLANK_ID, DELIMITER, Alphabet, Normaliser
 
 Precision = Literal["fp32", "bf16"]
 _NGRAM = "lm.arpa"
+_NEVER = -1e4  # a logit that no other is below
 _GREEDY = {"method": "greedy"}
 _IPA = {"g": "ɡ", "ε": "ɛ"}  # letters that look like the IPA's and are other code points
 
@@ -147,14 +148,14 @@ def create(spec: Model, alphabet: Alphabet, language: str, text: Text, seed: int
     Raises:
         InputError: the base model cannot be loaded (see `base.configuration`).
     """
-    net, normalises = base.load(spec, seed)
+    net, normalises = base.load(spec, seed, language)
     torch.manual_seed(seed)
     # A head of the same size must not be taken over as it is: its rows are other letters.
     head = torch.nn.Linear(net.lm_head.in_features, len(alphabet))
     torch.nn.init.normal_(head.weight, std=net.config.initializer_range)
     torch.nn.init.zeros_(head.bias)
     with torch.no_grad():
-        for label, old_label in inherited(spec, alphabet).items():
+        for label, old_label in inherited(spec, alphabet, language).items():
             head.weight[label] = net.lm_head.weight[old_label]
             head.bias[label] = net.lm_head.bias[old_label]
     net.lm_head = head
@@ -166,17 +167,43 @@ def create(spec: Model, alphabet: Alphabet, language: str, text: Text, seed: int
     return CTCModel(net, alphabet, language, text, normalises, lora)
 
 
-def inherited(spec: Model, alphabet: Alphabet) -> dict[int, int]:
+def zero_shot(spec: Model, language: str) -> CTCModel:
+    """Return an MMS checkpoint as it is for a language, with the language's own adapter and head: not trained here.
+
+    Of its special tokens the blank alone is kept; it writes no others.
+
+    Raises:
+        InputError: the base model has no adapters by language, or none for this one.
+    """
+    whose = base.adapter(spec, language)
+    if whose is None:
+        raise InputError(
+            f"'{spec.base}' has no adapters by language", place="model.base", remedy="facebook/mms-1b-all has."
+        )
+    _, vocabulary = whose
+    letters = [token for token in sorted(vocabulary, key=lambda token: vocabulary[token])
+               if token != DELIMITER and not (len(token) > 2 and token[0] == "<" and token[-1] == ">")]  # fmt: skip
+    alphabet = Alphabet((BLANK, DELIMITER, *letters))
+    made = create(spec, alphabet, language, Text(), seed=0)
+    with torch.no_grad():  # a vocabulary without the word delimiter, of a writing without spaces: never heard
+        for label in {*range(len(alphabet))} - inherited(spec, alphabet, language).keys():
+            made.net.lm_head.bias[label] = _NEVER
+    made.net.eval()
+    return made
+
+
+def inherited(spec: Model, alphabet: Alphabet, language: str) -> dict[int, int]:
     """Return which labels of a new head start from which of the base's: `{label: the base's label}`.
 
-    A base that this package trained says what its labels are. The same unit is taken over, and a letter with marks
-    (`á`) starts from the letter without (`a`). Orthographies of the last hundred years are nearly phonemic, so that
-    letters and the phones of the embedded base model have much in common.
+    A base that this package trained says what its labels are, and MMS does for each language. The same unit is taken
+    over, and a letter with marks (`á`) starts from the letter without (`a`). Orthographies of the last hundred years
+    are nearly phonemic, so that letters and the phones of the embedded base model have much in common.
     """
     folder = base.folder(spec)
-    if folder is None or not (folder / card.FILE).is_file():
-        return {}
-    old = {unit: label for label, unit in enumerate(card.read(folder)["alphabet"])}
+    if folder is not None and (folder / card.FILE).is_file():
+        old = {unit: label for label, unit in enumerate(card.read(folder)["alphabet"])}
+    else:
+        _, old = base.adapter(spec, language) or ("", {})
     found = {}
     for label, unit in enumerate(alphabet.units):
         bare = unicodedata.normalize("NFD", unit)[0]

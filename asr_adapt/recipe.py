@@ -16,18 +16,37 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from asr_adapt.errors import InputError
 from asr_adapt.files import write_whole
 
+Format = Literal[
+    "manifest", "common_voice", "table", "text_files", "kaldi", "librispeech", "elan", "praat", "hugging_face"
+]
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
-class Corpus(_Section):
-    """Where the speech is, and which of it can be used."""
+class Source(_Section):
+    """A corpus: where it is and how it is read."""
 
     root: Path | None = None
-    """folder of the corpus: Common Voice's layout (*.tsv beside clips/), or a JSONL manifest's path"""
+    """folder, archive or table of the corpus; a data set's name on the Hub"""
     licence: str = "unknown"
     """licence of the corpus, as its makers state it"""
+    format: Format | None = None
+    """layout of the corpus; None: the one that it shows"""
+    subset: str | None = None
+    """configuration of a data set on the Hub, such as FLEURS's mi_nz"""
+    revision: str | None = None
+    """Hub revision of the data set; FLEURS's Parquet files are at refs/convert/parquet"""
+    columns: dict[str, str] = {}
+    """columns of a table or data set that have names of their own, as {"text": "Satz"}"""
+    tiers: tuple[str, ...] = ()
+    """tiers of ELAN and Praat files that hold the transcript, by name or by type"""
+
+
+class Corpus(Source):
+    """Where the speech is, and which of it can be used."""
+
     min_duration_s: float = Field(default=0.1, ge=0.025)
     """shorter clips are left out of training"""
     max_duration_s: float = Field(default=30.0, gt=0)
@@ -73,6 +92,9 @@ class Model(_Section):
     training ends), or MMS's small layer in each of its layers (XLS-R, MMS and their like)"""
     adapter_size: int = Field(default=16, ge=1)
     """rank of LoRA, or width of MMS's layers"""
+    adapter_language: str | None = None
+    """whose adapter and head to start from in an MMS checkpoint that has one for each language, by its name there
+    (`mri`, `azj-script_latin`); `none`: begin without; None: the recipe's, and an error where it is not there"""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """dropout inside the transformer"""
     pickled_weights: bool = False
@@ -195,6 +217,8 @@ class Recipe(_Section):
     language: str = Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$")
     """BCP-47 tag of the language"""
     corpus: Corpus = Corpus()
+    corpora: tuple[Source, ...] = ()
+    """more corpora, which are read beside `corpus`"""
     text: Text = Text()
     model: Model = Model()
     train: Train = Train()
@@ -258,7 +282,7 @@ def _known_fields(section_name: str, location: tuple[int | str, ...]) -> str:
     sections = {section.__name__: section for section in (Corpus, Text, Model, Train, Report)}
     section: Any = sections.get(section_name, Recipe)
     for part in location[:-1]:
-        section = section.model_fields[part].annotation
+        section = Source if isinstance(part, int) else section.model_fields[part].annotation
     prefix = "".join(f"{part}." for part in location[:-1])
     return "Known are: " + ", ".join(prefix + name for name in section.model_fields) + "."
 

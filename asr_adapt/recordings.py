@@ -11,18 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from asr_adapt.corpora import manifest
+from asr_adapt.corpora import manifest, media
 from asr_adapt.errors import InputError
 from asr_adapt.files import printable
 from asr_adapt.formats import Media
 from asr_adapt.utterance import Utterance
 
-# fmt: off
-AUDIO_SUFFIXES = frozenset({
-    ".3gp", ".aac", ".aif", ".aiff", ".amr", ".au", ".awb", ".caf", ".flac", ".m4a", ".mka", ".mkv", ".mov", ".mp3",
-    ".mp4", ".oga", ".ogg", ".opus", ".wav", ".weba", ".webm", ".wma",
-})
-# fmt: on
+AUDIO_SUFFIXES = frozenset(media.SUFFIXES)
 _STANDARD_INPUT = "-"
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -37,12 +38,13 @@ from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError, RunLocked, TrainingDiverged
 from asr_adapt.files import disk_full_is_said, read_lines, write_whole
 from asr_adapt.metrics import Metrics
-from asr_adapt.recipe import Recipe, Resolved, Train, fingerprint, read_recipe, write_recipe
+from asr_adapt.recipe import Recipe, Resolved, Source, Train, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet
 from asr_adapt.transcriber import Transcriber
 from asr_adapt.utterance import SPLITS, Utterance
 
+Named = TypeVar("Named", bound=Source)
 _OUTPUTS = {
     "prepare": ("data/doctor.json", *(f"data/{split}.arrow" for split in SPLITS)),
     "train": ("model/asr_adapt.json", "model/model.safetensors"),
@@ -64,14 +66,13 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         InputError: the recipe or its corpus cannot be used, or `out` belongs to another run.
         RunLocked: another process is at work in `out`.
     """
-    root = recipe.corpus.root
-    if root is None:
-        raise InputError("no corpus was named", place="corpus.root", remedy="Give it as --corpus.root FOLDER.")
+    corpora.sources(recipe)
     config = base.configuration(recipe.model)
+    base.adapter(recipe.model, recipe.language)  # a language that it has not is said before hours of preparation
     grid = base.frame_grid(config)
-    root = root.resolve()
-    recipe = _settled(recipe, root)
-    utterances = corpora.read(root, recipe.language)
+    recipe = _settled(recipe)
+    reading = corpora.read_all(corpora.sources(recipe), recipe.language)
+    utterances = reading.utterances
     prepare.check_splits(recipe, utterances)
     noises = _noises(recipe)
     contents = _contents({u.audio for u in utterances})
@@ -79,7 +80,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         recipe.language,
         recipe.text,
         (grid.kernels, grid.strides),
-        recipe.corpus.model_dump(mode="json", exclude={"root", "licence", "workers"}),
+        recipe.corpus.model_dump(mode="json", exclude={*Source.model_fields, "workers"}),
         [(u.model_dump(mode="json", exclude={"audio"}), contents[u.audio]) for u in utterances],
     )
 
@@ -89,6 +90,8 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
     console = console if leads else Console(quiet=True)
     with _claimed(recipe, out) if leads else nullcontext():
         console.heading("prepare")
+        for note in reading.notes:
+            console.say(note)
         if leads:
             _prepare(recipe, utterances, grid, heard, out, console)
         team.wait_for_everyone()
@@ -196,12 +199,13 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Path 
     lm.lm(model_folder, [line for _, lines in said for line in lines], order, dev, console)
 
 
-def _settled(recipe: Recipe, root: Path) -> Recipe:
+def _settled(recipe: Recipe) -> Recipe:
     """Return the recipe with the precision that this machine has, and every path absolute."""
     start = Path(recipe.model.base)
     return recipe.model_copy(
         update={
-            "corpus": recipe.corpus.model_copy(update={"root": root}),
+            "corpus": _absolute(recipe.corpus),
+            "corpora": tuple(_absolute(source) for source in recipe.corpora),
             "model": recipe.model.model_copy(update={"base": str(start.resolve())} if start.is_dir() else {}),
             "train": recipe.train.model_copy(
                 update={"precision": train.resolve_precision(recipe.train)}
@@ -209,6 +213,12 @@ def _settled(recipe: Recipe, root: Path) -> Recipe:
             ),
         }
     )
+
+
+def _absolute(source: Named) -> Named:
+    if source.root is None or not source.root.exists():  # a name on the Hub, say
+        return source
+    return source.model_copy(update={"root": source.root.resolve()})
 
 
 def _prepare(
@@ -247,8 +257,12 @@ def _train(recipe: Resolved, summary: prepare.Summary, leads: bool, out: Path, c
         _write_environment(out / "environment.json")
     alphabet = Alphabet(summary.alphabet)
     adapted = model.create(recipe.model, alphabet, recipe.language, recipe.text, recipe.train.seed)
-    if kept := model.inherited(recipe.model, alphabet):
+    if whose := base.adapter(recipe.model, recipe.language):
+        console.say(f"adapter and head: start from those of '{whose[0]}' in {recipe.model.base}")
+    if kept := model.inherited(recipe.model, alphabet, recipe.language):
         console.say(f"head: {len(kept)} of {len(alphabet)} units start from the base model's own")
+    if whose and 2 * len(kept) < len(alphabet):
+        console.warn(f"'{whose[0]}' writes few of these letters: its adapter may be of another script")
     data = prepared.load(out / "data", "train")
     try:
         outcome = train.train(recipe, adapted, data, prepared.load(out / "data", "dev"), out, console)
@@ -350,6 +364,7 @@ def _claimed(recipe: Recipe, out: Path) -> Iterator[None]:
 def _refuse_another(kept: Recipe, wanted: Recipe, out: Path) -> None:
     same: dict[str, Callable[[Recipe], object]] = {
         "corpus.root": lambda r: r.corpus.root,
+        "corpora": lambda r: [str(source.root) for source in r.corpora],
         "model.base": lambda r: r.model.base,
         "language": lambda r: r.language,
     }

@@ -1,9 +1,8 @@
 """Amharic (am): Semitic, Ethiopia, some 36 million speakers (CLDR).
 
 Corpus: ALFFA, newspaper sentences read aloud: about 20 h train and 2 h test (359 utterances); how many speakers was
-not found. From openslr.org/25, in Kaldi's layout: bring it to a JSONL manifest (wav, text and utt2spk give `audio`,
-`text` and `speaker`), and take a dev set out of train by speaker. Licence: MIT, as a recipe for SLR25 states it;
-models may be shared.
+not found. From openslr.org/25, in Kaldi's layout, which is read; it has no dev set: take one out of train by speaker.
+Licence: MIT, as a recipe for SLR25 states it; models may be shared.
 
 Orthography: Ethiopic, left to right, no case. A sign is a consonant with its vowel, one code point and one label.
 Series that sound alike (ሀ ሐ ኀ, ሰ ሠ, አ ዐ, ጸ ፀ) are kept apart. The word space ፡ and the full stop ። become spaces

@@ -2,8 +2,8 @@
 
 Corpus: BembaSpeech, sentences from books, read aloud: 20.1 h train, 2.5 h dev, 2.1 h test; 8, 7 and 2 speakers,
 none in two splits (Sikasote and Anastasopoulos 2022). From github.com/csikasote/BembaSpeech, a folder for each
-speaker and reading: bring it to a JSONL manifest. Licence: not found (a later corpus of Zambian languages, Zambezi
-Voice, is CC BY-NC-ND 4.0); ask before you share a model.
+speaker and reading: bring it to a table (docs/corpora.md). Licence: not found (a later corpus of Zambian languages,
+Zambezi Voice, is CC BY-NC-ND 4.0); ask before you share a model.
 
 Orthography: Latin, tone unwritten. ngʼ is the velar nasal, ng the nasal with a stop: the apostrophe tells them
 apart. Between letters its typed shapes all become ' without any field.

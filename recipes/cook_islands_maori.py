@@ -2,8 +2,8 @@
 
 Corpus: four hours of adults and elders, transcribed for the documentation of the language (Coto-Solano et al. 2022,
 Development of Automatic Speech Recognition for the Documentation of Cook Islands Māori; the number of speakers is
-theirs too). No place to fetch it was found: write to them, or bring your own recordings, as a JSONL manifest with
-`speaker`. Licence: their model's follows the Kaitiakitanga Licence, non-commercial, control with the community;
+theirs too). No place to fetch it was found: write to them, or bring your own recordings (docs/corpora.md), with
+their speakers. Licence: their model's follows the Kaitiakitanga Licence, non-commercial, control with the community;
 share no model without its word.
 
 Orthography: Latin, macron for length, ng a digraph. The glottal stop is a letter, also at the start of a word;

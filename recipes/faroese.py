@@ -2,8 +2,8 @@
 
 Corpus: Ravnursson, an extract of the Basic Language Resource Kit 1.0: its makers trained on 100 h; how many
 speakers was not found. From hdl.handle.net/20.500.12537/276 or
-huggingface.co/datasets/carlosdanielhernandezmena/ravnursson_asr, flac files with a table for each split: bring it
-to a JSONL manifest. Licence: CC BY 4.0; models may be shared with its makers named.
+huggingface.co/datasets/carlosdanielhernandezmena/ravnursson_asr, flac files with a table for each split, which
+are read (docs/corpora.md). Licence: CC BY 4.0; models may be shared with its makers named.
 
 Orthography: Latin with á, í, ó, ú, ý, æ, ð, ø, all of them letters with a composed form. No apostrophes and no
 digraphs of note: no field is needed.

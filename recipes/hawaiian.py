@@ -1,8 +1,8 @@
 """Hawaiian (haw): Polynesian, Hawaii, some 30,000 speakers (CLDR).
 
 Corpus: no open one was found. The published test set comes from the radio programme Ka Leo Hawaiʻi (Chaparala et
-al. 2024, arXiv:2404.03073). Bring your own recordings, as a JSONL manifest with `speaker`; licence and the sharing
-of models are for the speakers and their community to say.
+al. 2024, arXiv:2404.03073). Bring your own recordings (docs/corpora.md), with their speakers; licence and the
+sharing of models are for the speakers and their community to say.
 
 Orthography: Latin, twelve letters and the ʻokina (U+02BB), a consonant that begins words too. It is typed as an
 apostrophe, a grave accent, or either quotation mark: all become U+02BB. The kahakō, a macron, marks length; a

@@ -1,8 +1,8 @@
 """Khmer (km): Austroasiatic, Cambodia, some 15 million speakers (CLDR).
 
 Corpus: SLR42, made for speech synthesis: 2,906 sentences at 48 kHz (Sodimana et al. 2018); hours and speakers were
-not found. From openslr.org/42, wav files with a table of transcripts: bring it to a JSONL manifest; without splits
-they are made. Licence: CC BY-SA 4.0; name its makers; whether share-alike reaches a model is not settled, so ask
+not found. From openslr.org/42, wav files with a table of transcripts: give the table a header (docs/corpora.md);
+splits are made. Licence: CC BY-SA 4.0; name its makers; whether share-alike reaches a model is not settled, so ask
 before you share one under other terms.
 
 Orthography: Khmer script, left to right, no spaces between words. Spaces part phrases; zero-width spaces between

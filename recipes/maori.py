@@ -1,9 +1,9 @@
 """Māori (mi): Polynesian, New Zealand, some 138,000 speakers (CLDR).
 
 Corpus: FLEURS, config mi_nz: encyclopedia sentences read aloud, about 12 h (Conneau et al. 2022, arXiv:2205.12446).
-From huggingface.co/datasets/google/fleurs: bring it to a JSONL manifest with its own splits and the field
-`transcription`. Licence: CC BY 4.0, models may be shared; Māori organisations ask for a say over Māori data and
-what is made of it (papareo.nz, kaitiakitanga), so ask them first.
+From the Hub by name: --corpus.root google/fleurs --corpus.format hugging_face --corpus.subset mi_nz. Licence: CC BY
+4.0, models may be shared; Māori organisations ask for a say over Māori data and what is made of it (papareo.nz,
+kaitiakitanga), so ask them first.
 
 Orthography: Latin, ten consonants, of which ng and wh are digraphs and stay two letters; five vowels, long with a
 macron. Old keyboards give a diaeresis for the macron: ä becomes ā, and so on.

@@ -20,7 +20,7 @@ and what the `text` fields do about it, the base model with the reason, and the 
 python recipes/breton.py --corpus.root cv-corpus-27.0-2026-09-11/br --out runs/breton
 ```
 
-- **Corpora.** What can be read today is Common Voice's layout and a JSONL manifest; a docstring says where a corpus
+- **Corpora.** [docs/corpora.md](../docs/corpora.md) has the formats that are read; a docstring says where a corpus
   has to be brought to one of them.
 - **Common Voice.** Hours are those of the release that the docstring names; hours of train are clips times the mean
   length of all clips. Each release draws its splits anew.

@@ -1,8 +1,8 @@
 """Wolof (wo): Senegambian, Senegal, some 11 million speakers (CLDR).
 
 Corpus: ALFFA, sentences read aloud, about 16 h in train, dev and test (Gauthier et al. 2016); how many speakers was
-not found. From openslr.org/25, in Kaldi's layout: bring it to a JSONL manifest with its own splits. Licence: MIT,
-as a recipe for SLR25 states it; models may be shared.
+not found. From openslr.org/25, in Kaldi's layout, which is read. Licence: MIT, as a recipe for SLR25 states it;
+models may be shared.
 
 Orthography: Latin. ñ, ŋ, ë, é, ó and à are letters of their own; a long vowel or consonant is written twice.
 Nothing has to be replaced; the six letters are in the alphabet even where a small train set lacks one.

@@ -1,8 +1,8 @@
 """Yoloxóchitl Mixtec (xty): Oto-Manguean, Guerrero, Mexico; how many speakers was not found.
 
 Corpus: SLR89, brought together over ten years by Jonathan Amith and Rey Castillo García; long recordings at 48 kHz,
-in stereo, with ELAN transcripts. From openslr.org/89: bring it to a JSONL manifest, a line for each annotation,
-with `start_s`, `end_s` and `speaker`. Hours were not found; the published dev and test sets alone hold 332,000
+in stereo, with ELAN transcripts, which are read: each annotation is an utterance (--corpus.tiers where the tiers
+have to be chosen). From openslr.org/89. Hours were not found; the published dev and test sets alone hold 332,000
 words. Licence: not found, so read it there, and ask before you share a model.
 
 Orthography: Latin with tones as digits after the vowel, 1 low to 4 high; digits are letters here, and raised ones

@@ -34,7 +34,7 @@ def test_importing_brings_nothing_heavy(code: str) -> None:
 def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     assert asr_adapt(monkeypatch, "--help") == 0
     said = capsys.readouterr().out
-    assert all(verb in said for verb in ("demo", "run", "transfer", "transcribe", "evaluate", "serve"))
+    assert all(verb in said for verb in ("demo", "run", "new", "mms", "transfer", "transcribe", "evaluate", "serve"))
 
 
 @pytest.mark.parametrize(

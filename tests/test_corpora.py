@@ -1,14 +1,16 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from asr_adapt import corpora
 from asr_adapt.errors import InputError
+from asr_adapt.recipe import Corpus, Format, Recipe, Source
 from asr_adapt.utterance import Utterance
 
 
 def table(root: Path, name: str, *rows: str, header: str = "client_id\tpath\tsentence\tlocale") -> Path:
-    root.mkdir(exist_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
     (root / f"{name}.tsv").write_bytes("\n".join((header, *rows)).encode())
     return root
 
@@ -166,3 +168,38 @@ def test_a_recording_and_a_sentence_in_two_splits_are_leaks() -> None:
         ("recording", "a.wav", ("train", "test")),
         ("sentence", "x", ("train", "dev")),
     }
+
+
+def test_every_reader_has_its_name_in_a_recipe() -> None:
+    assert get_args(Format) == tuple(corpora.READERS)
+
+
+def test_several_corpora_are_read_as_one_and_each_keeps_its_splits_and_its_speakers(tmp_path: Path) -> None:
+    first = table(tmp_path / "one" / "cv", "train", "s\ta.mp3\tx\tmi")
+    second = table(tmp_path / "two" / "cv", "validated", *(f"s\t{i}.mp3\tx\tmi" for i in range(10)))
+    recipe = Recipe(language="mi", corpus=Corpus(root=first), corpora=(Source(root=second),))
+    found = corpora.read_all(corpora.sources(recipe), "mi")
+    assert {(u.id, u.split, u.speaker) for u in found.utterances} >= {("cv-1/a.mp3", "train", "cv-1/s")}
+    assert {u.split for u in found.utterances if u.speaker == "cv-2/s"} == {"train", "dev", "test"}
+    assert found.notes == (
+        f"{first}: common_voice, 1 utterances: train 1",
+        f"{second}: common_voice, 10 utterances, split by recording: train 8, dev 1, test 1",
+    )
+
+
+def test_a_recipe_without_a_corpus_is_refused() -> None:
+    with pytest.raises(InputError, match=r"corpus\.root: no corpus was named"):
+        corpora.sources(Recipe(language="mi"))
+
+
+def test_an_unknown_layout_is_told_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        corpora.read(tmp_path, "mi")
+    assert all(kind in str(caught.value) for kind in corpora.READERS)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_table_in_utf16_is_read(tmp_path: Path, encoding: str) -> None:
+    root = table(tmp_path / "cv", "train")
+    (root / "train.tsv").write_bytes("path\tsentence\r\na.mp3\tĀ\r\n".encode(encoding))
+    assert [u.text for u in corpora.read(root, "mi")] == ["Ā"]

@@ -78,7 +78,7 @@ def test_letters_that_the_base_writes_start_from_its_rows_of_the_head(tones: Pat
     second = model.create(spec, wanted, "xx", Text(), seed=2)
     old, new = first.net.lm_head, second.net.lm_head
     pairs = {"<pad>": "<pad>", "|": "|", "b": "b", "à": "a", "ŋ": "ŋ"}
-    assert model.inherited(spec, wanted) == {
+    assert model.inherited(spec, wanted, "art") == {
         wanted.units.index(unit): first.alphabet.units.index(start) for unit, start in pairs.items()
     }
     for unit, start in pairs.items():
@@ -89,7 +89,7 @@ def test_letters_that_the_base_writes_start_from_its_rows_of_the_head(tones: Pat
 
 
 def test_a_base_of_others_gives_no_rows(base: Path) -> None:
-    assert model.inherited(Model(base=str(base)), ALPHABET) == {}
+    assert model.inherited(Model(base=str(base)), ALPHABET, "art") == {}
 
 
 def test_a_checkpoint_in_half_precision_is_loaded_in_float32(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from asr_adapt.recipe import Corpus, Recipe, Text, Train, fingerprint, read_reci
         ({"language": "mi", "train": {"learning_rate": float("inf")}}, r"train\.learning_rate: .*finite.*inf"),
         ({"language": "mi", "corpus": {"max_duration_s": 0.05}}, r"min_duration_s must be less than .*\(0\.05\)"),
         ({"language": "mi", "model": {"hidden_size": 100}}, r"model\.hidden_size: .*64, but is 100"),
+        ({"language": "mi", "corpora": [{"rot": "x"}]}, r"'corpora\.0\.rot' is no field.*corpora\.0\.root"),
         ({"language": "not a tag"}, r"language: .*'not a tag'"),
         ({}, r"'language' is missing"),
     ],
@@ -70,9 +71,12 @@ OTHER: dict[str, Any] = {
     "language": "en", "root": "elsewhere", "licence": "CC0", "min_duration_s": 0.2, "max_duration_s": 20.0,
     "max_train_hours": 1.0, "workers": 3, "lower": False, "keep": "!", "replace": {"a": "b"}, "alphabet": ["x"],
     "units": "code_points", "base": "none", "revision": "main", "freeze": "nothing", "dropout": 0.1,
+    "format": "manifest",
+    "subset": "mi_nz", "columns": {"text": "Satz"}, "tiers": ["A"],
     "pickled_weights": True, "speed": 0.1, "hidden_size": 128, "layers": 2, "precision": "fp32", "tensorboard": True,
     "mask_time": 0.2, "mask_features": 0.1, "warmup": 0.2, "hold": 0.3,
-    "adapter": "lora", "gradient_checkpointing": True, "noise": "n", "noise_snr_db": (1.0, 2.0),
+    "adapter": "lora", "adapter_language": "mri",
+    "gradient_checkpointing": True, "noise": "n", "noise_snr_db": (1.0, 2.0),
     "rooms": "r", "room_share": 0.1, "gain_share": 0.1, "codec_share": 0.1, "audio": False, "names": True,
 }  # fmt: skip
 

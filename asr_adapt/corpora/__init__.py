@@ -1,45 +1,122 @@
 """Corpora on disk, one reader for each format: each an iterator of `Utterance`.
 
-A reader is a module with `recognises(root) -> bool` and `read(root, language) -> Iterator[Utterance]`; adding a
-format adds one file and its name here.
+A reader is a module with `LAYOUT` (what it looks for, in words), `recognises(root) -> bool` and
+`read(root, language, source) -> Iterator[Utterance]`; adding a format adds one file, its name here and in
+`recipe.Format`. Readers open no audio: what is missing or damaged shows when it is decoded, and is listed then.
 """
 
-import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr_adapt.corpora import common_voice, manifest
+from asr_adapt.corpora import (
+    common_voice,
+    elan,
+    hugging_face,
+    kaldi,
+    librispeech,
+    manifest,
+    praat,
+    table,
+    text_files,
+)
+from asr_adapt.corpora.splits import Leak, grouping, leaks, with_splits
 from asr_adapt.errors import InputError
-from asr_adapt.utterance import SPLITS, Split, Utterance
+from asr_adapt.recipe import Recipe, Source
+from asr_adapt.utterance import SPLITS, Utterance
 
-_READERS = (manifest, common_voice)
-_SHARE = 0.1  # of the utterances, for dev and for test
+__all__ = ["Leak", "Reading", "leaks", "read", "read_all", "sources", "with_splits"]
+
+READERS = {
+    "manifest": manifest,
+    "common_voice": common_voice,
+    "table": table,
+    "text_files": text_files,
+    "kaldi": kaldi,
+    "librispeech": librispeech,
+    "elan": elan,
+    "praat": praat,
+    "hugging_face": hugging_face,
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was found in one corpus or several."""
+
+    utterances: list[Utterance]
+    notes: tuple[str, ...]
+    """a line for each corpus: its format, its utterances, and how it was split"""
+    unsplit: InputError | None = None
+    """why there are no splits, where that was to be borne"""
+
+
+def sources(recipe: Recipe) -> list[Source]:
+    """Return the corpora of a recipe, each with its root.
+
+    Raises:
+        InputError: the recipe names none.
+    """
+    named = [source for source in (recipe.corpus, *recipe.corpora) if source.root is not None]
+    if not named:
+        raise InputError("no corpus was named", place="corpus.root", remedy="Give it as --corpus.root FOLDER.")
+    if any(source.root is None for source in recipe.corpora):
+        raise InputError("a corpus has no root", place="corpora", remedy="Give each its folder.")
+    return named
 
 
 def read(root: Path, language: str) -> list[Utterance]:
-    """Return every utterance of the corpus at `root`, each with a split.
+    """Return every utterance of the corpus at `root`, each with a split; see `read_all`."""
+    return read_all([Source(root=root)], language).utterances
 
-    Splits are kept where the corpus has them, else made by speaker, else by recording (see `with_splits`).
+
+def read_all(named: Sequence[Source], language: str, *, bear_unsplit: bool = False) -> Reading:
+    """Return every utterance of the corpora, each with a split.
+
+    Splits are kept where a corpus has them, else made by speaker, else by recording (see `with_splits`), in each
+    corpus on its own. Where there are several, ids and speakers get their corpus's name before them.
+
+    Args:
+        named: Of `sources`.
+        language: Of utterances that name none.
+        bear_unsplit: Leave utterances without a split, instead of raising, where none can be made.
 
     Raises:
         InputError: nothing is there, no reader knows the format, or two utterances share an id.
     """
-    if not root.exists():
-        raise InputError("no such corpus", place=root, remedy="Give the corpus's folder as --corpus.root.")
-    for reader in _READERS:
-        if reader.recognises(root):
-            utterances = list(reader.read(root, language))
-            break
-    else:
-        raise InputError(
-            "no corpus of a known layout",
-            place=root,
-            remedy="Known are Common Voice's (train.tsv, dev.tsv, test.tsv beside clips/) and a .jsonl manifest.",
+    utterances: list[Utterance] = []
+    notes: list[str] = []
+    unsplit: InputError | None = None
+    names = [source.root.name if source.root else "" for source in named]
+    for number, source in enumerate(named):
+        prefix = (
+            "" if len(named) == 1 else names[number] + (f"-{number + 1}" if names.count(names[number]) > 1 else "")
         )
+        kind, found = _read_one(source, language)
+        note = f"{source.root}: {kind}, {len(found):,} utterances"
+        if any(u.split is None for u in found):
+            note += f", split by {grouping(found)}"
+        try:
+            found = with_splits(found)
+        except InputError as error:
+            if not bear_unsplit:
+                raise
+            unsplit = error
+        counts = Counter(u.split for u in found)
+        notes.append(f"{note}: " + ", ".join(f"{split} {counts[split]:,}" for split in SPLITS if counts[split]))
+        utterances += [_prefixed(u, prefix) for u in found] if prefix else found
+    return Reading(utterances, tuple(notes), unsplit)
+
+
+def _read_one(source: Source, language: str) -> tuple[str, list[Utterance]]:
+    """Return the format's name and the utterances, with the splits that the corpus brings."""
+    root = source.root
+    assert root is not None
+    kind = source.format or _recognised(root)
+    utterances = list(READERS[kind].read(root, language, source))
     if not utterances:
-        raise InputError("the corpus has no utterances", place=root)
+        raise InputError("the corpus has no utterances", place=root, remedy=f"It was read as {kind}.")
     twice = [name for name, count in Counter(u.id for u in utterances).items() if count > 1]
     if twice:
         raise InputError(
@@ -47,76 +124,27 @@ def read(root: Path, language: str) -> list[Utterance]:
             place=root,
             remedy="A clip belongs to one line of one split.",
         )
-    return with_splits(utterances)
+    return kind, utterances
 
 
-def with_splits(utterances: Sequence[Utterance]) -> list[Utterance]:
-    """Return the utterances with a split each; those that come with splits stay as they are.
-
-    Where none has one: whole speakers go to dev and test until each holds a tenth, if there are at least five
-    speakers and nobody speaks more than half of it all; else whole recordings (utterances of one `audio`); so that
-    no voice, or at least no recording, is on two sides. The same corpus is always split the same way.
-
-    Raises:
-        InputError: some utterances have a split and some have none, or there is too little to split.
-    """
-    unsplit = [u for u in utterances if u.split is None]
-    if not unsplit:
-        return list(utterances)
-    if len(unsplit) < len(utterances):
+def _recognised(root: Path) -> str:
+    if not root.exists():
         raise InputError(
-            f"{len(unsplit)} of {len(utterances)} utterances have no split, the first is '{unsplit[0].id}'",
-            remedy="Give every utterance a split, or none.",
+            "no such corpus",
+            place=root,
+            remedy="Give the corpus's folder as --corpus.root; for a name on the Hub, --corpus.format hugging_face.",
         )
-    spoken = Counter(u.speaker for u in utterances)
-    by_speaker = None not in spoken and len(spoken) >= 5 and max(spoken.values()) * 2 <= len(utterances)
-    groups: dict[str, list[Utterance]] = defaultdict(list)
-    for utterance in utterances:
-        groups[str(utterance.speaker) if by_speaker else utterance.audio].append(utterance)
-    if len(groups) < len(SPLITS):
+    known = [kind for kind, reader in READERS.items() if reader.recognises(root)]
+    if not known:
+        looked = "; ".join(f"{kind}: {reader.LAYOUT}" for kind, reader in READERS.items())
+        raise InputError("no corpus of a known layout", place=root, remedy=f"Looked for {looked}.")
+    if len(known) > 1:
         raise InputError(
-            f"{len(groups)} recordings are too few for train, dev and test",
-            remedy="Give splits in the corpus, or more recordings.",
+            f"may be read as {' or '.join(known)}", place=root, remedy="Say which: --corpus.format FORMAT."
         )
-    names = sorted(groups)
-    random.Random(0).shuffle(names)
-    names.sort(key=lambda name: len(groups[name]) > _SHARE * len(utterances))  # stable: large groups go to train
-    split_of: dict[str, Split] = {}
-    filled: dict[Split, int] = {"dev": 0, "test": 0}
-    while len(names) > 1:
-        split = min(filled, key=lambda part: filled[part])
-        if filled[split] and filled[split] + len(groups[names[0]]) > _SHARE * len(utterances):
-            break
-        split_of[names[0]] = split
-        filled[split] += len(groups[names.pop(0)])
-    return [
-        u.model_copy(update={"split": split_of.get(name, "train")}) for name, group in groups.items() for u in group
-    ]
+    return known[0]
 
 
-@dataclass(frozen=True)
-class Leak:
-    """A recording or a sentence that stands in two splits."""
-
-    kind: str
-    value: str
-    splits: tuple[str, ...]
-    utterances: int
-
-
-def leaks(utterances: Sequence[Utterance], normalised: Sequence[str]) -> list[Leak]:
-    """Return recordings and (normalised) sentences that are in more than one split.
-
-    Pieces of one long recording count as that recording.
-    """
-    found = []
-    for kind, keys in (("recording", [u.audio for u in utterances]), ("sentence", normalised)):
-        groups: dict[str, list[Utterance]] = defaultdict(list)
-        for key, utterance in zip(keys, utterances, strict=True):
-            if key:
-                groups[key].append(utterance)
-        for key, group in groups.items():
-            splits = tuple(split for split in SPLITS if any(u.split == split for u in group))
-            if len(splits) > 1:
-                found.append(Leak(kind, key, splits, len(group)))
-    return found
+def _prefixed(utterance: Utterance, prefix: str) -> Utterance:
+    speaker = utterance.speaker and f"{prefix}/{utterance.speaker}"
+    return utterance.model_copy(update={"id": f"{prefix}/{utterance.id}", "speaker": speaker})

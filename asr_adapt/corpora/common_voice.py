@@ -2,72 +2,109 @@
 
 Tab-separated without quoting: a quotation mark is part of the sentence (Common Voice's own tables break readers
 that take it for one). Columns used: `client_id` (speaker), `path`, `sentence`, `locale`.
+
+A release as it is downloaded, `cv-corpus-….tar.gz`, is unpacked once into the cache.
 """
 
+import functools
+import shutil
+import tarfile
+import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from asr_adapt.corpora.textfile import read_lines
+from asr_adapt.corpora.unpacked import stamp, unpacked
 from asr_adapt.errors import InputError
+from asr_adapt.recipe import Source
 from asr_adapt.utterance import SPLITS, Split, Utterance
 
+LAYOUT = "train.tsv, dev.tsv, test.tsv (or validated.tsv) beside clips/, or a .tar.gz of that"
 _WHOLE = "validated.tsv"
 
 
 def recognises(root: Path) -> bool:
-    """Whether `root` is a folder with one of the tables."""
+    """Whether `root` is a folder with one of the tables, or an archive."""
+    if root.is_file():
+        return root.name.endswith((".tar.gz", ".tgz", ".tar"))
     return root.is_dir() and any((root / name).is_file() for name in (*(f"{s}.tsv" for s in SPLITS), _WHOLE))
 
 
-def read(root: Path, language: str) -> Iterator[Utterance]:
+def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     """Yield the utterances of the split tables, or of `validated.tsv` (without a split) where there are none.
 
     Raises:
-        InputError: a table has no header, a line lacks a column, or a path leads out of `clips/`.
+        InputError: a table has no header, a line lacks a column, a path leads out of `clips/`, or the archive is
+            damaged or holds no such layout.
     """
-    tables = [(split, root / f"{split}.tsv") for split in SPLITS if (root / f"{split}.tsv").is_file()]
-    if not tables:
-        yield from _read_table(root / _WHOLE, root / "clips", None, language)
-    for split, table in tables:
-        yield from _read_table(table, root / "clips", split, language)
+    if root.is_file():
+        root = _unpacked(root, language)
+    tables: list[tuple[Split | None, Path]] = [(split, root / f"{split}.tsv") for split in SPLITS]
+    found = [(split, table) for split, table in tables if table.is_file()]
+    for split, table in found or [(None, root / _WHOLE)]:
+        yield from _rows(table, root / "clips", split, language)
 
 
-def _read_table(table: Path, clips: Path, split: Split | None, language: str) -> Iterator[Utterance]:
+def _unpacked(archive: Path, language: str) -> Path:
+    """Return the folder of the language's tables."""
+    folder = unpacked(f"common_voice {stamp(archive)}", functools.partial(_unpack, archive))
+    found = {path.name: path for path in sorted(folder.iterdir()) if recognises(path)}
+    chosen = found.get(language) or (next(iter(found.values())) if len(found) == 1 else None)
+    if chosen is None:
+        held = f"tables of {', '.join(found)}" if found else "none of Common Voice's tables"
+        raise InputError(f"the archive holds {held}, not of '{language}'", place=archive)
+    return chosen
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Write `LOCALE/*.tsv` and `LOCALE/clips/*`, from beginning to end, whatever stands above them in the archive."""
     try:
-        yield from _rows(table, clips, split, language)
-    except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 ({error.reason})", place=table, remedy="Save it as UTF-8.") from error
+        with tarfile.open(archive, "r|*") as tar:
+            for member in tar:
+                *above, name = PurePosixPath(member.name).parts or ("",)
+                clips = above[-1:] == ["clips"]
+                if not member.isfile() or ".." in above or not (clips or name.endswith(".tsv")):
+                    continue
+                locale = ([".", *above[:-1]] if clips else [".", *above])[-1].strip("./\\") or "corpus"
+                target = folder / locale / ("clips" if clips else "") / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source = tar.extractfile(member)
+                assert source is not None
+                with target.open("wb") as file:
+                    shutil.copyfileobj(source, file)
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise InputError(f"cannot be unpacked ({error})", place=archive, remedy="Download it again.") from error
 
 
 def _rows(table: Path, clips: Path, split: Split | None, language: str) -> Iterator[Utterance]:
-    # Only \n ends a line: sentences hold U+2028 and other things that str.splitlines would cut at.
-    with table.open(encoding="utf-8-sig", newline="\n") as lines:
-        header = next(lines, "").rstrip("\r\n").split("\t")
-        missing = {"path", "sentence"} - set(header)
-        if missing:
+    lines = read_lines(table)
+    header = lines[0].split("\t")
+    missing = {"path", "sentence"} - set(header)
+    if missing:
+        raise InputError(
+            f"the header has no column {', '.join(sorted(missing))}, but is {header!r}",
+            place=f"{table}:1",
+            remedy="Common Voice's tables have client_id, path and sentence; read others with --corpus.format table.",
+        )
+    for number, line in enumerate(lines[1:], start=2):
+        fields = line.split("\t")
+        if fields == [""]:
+            continue
+        if len(fields) < len(header) or any(fields[len(header) :]):  # a tab in a sentence would cut it short
             raise InputError(
-                f"the header has no column {', '.join(sorted(missing))}, but is {header!r}",
-                place=f"{table}:1",
-                remedy="Common Voice's tables begin with client_id, path, sentence.",
+                f"{len(fields)} columns where the header has {len(header)}",
+                place=f"{table}:{number}",
+                remedy="Fields are separated by one tab each, and are not quoted.",
             )
-        for number, line in enumerate(lines, start=2):
-            fields = line.rstrip("\r\n").split("\t")
-            if fields == [""]:
-                continue
-            if len(fields) < len(header) or any(fields[len(header) :]):  # a tab in a sentence would cut it short
-                raise InputError(
-                    f"{len(fields)} columns where the header has {len(header)}",
-                    place=f"{table}:{number}",
-                    remedy="Fields are separated by one tab each, and are not quoted.",
-                )
-            row = dict(zip(header, fields, strict=False))
-            clip = Path(row["path"])
-            if not row["path"] or clip.is_absolute() or ".." in clip.parts:
-                raise InputError(f"path {row['path']!r} is not a file inside clips/", place=f"{table}:{number}")
-            yield Utterance(
-                id=row["path"],
-                audio=str(clips / clip),
-                split=split,
-                language=row.get("locale") or language,
-                speaker=row.get("client_id") or None,
-                text=row["sentence"],
-            )
+        row = dict(zip(header, fields, strict=False))
+        clip = Path(row["path"])
+        if not row["path"] or clip.is_absolute() or ".." in clip.parts:
+            raise InputError(f"path {row['path']!r} is not a file inside clips/", place=f"{table}:{number}")
+        yield Utterance(
+            id=row["path"],
+            audio=str(clips / clip),
+            split=split,
+            language=row.get("locale") or language,
+            speaker=row.get("client_id") or None,
+            text=row["sentence"],
+        )

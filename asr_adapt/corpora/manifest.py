@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr_adapt.errors import InputError
+from asr_adapt.recipe import Source
 from asr_adapt.utterance import Utterance, read_jsonl
+
+LAYOUT = "a .jsonl file"
 
 
 def recognises(root: Path) -> bool:
@@ -12,7 +15,7 @@ def recognises(root: Path) -> bool:
     return root.is_file() and root.suffix == ".jsonl"
 
 
-def read(root: Path, language: str) -> Iterator[Utterance]:
+def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     """Yield the manifest's utterances, those without a language in `language`.
 
     Raises:
