@@ -29,6 +29,7 @@ _EDGE_S = 0.25
 _MAX_LEVEL = 2.0**31
 # Formats whose header does not settle how much there is.
 _COMPRESSED = frozenset({"FLAC", "MP3", "OGG"})
+_NOT_LIBSNDFILES = frozenset({"MP3", "OGG"})  # see _by_libsndfile
 # What may follow a FLAC's last frame without being audio, such as an ID3 tag.
 _TAGS_BYTES = 1_024
 _CONVERT = "Convert it to WAV or FLAC, for example with `ffmpeg -i IN OUT.wav`."
@@ -121,6 +122,17 @@ def duration_s(audio: Audio) -> float:
     return sum(len(block) for block in blocks(audio)) / SAMPLE_RATE_HZ
 
 
+def seeks(audio: Audio) -> bool:
+    """Return whether a piece of the recording is read without decoding all before it: WAV, FLAC and their like."""
+    import soundfile
+
+    try:
+        with _opened(audio) as file:
+            return soundfile.info(file).format not in _NOT_LIBSNDFILES
+    except (AudioError, soundfile.SoundFileError, TypeError):
+        return False
+
+
 def resample(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     """Return a waveform at 16 kHz, filtered as `load` does it (soxr, HQ: flat to 7 kHz, aliases below -120 dB).
 
@@ -208,7 +220,7 @@ def _by_libsndfile(file: BinaryIO, from_s: float) -> Iterator[tuple[int, np.ndar
             # Measured with libsndfile 1.2.2 and soundfile 0.14, which seeks after each read: an MP3 read in pieces
             # is full of wrong samples, and seeking in Vorbis may miss. Of files put one after another only the
             # first is read, and of an MP3 of variable rate without a Xing header 1.2 s of 4.1 s.
-            if sound.format in {"MP3", "OGG"}:
+            if sound.format in _NOT_LIBSNDFILES:
                 raise _CannotDecode(f"libsndfile's {sound.format} is not used")
             # A recorder that was killed leaves a WAV that claims no samples; FFmpeg reads it to its end.
             if not sound.frames:

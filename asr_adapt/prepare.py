@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from asr_adapt.checks import Exclusion
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.files import write_whole
+from asr_adapt.pieces import Pieces
 from asr_adapt.recipe import Recipe
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet, Normaliser
@@ -97,8 +99,12 @@ def prepare(recipe: Recipe, utterances: list[Utterance], grid: FrameGrid, folder
     counts: dict[str, int] = {}
     hours: dict[str, float] = {}
     for split, members in by_split.items():
-        with console.progress(f"prepare {split}", total=len(members)) as progress:
-            rows = _checked(recipe, split, members, normalise, alphabet, grid, excluded)
+        with (
+            console.progress(f"prepare {split}", total=len(members)) as progress,
+            tempfile.TemporaryDirectory(dir=folder, prefix="decoded-") as scratch,
+        ):
+            waveforms = _waveforms(members, recipe.corpus.workers, Path(scratch))
+            rows = _checked(recipe, split, zip(members, waveforms, strict=True), normalise, alphabet, grid, excluded)
             counts[split], hours[split] = _write(folder, split, progress.over(rows))
         if not counts[split]:
             reasons = Counter(e.reason for e in excluded if e.split == split)
@@ -139,15 +145,14 @@ def load_summary(folder: Path) -> Summary:
 def _checked(
     recipe: Recipe,
     split: Split,
-    members: list[Utterance],
+    decoded: Iterable[tuple[Utterance, np.ndarray | AudioError]],
     normalise: Normaliser,
     alphabet: Alphabet,
     grid: FrameGrid,
     excluded: list[Exclusion],
 ) -> Iterator[tuple[Utterance, str, np.ndarray] | None]:
     """Yield a row for each utterance that can be used and None for each that cannot; fill `excluded`."""
-    workers = recipe.corpus.workers or os.cpu_count() or 1
-    for utterance, waveform in zip(members, _in_order(_decode, members, workers), strict=True):
+    for utterance, waveform in decoded:
         normalised = normalise(utterance.text or "")
         if isinstance(waveform, AudioError):
             excluded.append(Exclusion.of(utterance, "unreadable_audio", waveform.problem))
@@ -170,11 +175,16 @@ def _checked(
         yield utterance.model_copy(update={"duration_s": duration_s}), normalised, waveform
 
 
-def _decode(utterance: Utterance) -> np.ndarray | AudioError:
-    try:
-        return audio.load(utterance.audio, start_s=utterance.start_s, end_s=utterance.end_s)
-    except AudioError as error:
-        return error
+def _waveforms(members: list[Utterance], workers: int | None, scratch: Path) -> Iterator[np.ndarray | AudioError]:
+    pieces = Pieces(members, scratch)
+
+    def decode(utterance: Utterance) -> np.ndarray | AudioError:
+        try:
+            return pieces.load(utterance)
+        except AudioError as error:
+            return error
+
+    return _in_order(decode, members, workers or os.cpu_count() or 1)
 
 
 def _in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:

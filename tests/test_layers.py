@@ -13,7 +13,7 @@ LAYERS = [
     | {"orthography"},
     {"adapters", "mms", "base", "model", "augment", "vad", "corpora"},
     {"transcriber", "checks", "checkpoint", "formats", "recordings", "report"}
-    | {"prepared", "features", "inputs", "memory"},
+    | {"prepared", "features", "inputs", "memory", "pieces"},
     {"pages"},
     {"prepare", "train", "lm", "transcribe", "evaluate", "new"},
     {"publish"},
