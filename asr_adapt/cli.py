@@ -128,6 +128,8 @@ def doctor(
     estimate: Annotated[bool, typer.Option(help="Time training steps on this machine.")] = True,
 ) -> None:
     """Say what is wrong with a corpus. --corpus.format, --model.base and every field of a recipe may follow."""
+    from dataclasses import replace
+
     from asr_adapt import doctor as stage
     from asr_adapt.doctor import machine
     from asr_adapt.recipe import recipe_from
@@ -141,7 +143,7 @@ def doctor(
     if estimate and not examined.fatal:
         normalise = Normaliser(recipe.text, recipe.language)
         alphabet = Alphabet.from_texts((normalise(u.text or "") for u in examined.utterances), recipe.text)
-        examined = stage.with_estimate(examined, machine.estimate(recipe, alphabet, examined.hours["train"]))
+        examined = replace(examined, estimate=machine.estimate(recipe, alphabet, examined.hours["train"]))
     stage.show(examined, console)
     if json:
         stage.write_json(examined, json)

@@ -100,6 +100,7 @@ def noise(samples: np.ndarray) -> np.ndarray:
 SPOILED: dict[str, tuple[str, Callable[[list[Clip]], None]]] = {
     "a Greek omicron": ("look_alikes", text(lambda t: t.replace("soso", "sοso"))),
     "a Cyrillic o": ("look_alikes", text(lambda t: t.replace("soso", "sоso"))),
+    "a Greek letter throughout": ("borrowed_letters", text(lambda t: t.replace("soso", "sωso"))),
     "a foreign word": ("other_script", text(lambda t: t + " спутник")),
     "a digit": ("digits", text(lambda t: t + " 7")),
     "capitals": ("capitals", text(str.upper)),

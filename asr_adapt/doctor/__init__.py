@@ -4,9 +4,10 @@ import json
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from os import cpu_count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asr_adapt import audio, checks, corpora, pages
 from asr_adapt.ctc import FrameGrid
@@ -20,6 +21,9 @@ from asr_adapt.recipe import Recipe
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet, Normaliser, describe_unit
 from asr_adapt.utterance import SPLITS, Utterance, write_jsonl
+
+if TYPE_CHECKING:
+    from asr_adapt.doctor import machine
 
 # The reasons of `checks.untrainable`, in words, with what to do.
 _UNTRAINABLE = {
@@ -50,7 +54,7 @@ class Examined:
     snrs_db: tuple[float, ...]
     letters_s: tuple[float, ...]
     utterances: tuple[Utterance, ...]
-    estimate: dict[str, object] | None = None
+    estimate: "machine.Estimate | None" = None
 
     @property
     def fatal(self) -> bool:
@@ -58,7 +62,7 @@ class Examined:
         return any(f.severity == "fatal" for f in self.findings)
 
     def as_json(self) -> dict:
-        """Return the findings with stable keys (docs/doctor.md)."""
+        """Return the findings: corpus, trainable, findings, alphabet, hours, speakers, estimate."""
         return {
             "corpus": self.root,
             "trainable": not self.fatal,
@@ -66,7 +70,7 @@ class Examined:
             "alphabet": [{"unit": unit, "name": name, "count": count} for unit, name, count in self.letters],
             "hours": self.hours,
             "speakers": self.speakers,
-            "estimate": self.estimate,
+            "estimate": asdict(self.estimate) if self.estimate else None,
         }
 
 
@@ -127,11 +131,6 @@ def examine(recipe: Recipe, grid: FrameGrid, console: Console) -> Examined:
     )
 
 
-def with_estimate(examined: Examined, estimate: object) -> Examined:
-    """Return what was found with what training would take (`machine.Estimate`)."""
-    return replace(examined, estimate=dict(vars(estimate)))
-
-
 def show(examined: Examined, console: Console) -> None:
     """Print it: a line for each finding, the worst first."""
     for note in examined.notes:
@@ -148,8 +147,15 @@ def show(examined: Examined, console: Console) -> None:
     if not examined.findings:
         console.say("nothing is wrong with it")
     if examined.estimate:
-        console.say("training here: about {hours:.1f} h, {memory_gb:.1f} GB ({free_gb:.1f} GB are free): {how}".format(
-            **examined.estimate))  # fmt: skip
+        console.say(_training(examined.estimate))
+
+
+def _training(estimate: "machine.Estimate") -> str:
+    """Return the estimate in words."""
+    return (
+        f"training here: about {estimate.hours:.1f} h, {estimate.memory_gb:.1f} GB ({estimate.free_gb:.1f} GB are "
+        f"free): {estimate.how}"
+    )
 
 
 def write_json(examined: Examined, path: Path) -> None:
@@ -178,9 +184,13 @@ def write_mended(examined: Examined, path: Path) -> int:
     if path.suffix != ".jsonl":
         raise InputError("must end with .jsonl", place=path, remedy="A manifest is JSONL.")
     left_out = {id for f in examined.findings if f.left_out for id in f.ids}
-    main = transcripts.main_script([u.text or "" for u in examined.utterances])
+    said = [u.text or "" for u in examined.utterances]
+    main = transcripts.main_script(said)
+    table = transcripts.confused(said, main)
     kept = [
-        u.model_copy(update={"audio": str(Path(u.audio).absolute()), "text": transcripts.mended(u.text or "", main)})
+        u.model_copy(
+            update={"audio": str(Path(u.audio).absolute()), "text": transcripts.mended(u.text or "", main, table)}
+        )
         for u in examined.utterances
         if u.id not in left_out
     ]

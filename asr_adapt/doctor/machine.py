@@ -43,7 +43,7 @@ def estimate(recipe: Recipe, alphabet: Alphabet, hours: float) -> Estimate:
     model = models.create(resolved.model, alphabet, recipe.language, recipe.text, seed=0)
     models.freeze(model.net, resolved.model.freeze, resolved.model.adapter)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.net.to(device).train()
+    model.net.to(device).train()  # type: ignore[arg-type]
     noise = np.random.default_rng(0).standard_normal((1, int(_TIMED_S * SAMPLE_RATE_HZ))).astype(np.float32)
     clip = torch.from_numpy(noise[0] * 0.1).to(device)
     seconds = []
@@ -58,8 +58,8 @@ def estimate(recipe: Recipe, alphabet: Alphabet, hours: float) -> Estimate:
     audio_s = train.steps * train.batch_s * train.accumulate
     needed = memory.needed_bytes(resolved, config, train.batch_s)
     how = (
-        f"{_STEPS} steps of {recipe.model.base} on {_TIMED_S:g} s of noise ran at {1 / factor:.0f} times real time on "
-        f"{device.type}, {torch.get_num_threads()} threads; {train.steps:,} steps of {train.batch_s:g} s, evaluation "
-        "not counted; memory by arithmetic"
+        f"{_STEPS} steps of {recipe.model.base} on {_TIMED_S:g} s of noise ran at {1 / factor:.0f} times real time "
+        f"on {device.type}, {torch.get_num_threads()} threads; {train.steps:,} steps of {train.batch_s:g} s, "
+        "evaluation not counted; memory by arithmetic"
     )
     return Estimate(audio_s * factor / 3600, needed / 1e9, memory.free_bytes(device) / 1e9, how)

@@ -25,11 +25,11 @@ def check(utterances: Sequence[Utterance], texts: Sequence[str], digests: Mappin
             by_text[(utterance.split, utterance.speaker, text)].append(utterance)
     leaked, twice = [], []
     for same in by_digest.values():
-        places = {u.split for u in same}
+        places = {str(u.split) for u in same}
         if len(places) > 1:
             # What is judged by stays; --fix takes the others out of train.
             out = [u for u in same if u.split == "train"] or same[1:]
-            leaked += [(u.id, f"the recording is also in {', '.join(sorted({*places} - {u.split}, key=str))}")
+            leaked += [(u.id, f"the recording is also in {', '.join(sorted(places - {str(u.split)}))}")
                        for u in out]  # fmt: skip
         elif len(same) > 1:
             twice += [(u.id, f"the same recording as {same[0].id}") for u in same[1:]]
@@ -45,8 +45,8 @@ def check(utterances: Sequence[Utterance], texts: Sequence[str], digests: Mappin
         if heard_in_both & {u.id for u in members}:
             continue  # the same samples are in both, which says more
         out = [u for u in members if u.split == "train"] or members[:1]
-        places = of_pieces if leak.kind == "recording" else of_sentences
-        places += [(u.id, f"in {', '.join(leak.splits)}") for u in out]
+        where = of_pieces if leak.kind == "recording" else of_sentences
+        where += [(u.id, f"in {', '.join(leak.splits)}") for u in out]
     judges = {u.speaker for u in utterances if u.split in ("dev", "test")} - {None}
     of_speakers = [(u.id, f"speaker {u.speaker}") for u in utterances if u.split == "train" and u.speaker in judges]
     return [
