@@ -5,7 +5,8 @@
 
 Each side's pace is measured over a few steps; its schedule then has the steps that fit into the minutes, so that
 both end with their rates decayed. Looks at dev are in neither's time; both keep the weights that were best on dev
-(the posts keep the last). The peer's warm-up of 500 steps is cut to a tenth of the steps, in its favour.
+(the posts keep the last). The peer's warm-up of 500 steps is cut to a tenth of the steps, and its head starts from
+the base model's own rows as ours does, both in its favour; `--new-head` leaves it the random head of the posts.
 """
 
 import itertools
@@ -20,6 +21,7 @@ from typing import Annotated, Any
 
 import matplotlib
 import peer
+import torch
 import typer
 
 matplotlib.use("Agg")
@@ -47,12 +49,13 @@ def run_both(
     minutes: Annotated[float, typer.Option(help="Of training, for each.")] = 10,
     base: Annotated[str, typer.Option(help="Base model of both.")] = "embedded",
     train_hours: Annotated[float | None, typer.Option(help="Of the train split; default: all.")] = None,
+    new_head: Annotated[bool, typer.Option(help="The peer's head starts at random, as in the posts.")] = False,
 ) -> None:
     """Train both for the same time and score them on test."""
     recipe = Recipe(
         language=language, corpus=Corpus(root=corpus.resolve(), max_train_hours=train_hours), model=Model(base=base)
     )
-    found = {name: side(recipe, minutes, out / name) for name, side in (("ours", _ours), ("peer", _peer))}
+    found = {"ours": _ours(recipe, minutes, out / "ours"), "peer": _peer(recipe, minutes, out / "peer", new_head)}
     (out / "quality.json").write_text(json.dumps({"minutes": minutes, **found}, indent=1) + "\n")
     for name, result in found.items():
         print(
@@ -121,7 +124,7 @@ def _curve(folder: Path) -> Iterator[tuple[float, float]]:
             yield seconds / 60, record["dev_cer"]
 
 
-def _peer(recipe: Recipe, minutes: float, out: Path) -> dict[str, Any]:
+def _peer(recipe: Recipe, minutes: float, out: Path, new_head: bool) -> dict[str, Any]:
     """Train the peer for the time, and return its figures, scored as ours are."""
     kept = out / "peer.json"
     if kept.exists():
@@ -131,10 +134,13 @@ def _peer(recipe: Recipe, minutes: float, out: Path) -> dict[str, Any]:
     peer.fine_tune(
         _start(resolved, data), data, PACE_STEPS, out, lambda *_: times.append(time.perf_counter()), seed=0
     )
-    pace_s = statistics.median(b - a for a, b in itertools.pairwise(times))
-    steps = round(minutes * 60 / pace_s)
+    step_s = statistics.median(b - a for a, b in itertools.pairwise(times))
+    steps = round(minutes * 60 / step_s)
 
     adapted = _start(resolved, data)
+    if new_head:
+        torch.manual_seed(resolved.train.seed)
+        adapted.net._init_weights(adapted.net.lm_head)
     curve: list[tuple[float, float]] = []
     best: dict[str, Any] = {}
     clock = {"away_s": 0.0, "began": time.perf_counter()}
@@ -168,7 +174,7 @@ def _prepared(recipe: Recipe, folder: Path) -> tuple[Resolved, prepared.Prepared
         utterances = corpora.read(recipe.corpus.root, recipe.language)
         prepare(recipe, utterances, frame_grid(config), folder, Console(quiet=True))
     hours = load_summary(folder).hours["train"]
-    resolved, _ = presets.resolve(run._settled(recipe, recipe.corpus.root), hours, config.hidden_size)
+    resolved, _ = presets.resolve(run._settled(recipe), hours, config.hidden_size)
     return resolved, prepared.load(folder, "train"), prepared.load(folder, "dev")
 
 

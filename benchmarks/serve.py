@@ -265,7 +265,8 @@ def _plain(folder: Path, port: int) -> None:
     def transcribe(file: UploadFile) -> dict[str, Any]:
         waveform, rate = soundfile.read(file.file, dtype="float32")
         with lock:
-            return {"text": read({"raw": waveform, "sampling_rate": rate}, chunk_length_s=30)["text"]}
+            answer: Any = read({"raw": waveform, "sampling_rate": rate}, chunk_length_s=30)
+            return {"text": answer["text"]}
 
     uvicorn.run(app, port=port, log_level="warning")
 

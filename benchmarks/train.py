@@ -118,7 +118,7 @@ def _ours(recipe: Resolved, folder: Path, steps: int, number: int, peer_precisio
     out.mkdir(exist_ok=True)
     few = prepared.Prepared(data.utterances[:2], data.texts[:2], data._table)
     conf = recipe.train.model_copy(update={"steps": steps + 1, "seed": number + 1, "eval_steps": steps + 1})
-    train._LOG_STEPS = 1  # type: ignore[misc]
+    train._LOG_STEPS = 1
     began = time.perf_counter()
     train.train(recipe.model_copy(update={"train": conf}), adapted, data, few, out, Console(quiet=True))
     whole_s = time.perf_counter() - began

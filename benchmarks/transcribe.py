@@ -79,7 +79,8 @@ def _long(folder: Path, utterances: list[Utterance], hours: float, scratch: Path
     """Read a recording made of the clips, repeated with pauses of 0.3 to 2 s, and one of a tenth of its length."""
     results = {}
     for length in (hours / 10, hours):
-        path, said = scratch / f"{length}.wav", []
+        path = scratch / f"{length}.wav"
+        said: list[Utterance] = []
         rng = np.random.default_rng(1)
         with soundfile.SoundFile(path, "w", audio.SAMPLE_RATE_HZ, 1) as file:
             while file.frames < length * 3600 * audio.SAMPLE_RATE_HZ:
@@ -121,7 +122,7 @@ def _pipeline(folder: Path, utterances: list[Utterance], batch: int) -> dict[str
     recogniser = pipeline("automatic-speech-recognition", str(folder))
     waveforms = [audio.load(u.audio) for u in utterances]
     recogniser({"raw": np.zeros(audio.SAMPLE_RATE_HZ, np.float32), "sampling_rate": audio.SAMPLE_RATE_HZ})
-    inputs = ({"raw": waveform, "sampling_rate": audio.SAMPLE_RATE_HZ} for waveform in waveforms)
+    inputs: Any = ({"raw": waveform, "sampling_rate": audio.SAMPLE_RATE_HZ} for waveform in waveforms)
     began = time.perf_counter()
     texts = [result["text"] for result in recogniser(inputs, batch_size=batch)]
     audio_s = sum(map(len, waveforms)) / audio.SAMPLE_RATE_HZ
