@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,14 @@ def shoot(page: sync_api.Page, name: str) -> None:
         page.screenshot(path=f"{SCREENSHOTS}/{name}.png", full_page=True)
 
 
+def until(page: sync_api.Page, expression: str, timeout_s: float = 20.0) -> None:
+    """Wait for an expression to be true; `wait_for_function` wants `eval`, which the page's policy forbids."""
+    deadline = time.monotonic() + timeout_s
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, expression
+        page.wait_for_timeout(50)
+
+
 def give(page: sync_api.Page, data: bytes, name: str = "talk.wav") -> None:
     page.set_input_files("#file", {"name": name, "mimeType": "audio/wav", "buffer": data})
 
@@ -116,15 +125,15 @@ def test_the_keyboard_reaches_every_word(page: sync_api.Page, spoken: np.ndarray
     assert page.locator(".word.here").get_attribute("data-index") == str(page.locator(".word").count() - 1)
     page.keyboard.press("Home")
     page.keyboard.press("Enter")
-    page.wait_for_function("!document.getElementById('audio').paused")
+    until(page, "!document.getElementById('audio').paused")
     page.keyboard.press("Space")
-    page.wait_for_function("document.getElementById('audio').paused")
+    until(page, "document.getElementById('audio').paused")
 
 
 def test_what_the_microphone_hears_is_transcribed(page: sync_api.Page) -> None:
     page.click("#record")
-    page.wait_for_function("document.getElementById('meter').value > 0.02", timeout=20_000)
-    page.wait_for_function("document.getElementById('clock').textContent >= '0:03'", timeout=20_000)
+    until(page, "document.getElementById('meter').value > 0.02")
+    until(page, "document.getElementById('clock').textContent >= '0:03'")
     shoot(page, "recording")
     page.click("#record")
     page.wait_for_selector("#downloads a", timeout=60_000)
