@@ -1,6 +1,7 @@
 """What makes an utterance untrainable. Each check has a name, under which exclusions are counted."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from asr_adapt.utterance import Utterance
 
 # Full scale is 1; -60 dB below it no speech can be made out, and 16-bit dither stands at about -98 dB.
 SILENCE_PEAK = 1e-3
+
+Reason = Literal["empty_text", "too_short", "too_long", "silent", "unknown_letter", "text_too_long"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def untrainable(
     *,
     min_duration_s: float,
     max_duration_s: float,
-) -> tuple[str, str] | None:
+) -> tuple[Reason, str] | None:
     """Return `(reason, detail)` where the pair cannot be trained on, else None.
 
     Args:

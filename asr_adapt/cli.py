@@ -150,7 +150,7 @@ def doctor(
     if html:
         stage.write_page(examined, html)
     if fix:
-        console.say(f"{fix}: {stage.write_mended(examined, fix):,} of {len(examined.utterances):,} utterances")
+        console.say(f"{fix}: {stage.write_mended(examined, fix)}")
     if examined.fatal:
         raise SystemExit(2)
 

@@ -1,16 +1,18 @@
 """A corpus spoiled in known ways: the doctor finds each, and nothing in the clean one."""
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from asr_adapt import corpora, doctor
+from asr_adapt import checks, corpora, doctor
 from asr_adapt.audio import resample
 from asr_adapt.cli import app
 from asr_adapt.ctc import FrameGrid
@@ -168,10 +170,61 @@ def test_the_mended_manifest_has_nothing_left_to_find_and_the_original_is_as_it_
     before = manifest.read_bytes()
     found = examined(manifest)
     assert {f.name for f in found.findings} == {"look_alikes", "composition", "too_short"}
-    assert doctor.write_mended(found, tmp_path / "mended.jsonl") == len(clips) - 1
+    done = doctor.write_mended(found, tmp_path / "mended.jsonl")
+    assert done == "17 of 18 utterances; left out: too_short 1; 1 transcripts mended"
     assert manifest.read_bytes() == before
     assert names(tmp_path / "mended.jsonl") == []
     assert corpora.read(tmp_path / "mended.jsonl", "art")[2].text == clean()[2]["text"]
+
+
+@pytest.mark.parametrize("leak", ["waveform", "text"])
+def test_what_dev_and_test_share_is_found_and_left_to_people(leak: str, tmp_path: Path) -> None:
+    clips = clean()
+    copied(leak, 16, 13)(clips)
+    found = examined(write(tmp_path, clips))
+    assert [(f.name, f.ids, f.left_out) for f in found.findings] == [
+        ("audio_leak" if leak == "waveform" else "text_leak", ("u16",), ())
+    ]
+
+
+def test_what_train_shares_with_test_is_left_out_of_train_alone(tmp_path: Path) -> None:
+    clips = clean()
+    copied("text", 16, 2)(clips)
+    found = examined(write(tmp_path, clips))
+    assert [(f.name, f.left_out) for f in found.findings] == [("text_leak", ("u2",))]
+    assert doctor.write_mended(found, tmp_path / "mended.jsonl") == "17 of 18 utterances; left out: text_leak 1"
+    assert {u.id for u in corpora.read(tmp_path / "mended.jsonl", "art")} == {f"u{n}" for n in range(18)} - {"u2"}
+
+
+def test_pieces_of_one_recording_in_two_splits_are_found(tmp_path: Path) -> None:
+    manifest = write(tmp_path, clean())
+    lines = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
+    lines[2] |= {"start_s": 0.0, "end_s": 2.5, "text": lines[2]["text"][:40]}
+    lines[13] |= {"audio": "2.wav", "start_s": 2.5, "end_s": 5.0, "text": lines[13]["text"][:40]}
+    manifest.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    found = examined(manifest)
+    assert [(f.name, f.ids, f.left_out) for f in found.findings] == [("recording_leak", ("u2",), ())]
+
+
+def test_a_corpus_that_cannot_be_split_is_said_to_be_so(tmp_path: Path) -> None:
+    clips = [{key: clip[key] for key in ("text", "waveform")} for clip in clean()[:2]]
+    found = examined(write(tmp_path, clips))
+    assert found.fatal
+    assert [f.name for f in found.findings] == ["no_splits"]
+
+
+def test_every_reason_for_leaving_out_has_words() -> None:
+    assert {*get_args(checks.Reason), "unreadable_audio"} - {"unknown_letter"} == doctor.UNTRAINABLE.keys()
+
+
+def test_every_finding_and_every_key_is_in_the_documentation(tmp_path: Path) -> None:
+    said = (Path(__file__).parent.parent / "docs" / "doctor.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `(\w+)`", said, re.MULTILINE))
+    code = "".join(path.read_text(encoding="utf-8") for path in Path(doctor.__file__).parent.glob("*.py"))
+    named = set(re.findall(r'(?:found|Finding)\(\s*"(\w+)"', code)) | doctor.UNTRAINABLE.keys() | {"no_train"}
+    assert documented == named | {f"no_{split}" for split in ("dev", "test")}
+    keys = examined(write(tmp_path, clean())).as_json().keys()
+    assert set(re.findall(r"^- `(\w+)`", said, re.MULTILINE)) == keys
 
 
 def test_the_command_writes_json_and_a_page_and_ends_with_2_where_nothing_can_be_trained(tmp_path: Path) -> None:

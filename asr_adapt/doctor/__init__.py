@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from asr_adapt import audio, checks, corpora, pages
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.doctor import sound, splits, transcripts
-from asr_adapt.doctor.finding import SEVERITIES, Finding, found
+from asr_adapt.doctor.finding import SEVERITIES, Finding, always, found
 from asr_adapt.doctor.sound import Heard
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.files import write_whole
@@ -25,8 +25,8 @@ from asr_adapt.utterance import SPLITS, Utterance, write_jsonl
 if TYPE_CHECKING:
     from asr_adapt.doctor import machine
 
-# The reasons of `checks.untrainable`, in words, with what to do.
-_UNTRAINABLE = {
+# The reasons of `checks.untrainable`, in words, with what to do; unknown letters are a finding of their own.
+UNTRAINABLE = {
     "unreadable_audio": ("recordings that cannot be read", "Copy or convert them again."),
     "empty_text": ("clips without a transcript", "Transcribe them, or let them be left out."),
     "too_short": ("clips too short to train on", "Cut them anew, or change --corpus.min_duration_s."),
@@ -55,6 +55,10 @@ class Examined:
     letters_s: tuple[float, ...]
     utterances: tuple[Utterance, ...]
     estimate: "machine.Estimate | None" = None
+
+    def known_speakers(self, split: str) -> int:
+        """Return how many named speakers a split has."""
+        return len({*self.speakers[split]} - {""})
 
     @property
     def fatal(self) -> bool:
@@ -104,7 +108,7 @@ def examine(recipe: Recipe, grid: FrameGrid, console: Console) -> Examined:
             clips.append((utterance, heard, text, claimed_s))
     bad = {id for where in reasons.values() for id, _ in where}
     findings = [
-        f for reason, where in reasons.items() for f in found(reason, "error", *_UNTRAINABLE[reason], where, True)
+        f for reason, where in reasons.items() for f in found(reason, "error", *UNTRAINABLE[reason], where, always)
     ]
     findings += transcripts.check(utterances)
     findings += sound.check(clips, frozenset(bad))
@@ -136,7 +140,7 @@ def show(examined: Examined, console: Console) -> None:
     for note in examined.notes:
         console.say(note)
     for split, hours in examined.hours.items():
-        known = len({*examined.speakers[split]} - {""})
+        known = examined.known_speakers(split)
         console.say(f"{split}: {hours:.2f} h" + (f", {known} speakers" if known else ""))
     console.say(f"alphabet: {len(examined.letters)} letters: " + " ".join(unit for unit, _, _ in examined.letters))
     for finding in examined.findings:
@@ -173,8 +177,8 @@ def write_page(examined: Examined, path: Path) -> None:
     write_whole(path, pages.render("doctor.html", examined=examined, charts=[c for c in charts if c]))
 
 
-def write_mended(examined: Examined, path: Path) -> int:
-    """Write a JSONL manifest of what can be trained on, look-alikes and NFC mended; return its utterances.
+def write_mended(examined: Examined, path: Path) -> str:
+    """Write a JSONL manifest of what can be trained on, look-alikes and NFC mended; return what was done, in words.
 
     Raises:
         InputError: the file is there already, or is no .jsonl.
@@ -183,7 +187,7 @@ def write_mended(examined: Examined, path: Path) -> int:
         raise InputError("is there already, and is not written over", place=path, remedy="Give --fix another name.")
     if path.suffix != ".jsonl":
         raise InputError("must end with .jsonl", place=path, remedy="A manifest is JSONL.")
-    left_out = {id for f in examined.findings if f.left_out for id in f.ids}
+    why = {id: finding.name for finding in reversed(examined.findings) for id in finding.left_out}
     said = [u.text or "" for u in examined.utterances]
     main = transcripts.main_script(said)
     table = transcripts.confused(said, main)
@@ -192,10 +196,17 @@ def write_mended(examined: Examined, path: Path) -> int:
             update={"audio": str(Path(u.audio).absolute()), "text": transcripts.mended(u.text or "", main, table)}
         )
         for u in examined.utterances
-        if u.id not in left_out
+        if u.id not in why
     ]
     write_jsonl(path, kept)
-    return len(kept)
+    text_of = {u.id: u.text or "" for u in examined.utterances}
+    mended = sum(u.text != text_of[u.id] for u in kept)
+    reasons = ", ".join(f"{name} {count:,}" for name, count in Counter(why.values()).most_common())
+    return (
+        f"{len(kept):,} of {len(examined.utterances):,} utterances"
+        + (f"; left out: {reasons}" if reasons else "")
+        + (f"; {mended:,} transcripts mended" if mended else "")
+    )
 
 
 @dataclass(frozen=True)

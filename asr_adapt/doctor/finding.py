@@ -1,6 +1,6 @@
 """What the doctor finds: a name, how bad it is, how often, an example, and what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,8 +24,8 @@ class Finding:
     """the utterances that have it, in the corpus's order; empty where it is about the corpus"""
     detail: str
     """about the first of them"""
-    left_out: bool = False
-    """whether --fix leaves these utterances out"""
+    left_out: tuple[str, ...] = ()
+    """those of `ids` that --fix leaves out"""
 
     @property
     def count(self) -> int:
@@ -39,9 +39,29 @@ class Finding:
 
 
 def found(
-    name: str, severity: Severity, said: str, remedy: str, where: Sequence[tuple[str, str]], left_out: bool = False
+    name: str,
+    severity: Severity,
+    said: str,
+    remedy: str,
+    where: Sequence[tuple[str, str]],
+    left_out: Callable[[str], bool] = lambda id: False,
 ) -> list[Finding]:
-    """Return the finding of `(utterance's id, detail)` places, or none where there are none."""
+    """Return the finding of `(utterance's id, detail)` places, or none where there are none.
+
+    Args:
+        name: Of the finding.
+        severity: See `Finding`.
+        said: What is wrong.
+        remedy: What to do.
+        where: Each utterance that has it.
+        left_out: Whether --fix leaves an utterance out.
+    """
     if not where:
         return []
-    return [Finding(name, severity, said, remedy, tuple(id for id, _ in where), where[0][1], left_out)]
+    ids = tuple(id for id, _ in where)
+    return [Finding(name, severity, said, remedy, ids, where[0][1], tuple(filter(left_out, ids)))]
+
+
+def always(id: str) -> bool:
+    """Leave every utterance out."""
+    return True

@@ -8,7 +8,7 @@ import numpy as np
 
 from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.checks import SILENCE_PEAK
-from asr_adapt.doctor.finding import Finding, found
+from asr_adapt.doctor.finding import Finding, always, found
 from asr_adapt.utterance import Utterance
 
 # A clip that touches its own peak in more of its samples has its tops cut off: speech spends far less there.
@@ -108,7 +108,7 @@ def check(
         *found("length_claimed", "error", "recordings as long as neither header nor manifest claims",
                "Copy or export them again, or correct the times.", lying),
         *found("too_fast", "error", "more letters a second than can be said",
-               "Text and clip do not belong together, or the clip is cut off; --fix leaves them out.", fast, True),
+               "Text and clip do not belong together, or the clip is cut off; --fix leaves them out.", fast, always),
         *found("too_slow", "warning", "hardly any letters for so much sound",
                "Transcribe the rest, or cut the clip.", slow),
         *found("clipped", "warning", "recordings whose loud parts are cut off",
