@@ -91,7 +91,7 @@ def transfer(
     if str(script) in {"--help", "-h"}:
         print(context.get_help())
         return
-    recipe, out = _overridden(_recipe_of(script), context.args, f"{script.stem}-transfer")
+    recipe, out = _overridden(_recipe_of(script), context.args, f"{script.stem}-transfer", str(script))
     from asr_adapt.report import Console
     from asr_adapt.transfer import transfer as measure
 
@@ -112,7 +112,7 @@ def new(
     from asr_adapt.report import Console
 
     recipe = recipe_from({"language": language, "corpus": {"root": corpus}}, "LANGUAGE")
-    recipe, _ = _overridden(recipe, context.args, "new")
+    recipe, _ = _overridden(recipe, context.args)
     script = out or Path("recipes") / f"{language.lower().replace('-', '_')}.py"
     stage.new(recipe, base, script, Console())
 
@@ -137,7 +137,7 @@ def doctor(
     from asr_adapt.text import Alphabet, Normaliser
 
     fields = {"language": language, "corpus": {"root": corpus}, "model": {"base": "embedded"}}
-    recipe, _ = _overridden(recipe_from(fields, "command line"), context.args, "doctor")
+    recipe, _ = _overridden(recipe_from(fields, "command line"), context.args)
     console = Console()
     examined = stage.examine(recipe, machine.grid(recipe), console)
     if estimate and not examined.fatal:
@@ -242,8 +242,9 @@ def align(
     print(formats.WRITERS[format](Transcriber.from_folder(model).align(audio, lines)), end="")
 
 
-@app.command()
+@app.command(context_settings=_CORPUS_COMMAND)
 def evaluate(
+    context: typer.Context,
     model: Annotated[Path, typer.Option(help="A run's model/ folder.")],
     corpus: Annotated[Path, typer.Option(help="Folder of a corpus, or a .jsonl manifest.")],
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
@@ -251,12 +252,12 @@ def evaluate(
     audio: _AUDIO = True,
     names: _NAMES = False,
 ) -> None:
-    """Score a model on a corpus: WER and CER with their intervals, and report.html to look into them."""
+    """Score a model on a corpus, with intervals and report.html. --corpus.tiers and other fields of it may follow."""
     from asr_adapt.report import Console
     from asr_adapt.run import evaluate_folder
 
     out = out or Path(f"evaluation-{split}")
-    evaluate_folder(model, corpus, split, out, Console(), sound=audio, names=names)
+    evaluate_folder(model, _source(corpus, context.args), split, out, Console(), sound=audio, names=names)
 
 
 @app.command()
@@ -287,7 +288,7 @@ def lm(
     from asr_adapt.report import Console
     from asr_adapt.run import add_ngram
 
-    add_ngram(model, texts or [], order, tune, Console())
+    add_ngram(model, texts or [], order, _source(tune, []) if tune else None, Console())
 
 
 @app.command()
@@ -352,7 +353,8 @@ def run_recipe(recipe: Any, arguments: Sequence[str] | None = None, name: str | 
         from asr_adapt.report import Console
 
         name = name or Path(sys.argv[0]).stem
-        wanted, out = _overridden(recipe, list(sys.argv[1:] if arguments is None else arguments), name)
+        arguments = sys.argv[1:] if arguments is None else arguments
+        wanted, out = _overridden(recipe, list(arguments), name, f"{name}.py")
         from asr_adapt.run import run as run_stages
 
         run_stages(wanted, out, Console())
@@ -375,8 +377,16 @@ def _recipe_of(script: Path) -> Any:
     return recipe
 
 
-def _overridden(recipe: Any, arguments: list[str], name: str) -> tuple[Any, Path]:
-    """Return the recipe with the command line's values, and the run folder."""
+def _source(root: Path, arguments: list[str]) -> Any:
+    """Return how the corpus at `root` is read, as `--corpus.FIELD value` says."""
+    from asr_adapt.recipe import recipe_from
+
+    recipe, _ = _overridden(recipe_from({"language": "und", "corpus": {"root": root}}, "command line"), arguments)
+    return recipe.corpus
+
+
+def _overridden(recipe: Any, arguments: list[str], name: str = "", script: str = "RECIPE.py") -> tuple[Any, Path]:
+    """Return the recipe with the command line's values, and the run folder; `script --help` lists what there is."""
     from pydantic import ValidationError, create_model
     from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
@@ -384,7 +394,7 @@ def _overridden(recipe: Any, arguments: list[str], name: str) -> tuple[Any, Path
 
     class CommandLine(BaseSettings):
         model_config = SettingsConfigDict(
-            cli_prog_name=f"{name}.py",
+            cli_prog_name=script,
             cli_exit_on_error=False,
             cli_avoid_json=True,
             cli_hide_none_type=True,
@@ -407,7 +417,7 @@ def _overridden(recipe: Any, arguments: list[str], name: str) -> tuple[Any, Path
         parsed: Any = parser(_cli_parse_args=arguments)
     except SettingsError as error:
         complaint = str(error).removeprefix("error parsing CLI: ")
-        raise InputError(complaint, place="command line", remedy=f"{name}.py --help lists the fields.") from error
+        raise InputError(complaint, place="command line", remedy=f"{script} --help lists the fields.") from error
     except ValidationError as error:
         raise field_error(error, "command line") from error
     return Recipe.model_validate({field: getattr(parsed, field) for field in fields}), parsed.out

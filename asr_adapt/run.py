@@ -140,7 +140,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
 
 def evaluate_folder(
     model_folder: Path,
-    corpus: Path,
+    corpus: Source,
     split: str,
     out: Path,
     console: Console,
@@ -154,15 +154,15 @@ def evaluate_folder(
         InputError: the model or the corpus is not there, or the split is empty.
     """
     transcriber = Transcriber.from_folder(model_folder)
-    utterances = [u for u in corpora.read(corpus, transcriber.model.language) if u.split == split]
+    utterances = [u for u in corpora.read_all([corpus], transcriber.model.language).utterances if u.split == split]
     if not utterances:
-        raise InputError(f"the {split} split is empty", place=corpus, remedy="Name another with --split.")
+        raise InputError(f"the {split} split is empty", place=corpus.root, remedy="Name another with --split.")
     metrics = evaluate.evaluate(transcriber, utterances, utterances.__getitem__, split, out, console)
     console.say(f"report: {publish.page(out, model_folder, sound=sound, names=names)}")
     return metrics
 
 
-def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Path | None, console: Console) -> None:
+def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Source | None, console: Console) -> None:
     """Put an n-gram beside a model: of its run's training text and of text files, tuned on dev.
 
     Args:
@@ -184,9 +184,9 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Path 
     adapted = model.CTCModel.load(model_folder)
     dev = None
     if tune is not None:
-        utterances = [u for u in corpora.read(tune, adapted.language) if u.split == "dev"]
+        utterances = [u for u in corpora.read_all([tune], adapted.language).utterances if u.split == "dev"]
         if not utterances:
-            raise InputError("the dev split is empty", place=tune, remedy="Name a corpus with one.")
+            raise InputError("the dev split is empty", place=tune.root, remedy="Name a corpus with one.")
 
         def waveform(index: int) -> np.ndarray:
             piece = utterances[index]

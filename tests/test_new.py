@@ -114,7 +114,7 @@ def test_a_corpus_without_splits_gets_a_recipe_that_says_so(
 ) -> None:
     corpus, out = manifest(tmp_path / "m.jsonl", 1, recordings=2), tmp_path / "r.py"
     assert asr_adapt(monkeypatch, "new", "mi", corpus, "--out", out) == 0
-    assert "No splits can be made (2 recordings are too few" in written(out)[1].replace("\n", " ")
+    assert "No splits can be made (2 utterances are too few" in written(out)[1].replace("\n", " ")
     assert "no splits can be made" in capsys.readouterr().err
 
 

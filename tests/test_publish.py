@@ -9,7 +9,7 @@ from conftest import tone_recipe
 from huggingface_hub import ModelCard
 
 from asr_adapt import findings, publish
-from asr_adapt.recipe import Report
+from asr_adapt.recipe import Report, Source
 from asr_adapt.report import Console
 from asr_adapt.run import evaluate_folder, run
 from asr_adapt.utterance import read_jsonl
@@ -125,8 +125,8 @@ def test_what_a_run_left_out_stands_on_its_page(finished: Path, tmp_path: Path) 
 
 def test_every_evaluation_has_its_report(finished: Path, tones: Path, tmp_path: Path) -> None:
     out = tmp_path / "scores"
-    evaluate_folder(finished / "model", tones, "test", out, Console(quiet=True), sound=False)
+    evaluate_folder(finished / "model", Source(root=tones), "test", out, Console(quiet=True), sound=False)
     text = (out / "report.html").read_text()
     assert "<audio" not in text and "<svg" not in text and "it was left out of this page" in text
-    evaluate_folder(finished / "model", tones, "dev", out, Console(quiet=True))
+    evaluate_folder(finished / "model", Source(root=tones), "dev", out, Console(quiet=True))
     assert "<audio" in (out / "report.html").read_text()
