@@ -122,6 +122,19 @@ def duration_s(audio: Audio) -> float:
     return sum(len(block) for block in blocks(audio)) / SAMPLE_RATE_HZ
 
 
+def claimed_s(audio: Audio) -> float | None:
+    """Return how long the header of a WAV says it is, whatever lies behind it; None where no header settles it."""
+    import wave
+
+    try:
+        with _opened(audio) as file, wave.open(file, "rb") as sound:
+            frames, size = sound.getnframes(), sound.getnframes() * sound.getnchannels() * sound.getsampwidth()
+            # Recorders that write a stream leave the size open, as 0 or as the largest there is.
+            return frames / sound.getframerate() if 0 < size < 0x7FFF0000 else None
+    except (AudioError, wave.Error, EOFError, ZeroDivisionError):
+        return None
+
+
 def seeks(audio: Audio) -> bool:
     """Return whether a piece of the recording is read without decoding all before it: WAV, FLAC and their like."""
     import soundfile

@@ -117,6 +117,44 @@ def new(
     stage.new(recipe, base, script, Console())
 
 
+@app.command(context_settings=_CORPUS_COMMAND)
+def doctor(
+    context: typer.Context,
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus's folder, archive, table or Hub name.")],
+    language: Annotated[str, typer.Option(help="Its BCP-47 tag.")] = "und",
+    json: Annotated[Path | None, typer.Option(help="Where to write the findings as JSON.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Where to write a page.")] = None,
+    fix: Annotated[Path | None, typer.Option(help="Where to write a .jsonl manifest of what is all right.")] = None,
+    estimate: Annotated[bool, typer.Option(help="Time training steps on this machine.")] = True,
+) -> None:
+    """Say what is wrong with a corpus. --corpus.format, --model.base and every field of a recipe may follow."""
+    from dataclasses import replace
+
+    from asr_adapt import doctor as stage
+    from asr_adapt.doctor import machine
+    from asr_adapt.recipe import recipe_from
+    from asr_adapt.report import Console
+    from asr_adapt.text import Alphabet, Normaliser
+
+    fields = {"language": language, "corpus": {"root": corpus}, "model": {"base": "embedded"}}
+    recipe, _ = _overridden(recipe_from(fields, "command line"), context.args, "doctor")
+    console = Console()
+    examined = stage.examine(recipe, machine.grid(recipe), console)
+    if estimate and not examined.fatal:
+        normalise = Normaliser(recipe.text, recipe.language)
+        alphabet = Alphabet.from_texts((normalise(u.text or "") for u in examined.utterances), recipe.text)
+        examined = replace(examined, estimate=machine.estimate(recipe, alphabet, examined.hours["train"]))
+    stage.show(examined, console)
+    if json:
+        stage.write_json(examined, json)
+    if html:
+        stage.write_page(examined, html)
+    if fix:
+        console.say(f"{fix}: {stage.write_mended(examined, fix):,} of {len(examined.utterances):,} utterances")
+    if examined.fatal:
+        raise SystemExit(2)
+
+
 @app.command()
 def mms(
     language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="Its BCP-47 tag, such as mi.")],

@@ -4,9 +4,11 @@ An interview of two hours with a thousand annotations, as MP3, would be decoded 
 """
 
 import threading
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import soundfile
@@ -15,6 +17,9 @@ from asr_adapt import audio
 from asr_adapt.errors import AudioError
 from asr_adapt.utterance import Utterance
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_IN_FLIGHT_PER_WORKER = 4
 _SEVERAL = 3  # pieces, from which on a copy is worth its room: 230 MB an hour, for as long as it is needed
 
 
@@ -63,3 +68,15 @@ class Pieces:
             self._failed[name] = error
             raise
         return copy
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """Map on threads, in order, with few results in flight: decoders release the interpreter, memory is bounded."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= workers * _IN_FLIGHT_PER_WORKER:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -4,12 +4,10 @@ import json
 import os
 import random
 import tempfile
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -18,15 +16,11 @@ from asr_adapt.checks import Exclusion
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.files import write_whole
-from asr_adapt.pieces import Pieces
+from asr_adapt.pieces import Pieces, in_order
 from asr_adapt.recipe import Recipe
 from asr_adapt.report import Console
 from asr_adapt.text import Alphabet, Normaliser
 from asr_adapt.utterance import SPLITS, Split, Utterance
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-_IN_FLIGHT_PER_WORKER = 4
 
 
 @dataclass(frozen=True)
@@ -184,19 +178,7 @@ def _waveforms(members: list[Utterance], workers: int | None, scratch: Path) -> 
         except AudioError as error:
             return error
 
-    return _in_order(decode, members, workers or os.cpu_count() or 1)
-
-
-def _in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """Map on threads, in order, with few results in flight: decoders release the interpreter, memory is bounded."""
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Result]] = deque()
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) >= workers * _IN_FLIGHT_PER_WORKER:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    return in_order(decode, members, workers or os.cpu_count() or 1)
 
 
 def _write(folder: Path, split: Split, rows: Iterable[tuple[Utterance, str, np.ndarray] | None]) -> tuple[int, float]:

@@ -15,13 +15,13 @@ LAYERS = [
     {"transcriber", "checks", "checkpoint", "formats", "recordings", "report"}
     | {"prepared", "features", "inputs", "memory", "pieces"},
     {"pages"},
-    {"prepare", "train", "lm", "transcribe", "evaluate", "new"},
+    {"prepare", "train", "lm", "transcribe", "evaluate", "new", "doctor"},
     {"publish"},
     {"run"},
     {"demo", "transfer", "serve"},
     {"cli"},
 ]
-APART = {"prepare", "train", "lm", "transcribe", "evaluate", "new"}
+APART = {"prepare", "train", "lm", "transcribe", "evaluate", "new", "doctor"}
 MODULES = sorted((ROOT / "asr_adapt").rglob("*.py"))
 
 

@@ -32,7 +32,7 @@ def fitted(free: int, processes: int = 1, **train: object) -> tuple[Resolved, li
 def test_what_a_step_keeps_for_the_backward_pass_is_foreseen(freeze: str) -> None:
     recipe = resolved()
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"freeze": freeze})})
-    net, _ = base.load(recipe.model, seed=1)
+    net, _ = base.load(recipe.model, 1, recipe.language)
     model.freeze(net, freeze, "none")
     net.train()
     kept: dict[int, int] = {}

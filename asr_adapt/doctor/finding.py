@@ -1,0 +1,47 @@
+"""What the doctor finds: a name, how bad it is, how often, an example, and what to do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["fatal", "error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("fatal", "error", "warning", "note")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, wherever in the corpus it is.
+
+    `fatal`: the corpus cannot be trained on. `error`: clips that training leaves out, or scores that flatter.
+    `warning`: what probably hurts. `note`: what normalisation mends, or what may be as it should be.
+    """
+
+    name: str
+    severity: Severity
+    said: str
+    remedy: str
+    ids: tuple[str, ...]
+    """the utterances that have it, in the corpus's order; empty where it is about the corpus"""
+    detail: str
+    """about the first of them"""
+    left_out: bool = False
+    """whether --fix leaves these utterances out"""
+
+    @property
+    def count(self) -> int:
+        """Utterances that have it, or 1 where it is about the corpus."""
+        return len(self.ids) or 1
+
+    @property
+    def example(self) -> str:
+        """The first utterance, and what was seen there."""
+        return f"{self.ids[0]}: {self.detail}" if self.ids else self.detail
+
+
+def found(
+    name: str, severity: Severity, said: str, remedy: str, where: Sequence[tuple[str, str]], left_out: bool = False
+) -> list[Finding]:
+    """Return the finding of `(utterance's id, detail)` places, or none where there are none."""
+    if not where:
+        return []
+    return [Finding(name, severity, said, remedy, tuple(id for id, _ in where), where[0][1], left_out)]
