@@ -23,8 +23,11 @@ from asr_adapt import (
     audio,
     augment,
     base,
+    card,
     corpora,
+    engines,
     evaluate,
+    export,
     lm,
     memory,
     model,
@@ -184,9 +187,7 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Path 
     adapted = model.CTCModel.load(model_folder)
     dev = None
     if tune is not None:
-        utterances = [u for u in corpora.read(tune, adapted.language) if u.split == "dev"]
-        if not utterances:
-            raise InputError("the dev split is empty", place=tune, remedy="Name a corpus with one.")
+        utterances = _dev_split(tune, adapted.language)
 
         def waveform(index: int) -> np.ndarray:
             piece = utterances[index]
@@ -197,6 +198,47 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Path 
         kept = prepared.load(data, "dev")
         dev = lm.Heard.of(adapted, kept.waveform, kept.texts, console)
     lm.lm(model_folder, [line for _, lines in said for line in lines], order, dev, console)
+
+
+def export_engines(
+    model_folder: Path, names: Sequence[str], check: bool, corpus: Path | None, console: Console
+) -> None:
+    """Make engines beside a model, and measure them on dev.
+
+    Args:
+        model_folder: A run's `model/`.
+        names: Of `engines.NAMES`; without one, all that can run here.
+        check: Measure them on the run's dev split, which must still stand beside the model.
+        corpus: Measure them on this corpus's dev split instead.
+        console: Where to report.
+
+    Raises:
+        InputError: an engine is unknown, or cannot be made or run here; there is no dev split.
+    """
+    wanted = [engines.resolved(model_folder, name) for name in names or filter(engines.runs_here, engines.NAMES)]
+    dev = None
+    if corpus is not None:
+        utterances = _dev_split(corpus, card.read(model_folder)["language"])
+        dev = export.Dev(utterances.__getitem__, [u.text or "" for u in utterances])
+    elif check:
+        data = model_folder.resolve().parent / "data"
+        if not (data / "dev.arrow").exists():
+            raise InputError("the run's dev split is not there", place=data, remedy="Name a --corpus with one.")
+        kept = prepared.load(data, "dev")
+        dev = export.Dev(kept.waveform, kept.texts)
+    export.export(model_folder, wanted, dev, console)
+
+
+def _dev_split(corpus: Path, language: str) -> list[Utterance]:
+    """Return the utterances of a corpus's dev split.
+
+    Raises:
+        InputError: the corpus is not there, or has none.
+    """
+    utterances = [u for u in corpora.read(corpus, language) if u.split == "dev"]
+    if not utterances:
+        raise InputError("the dev split is empty", place=corpus, remedy="Name a corpus with one.")
+    return utterances
 
 
 def _settled(recipe: Recipe) -> Recipe:
