@@ -121,7 +121,13 @@ def load(model: "CTCModel", folder: Path, name: str) -> LogProbs:
     if not runs_here(name):
         raise InputError(f"{name} is missing", place="--engine", remedy=f"pip install 'asr-adapt[{name}]'")
     run = _openvino if name == "openvino" else _onnxruntime
-    return run(made(model, folder, name), torch.get_num_threads())
+    graph = made(model, folder, name)
+    try:
+        return run(graph, torch.get_num_threads())
+    except Exception as error:  # each of the two has exceptions of its own, of no common kind
+        raise InputError(
+            f"cannot be loaded ({error})", place=graph, remedy="Delete its folder, and it is made anew."
+        ) from error
 
 
 def made(model: "CTCModel", folder: Path, name: str) -> Path:

@@ -72,22 +72,26 @@ def _measure(folder: Path, others: Sequence[str], dev: Dev, console: Console) ->
                 texts[name] += [None if isinstance(result, InputError) else result.text for result in results]
             audio_s += sum(result.duration_s for result in results if not isinstance(result, InputError))
     references = [dev.texts[i] for first in range(_ROUNDS) for i in range(first, len(dev.texts), _ROUNDS)]
-    found, rows = {}, []
-    for name, read in texts.items():
-        pairs = [
-            (model.normaliser(reference), model.normaliser(text))
-            for reference, text in zip(references, read, strict=True)
-            if text is not None
-        ]
-        if not pairs:
-            raise InputError("no utterance of the dev split could be read", remedy="Look at the audio files.")
-        wer = score.rate([score.word_errors(*pair) for pair in pairs])
-        cer = score.rate([score.character_errors(*pair) for pair in pairs])
-        found[name] = Measured(wer, audio_s / elapsed_s[name])
-        rows.append((name, f"{wer:.4f}", f"{cer:.4f}", f"{found[name].rtfx:.1f}"))
+    rates = {name: _rates(model, references, read) for name, read in texts.items()}
+    found = {name: Measured(wer, audio_s / elapsed_s[name]) for name, (wer, _) in rates.items()}
     console.table(
-        f"{len(pairs)} clips of dev, {audio_s / 60:.1f} min, decoding: {usual.decoding}",
+        f"{len(references)} clips of dev, {audio_s / 60:.1f} min, decoding: {usual.decoding}",
         ("engine", "WER", "CER", "RTFx"),
-        rows,
+        [(name, *(f"{rate:.4f}" for rate in rates[name]), f"{of.rtfx:.1f}") for name, of in found.items()],
     )
     return found
+
+
+def _rates(model: CTCModel, references: Sequence[str], read: Sequence[str | None]) -> tuple[float, float]:
+    """Return WER and CER of what could be read."""
+    pairs = [
+        (model.normaliser(reference), model.normaliser(text))
+        for reference, text in zip(references, read, strict=True)
+        if text is not None
+    ]
+    if not pairs:
+        raise InputError("no utterance of the dev split could be read", remedy="Look at the audio files.")
+    return (
+        score.rate([score.word_errors(*pair) for pair in pairs]),
+        score.rate([score.character_errors(*pair) for pair in pairs]),
+    )

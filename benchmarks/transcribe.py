@@ -3,6 +3,7 @@
     python benchmarks/transcribe.py --corpus CORPUS                        # random weights, wav2vec2-base's shape
     python benchmarks/transcribe.py --corpus CORPUS --model runs/x/model   # a trained model: WER and sameness too
     python benchmarks/transcribe.py --corpus CORPUS --model runs/x/model --hours 1   # its clips as one recording
+    python benchmarks/transcribe.py --corpus CORPUS --engine torch --engine onnx --engine onnx-int8 --engine openvino
 
 Each turn is a process of its own, so that each has its own peak of memory. RTFx is seconds of audio per second of
 work, loading left out. On shared machines the figures drift; the ratio is what counts.
@@ -22,11 +23,13 @@ import soundfile
 import torch
 import typer
 
-from asr_adapt import audio, corpora, model, score
+from asr_adapt import audio, corpora, engines, model, score
 from asr_adapt.recipe import Text
 from asr_adapt.text import Alphabet
 from asr_adapt.transcriber import Transcriber
 from asr_adapt.utterance import Utterance
+
+Turn = tuple[Callable[..., dict[str, Any]], tuple]
 
 
 def main(
@@ -35,6 +38,7 @@ def main(
     clips: Annotated[int, typer.Option(help="Clips in a turn.")] = 40,
     rounds: Annotated[int, typer.Option(help="Times that each has its turn.")] = 3,
     precision: Annotated[str, typer.Option(help="Of ours: fp32 or bf16; default: the fastest here.")] = "",
+    engine: Annotated[list[str], typer.Option(help="What runs ours; more than once.")] = [engines.TORCH],  # noqa: B006
     hours: Annotated[
         float, typer.Option(help="Instead: ours on one recording of this length, made of the clips.")
     ] = 0,
@@ -46,24 +50,25 @@ def main(
         if hours:
             _long(folder, utterances, hours, Path(scratch))
         else:
-            _alternate(folder, utterances, rounds, precision, is_trained=model is not None)
+            for name in set(engine) - {engines.TORCH}:  # made now, not in somebody's turn
+                _apart(_make, folder, name)
+            ours = {f"ours, {name}": (_ours, (name, precision or None)) for name in engine}
+            _alternate(folder, utterances, rounds, ours, is_trained=model is not None)
 
 
-def _alternate(folder: Path, utterances: list[Utterance], rounds: int, precision: str, *, is_trained: bool) -> None:
-    turns: dict[str, tuple[Callable[..., dict[str, Any]], Any]] = {
-        "pipeline, batch 1": (_pipeline, 1),
-        "pipeline, batch 8": (_pipeline, 8),
-        "ours": (_ours, precision or None),
-    }
+def _alternate(
+    folder: Path, utterances: list[Utterance], rounds: int, ours: dict[str, Turn], *, is_trained: bool
+) -> None:
+    turns: dict[str, Turn] = {"pipeline, batch 1": (_pipeline, (1,)), "pipeline, batch 8": (_pipeline, (8,))} | ours
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in turns}
     for number in range(rounds):
-        for name, (turn, setting) in turns.items():
-            found[name].append(_apart(turn, folder, utterances, setting))
+        for name, (turn, settings) in turns.items():
+            found[name].append(_apart(turn, folder, utterances, *settings))
             print(f"round {number + 1}, {name}: {found[name][-1]['rtfx']:.1f} × real time", flush=True)
     median = {name: statistics.median(result["rtfx"] for result in results) for name, results in found.items()}
-    best = max(value for name, value in median.items() if name != "ours")
+    best = max(median[name] for name in turns.keys() - ours.keys())
     print(f"\n{torch.get_num_threads()} threads, {sum(u.duration_s or 0 for u in utterances):.0f} s of audio, "
-          f"ours in {found['ours'][0]['precision']}")  # fmt: skip
+          + ", ".join(f"{name} in {found[name][0]['precision']}" for name in ours))  # fmt: skip
     print(f"{'':20}{'RTFx':>8}{'peak MB':>9}" + (f"{'WER':>7}{'same text as batch 1':>22}" if is_trained else ""))
     alone = found["pipeline, batch 1"][0]["texts"]
     for name, results in found.items():
@@ -72,7 +77,8 @@ def _alternate(folder: Path, utterances: list[Utterance], rounds: int, precision
             same = statistics.mean(a == b for a, b in zip(alone, results[0]["texts"], strict=True))
             line += f"{_wer(utterances, results[0]['texts']):7.3f}{same:21.1%}"
         print(line)
-    print(f"ours / the best pipeline: {median['ours'] / best:.2f}")
+    for name in ours:
+        print(f"{name} / the best pipeline: {median[name] / best:.2f}")
 
 
 def _long(folder: Path, utterances: list[Utterance], hours: float, scratch: Path) -> None:
@@ -87,9 +93,9 @@ def _long(folder: Path, utterances: list[Utterance], hours: float, scratch: Path
                 file.write(audio.load(utterance.audio))
                 file.write(np.zeros(int(rng.uniform(0.3, 2) * audio.SAMPLE_RATE_HZ), np.float32))
                 said.append(utterance)
-        results[length] = (_apart(_ours, folder, [Utterance(id="long", audio=str(path))], None), said)
+        results[length] = (_apart(_ours, folder, [Utterance(id="long", audio=str(path))]), said)
     (short, _), (long, said) = results.values()
-    clips = _apart(_ours, folder, utterances, None)
+    clips = _apart(_ours, folder, utterances)
     text_of = {u.id: text for u, text in zip(utterances, clips["texts"], strict=True)}
     print(f"{hours:g} h: {long['rtfx']:.1f} × real time, peak {long['peak_mb']:.0f} MB, "
           f"{(long['peak_mb'] - short['peak_mb']) / (0.9 * hours):.1f} MB more for each hour")  # fmt: skip
@@ -98,14 +104,26 @@ def _long(folder: Path, utterances: list[Utterance], hours: float, scratch: Path
           f"{_wer(together, [' '.join(text_of[u.id] for u in said)]):.3f} clip by clip")  # fmt: skip
 
 
+def _make(folder: Path, engine: str) -> dict[str, Any]:
+    return {"graph": engines.made(model.CTCModel.load(folder), folder, engine)}
+
+
 def _apart(turn: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(turn, arguments)
 
 
-def _ours(folder: Path, utterances: list[Utterance], precision: model.Precision | None) -> dict[str, Any]:
-    loaded = Transcriber.from_folder(folder)
-    transcriber = Transcriber(loaded.model, precision=precision)
+def _ours(
+    folder: Path,
+    utterances: list[Utterance],
+    engine: str = engines.TORCH,
+    precision: model.Precision | None = None,
+) -> dict[str, Any]:
+    if engine == engines.TORCH:
+        transcriber = Transcriber(Transcriber.from_folder(folder).model, precision=precision)
+    else:
+        loaded = model.CTCModel.load(folder)
+        transcriber = Transcriber(loaded, engine=engines.load(loaded, folder, engine))
     transcriber.transcribe(np.zeros(audio.SAMPLE_RATE_HZ, np.float32))
     began = time.perf_counter()
     results: list[Any] = list(transcriber.transcribe_all(utterances))

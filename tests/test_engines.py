@@ -94,6 +94,17 @@ def test_changed_weights_get_their_own_engine(small: Path) -> None:
     np.testing.assert_allclose(said, models.log_probs(model, [clip])[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_a_damaged_engine_is_one_line_and_made_anew_once_it_is_deleted(name: str, small: Path) -> None:
+    model = CTCModel.load(small)
+    graph = engines.made(model, small, name)
+    graph.write_bytes(graph.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"model.onnx: cannot be loaded .* Delete its folder"):
+        engines.load(model, small, name)
+    shutil.rmtree(graph.parent)
+    assert engines.load(model, small, name)([say("ab")])
+
+
 @pytest.mark.parametrize(
     ("int8", "openvino", "chosen"),
     [
