@@ -6,7 +6,8 @@
     python benchmarks/transcribe.py --corpus CORPUS --engine torch --engine onnx --engine onnx-int8 --engine openvino
 
 Each turn is a process of its own, so that each has its own peak of memory. RTFx is seconds of audio per second of
-work, loading left out. On shared machines the figures drift; the ratio is what counts.
+work, loading left out. On shared machines the figures drift; the ratio is what counts. Seconds of audio for each
+second that the processor's cores gave (`/ CPU s`) drift less.
 """
 
 import multiprocessing
@@ -64,15 +65,20 @@ def _alternate(
     for number in range(rounds):
         for name, (turn, settings) in turns.items():
             found[name].append(_apart(turn, folder, utterances, *settings))
-            print(f"round {number + 1}, {name}: {found[name][-1]['rtfx']:.1f} × real time", flush=True)
+            print(f"round {number + 1}, {name}: {found[name][-1]['rtfx']:.1f} × real time, "
+                  f"{found[name][-1]['per_cpu_s']:.1f} / CPU s", flush=True)  # fmt: skip
     median = {name: statistics.median(result["rtfx"] for result in results) for name, results in found.items()}
     best = max(median[name] for name in turns.keys() - ours.keys())
     print(f"\n{torch.get_num_threads()} threads, {sum(u.duration_s or 0 for u in utterances):.0f} s of audio, "
           + ", ".join(f"{name} in {found[name][0]['precision']}" for name in ours))  # fmt: skip
-    print(f"{'':20}{'RTFx':>8}{'peak MB':>9}" + (f"{'WER':>7}{'same text as batch 1':>22}" if is_trained else ""))
+    print(
+        f"{'':20}{'RTFx':>8}{'/ CPU s':>9}{'peak MB':>9}"
+        + (f"{'WER':>7}{'same text as batch 1':>22}" if is_trained else "")
+    )
     alone = found["pipeline, batch 1"][0]["texts"]
     for name, results in found.items():
-        line = f"{name:20}{median[name]:8.1f}{max(r['peak_mb'] for r in results):9.0f}"
+        per_cpu_s = statistics.median(result["per_cpu_s"] for result in results)
+        line = f"{name:20}{median[name]:8.1f}{per_cpu_s:9.1f}{max(r['peak_mb'] for r in results):9.0f}"
         if is_trained:
             same = statistics.mean(a == b for a, b in zip(alone, results[0]["texts"], strict=True))
             line += f"{_wer(utterances, results[0]['texts']):7.3f}{same:21.1%}"
@@ -125,11 +131,12 @@ def _ours(
         loaded = model.CTCModel.load(folder)
         transcriber = Transcriber(loaded, engine=engines.load(loaded, folder, engine))
     transcriber.transcribe(np.zeros(audio.SAMPLE_RATE_HZ, np.float32))
-    began = time.perf_counter()
+    began, before_s = time.perf_counter(), time.process_time()
     results: list[Any] = list(transcriber.transcribe_all(utterances))
-    elapsed_s = time.perf_counter() - began
+    elapsed_s, cpu_s = time.perf_counter() - began, time.process_time() - before_s
     audio_s = sum(result.duration_s for result in results)
-    return _measured([result.text for result in results], audio_s / elapsed_s) | {"precision": transcriber.precision}
+    texts = [result.text for result in results]
+    return _measured(texts, audio_s, elapsed_s, cpu_s) | {"precision": transcriber.precision}
 
 
 def _pipeline(folder: Path, utterances: list[Utterance], batch: int) -> dict[str, Any]:
@@ -140,14 +147,15 @@ def _pipeline(folder: Path, utterances: list[Utterance], batch: int) -> dict[str
     waveforms = [audio.load(u.audio) for u in utterances]
     recogniser({"raw": np.zeros(audio.SAMPLE_RATE_HZ, np.float32), "sampling_rate": audio.SAMPLE_RATE_HZ})
     inputs = ({"raw": waveform, "sampling_rate": audio.SAMPLE_RATE_HZ} for waveform in waveforms)
-    began = time.perf_counter()
+    began, before_s = time.perf_counter(), time.process_time()
     texts = [result["text"] for result in recogniser(inputs, batch_size=batch)]
-    audio_s = sum(map(len, waveforms)) / audio.SAMPLE_RATE_HZ
-    return _measured(texts, audio_s / (time.perf_counter() - began))
+    elapsed_s, cpu_s = time.perf_counter() - began, time.process_time() - before_s
+    return _measured(texts, sum(map(len, waveforms)) / audio.SAMPLE_RATE_HZ, elapsed_s, cpu_s)
 
 
-def _measured(texts: list[str], rtfx: float) -> dict[str, Any]:
-    return {"texts": texts, "rtfx": rtfx, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
+def _measured(texts: list[str], audio_s: float, elapsed_s: float, cpu_s: float) -> dict[str, Any]:
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return {"texts": texts, "rtfx": audio_s / elapsed_s, "per_cpu_s": audio_s / cpu_s, "peak_mb": peak_mb}
 
 
 def _wer(utterances: list[Utterance], texts: list[str]) -> float:
