@@ -203,22 +203,29 @@ def transcribe(
     model: Annotated[Path, typer.Option(help="A run's model/ folder.")],
     format: Annotated[str, typer.Option(help="txt, json, srt, vtt, tsv, textgrid or eaf.")] = "txt",
     out: Annotated[Path | None, typer.Option(help="Folder for <stem>.<format>; without it they are printed.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="torch, onnx, onnx-int8, openvino; auto: the fastest that export found no worse.")
+    ] = "auto",
+    hotwords: Annotated[str, typer.Option(help="Words that are favoured, such as names, apart by spaces.")] = "",
 ) -> None:
     """Transcribe recordings of any length. Started again with the same --out, it does what is missing or newer."""
-    from asr_adapt import formats, recordings
+    from asr_adapt import engines, formats, recordings
     from asr_adapt import transcribe as stage
     from asr_adapt.report import Console
 
     if format not in formats.WRITERS:
         raise InputError(f"no format '{format}'", place="--format", remedy=f"Known: {', '.join(formats.WRITERS)}.")
     found = recordings.find(inputs)
+    runner = engines.resolved(model, engine)
+    favoured = hotwords.split()
+    settings = "" if runner == engines.TORCH and not favoured else f"{runner} {' '.join(favoured)}"
 
     def load() -> Any:
         from asr_adapt.transcriber import Transcriber
 
-        return Transcriber.from_folder(model)
+        return Transcriber.from_folder(model, engine=runner, hotwords=favoured)
 
-    failed = stage.transcribe(load, model, found, format, out, Console())
+    failed = stage.transcribe(load, model, found, format, out, Console(), settings)
     if failed:
         raise SystemExit(2 if failed == len(found) else _PARTLY_DONE)
 
@@ -289,6 +296,26 @@ def lm(
     from asr_adapt.run import add_ngram
 
     add_ngram(model, texts or [], order, _source(tune, []) if tune else None, Console())
+
+
+@app.command(context_settings=_CORPUS_COMMAND)
+def export(
+    context: typer.Context,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run's model/ folder.", show_default=False)],
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="onnx, onnx-int8, openvino; more than once. Default: all that can run.", show_default=False
+        ),
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Measure them on the run's dev split.")] = False,
+    corpus: Annotated[Path | None, typer.Option(help="Measure them on this corpus's dev split.")] = None,
+) -> None:
+    """Put engines beside a model that run it faster than PyTorch; measured on dev, --engine auto chooses by it."""
+    from asr_adapt.report import Console
+    from asr_adapt.run import export_engines
+
+    export_engines(model, engine or [], check, _source(corpus, context.args) if corpus else None, Console())
 
 
 @app.command()

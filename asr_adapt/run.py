@@ -23,8 +23,11 @@ from asr_adapt import (
     audio,
     augment,
     base,
+    card,
     corpora,
+    engines,
     evaluate,
+    export,
     lm,
     memory,
     model,
@@ -154,9 +157,7 @@ def evaluate_folder(
         InputError: the model or the corpus is not there, or the split is empty.
     """
     transcriber = Transcriber.from_folder(model_folder)
-    utterances = [u for u in corpora.read_all([corpus], transcriber.model.language).utterances if u.split == split]
-    if not utterances:
-        raise InputError(f"the {split} split is empty", place=corpus.root, remedy="Name another with --split.")
+    utterances = _split(corpus, transcriber.model.language, split)
     metrics = evaluate.evaluate(transcriber, utterances, utterances.__getitem__, split, out, console)
     console.say(f"report: {publish.page(out, model_folder, sound=sound, names=names)}")
     return metrics
@@ -184,9 +185,7 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Sourc
     adapted = model.CTCModel.load(model_folder)
     dev = None
     if tune is not None:
-        utterances = [u for u in corpora.read_all([tune], adapted.language).utterances if u.split == "dev"]
-        if not utterances:
-            raise InputError("the dev split is empty", place=tune.root, remedy="Name a corpus with one.")
+        utterances = _split(tune, adapted.language, "dev")
 
         def waveform(index: int) -> np.ndarray:
             piece = utterances[index]
@@ -197,6 +196,47 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Sourc
         kept = prepared.load(data, "dev")
         dev = lm.Heard.of(adapted, kept.waveform, kept.texts, console)
     lm.lm(model_folder, [line for _, lines in said for line in lines], order, dev, console)
+
+
+def export_engines(
+    model_folder: Path, names: Sequence[str], check: bool, corpus: Source | None, console: Console
+) -> None:
+    """Make engines beside a model, and measure them on dev.
+
+    Args:
+        model_folder: A run's `model/`.
+        names: Of `engines.NAMES`; without one, all that can run here.
+        check: Measure them on the run's dev split, which must still stand beside the model.
+        corpus: Measure them on this corpus's dev split instead.
+        console: Where to report.
+
+    Raises:
+        InputError: an engine is unknown, or cannot be made or run here; there is no dev split.
+    """
+    wanted = [engines.resolved(model_folder, name) for name in names or filter(engines.runs_here, engines.NAMES)]
+    dev = None
+    if corpus is not None:
+        utterances = _split(corpus, card.read(model_folder)["language"], "dev")
+        dev = export.Dev(utterances.__getitem__, [u.text or "" for u in utterances])
+    elif check:
+        data = model_folder.resolve().parent / "data"
+        if not (data / "dev.arrow").exists():
+            raise InputError("the run's dev split is not there", place=data, remedy="Name a --corpus with one.")
+        kept = prepared.load(data, "dev")
+        dev = export.Dev(kept.waveform, kept.texts)
+    export.export(model_folder, wanted, dev, console)
+
+
+def _split(corpus: Source, language: str, split: str) -> list[Utterance]:
+    """Return the utterances of one split of a corpus.
+
+    Raises:
+        InputError: the corpus is not there, or has none.
+    """
+    utterances = [u for u in corpora.read_all([corpus], language).utterances if u.split == split]
+    if not utterances:
+        raise InputError(f"the {split} split is empty", place=corpus.root, remedy="Name another split or corpus.")
+    return utterances
 
 
 def _settled(recipe: Recipe) -> Recipe:
