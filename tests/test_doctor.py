@@ -313,6 +313,17 @@ def test_the_command_writes_json_and_a_page_and_ends_with_2_where_nothing_can_be
     assert "http://" not in html and "https://" not in html
 
 
+def test_the_page_says_what_was_read_and_that_speakers_are_not_known(tmp_path: Path) -> None:
+    clips = [{key: clip[key] for key in ("split", "text", "waveform")} for clip in clean()]
+    found = examined(write(tmp_path, clips))
+    doctor.write_page(found, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "corpus.jsonl: manifest, 18 utterances: train 12, dev 3, test 3" in page
+    assert page.count("Speakers are not known.") == 3 and "0 speakers" not in page
+    assert page.count("<li>") == len(found.letters)
+    assert page.count("<span>5.0</span>") == 1, "all clips have one length: its scale has one end"
+
+
 def test_the_estimate_says_how_it_was_made(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["doctor", str(write(tmp_path, clean())), "--json", str(tmp_path / "found.json")])
     assert done.exit_code == 0, done.output
