@@ -2,6 +2,7 @@
 
 import json
 import re
+import tarfile
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,10 @@ from asr_adapt.audio import resample
 from asr_adapt.cli import app
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.doctor.sound import listen
+from asr_adapt.prepare import prepare
 from asr_adapt.recipe import Corpus, Recipe
 from asr_adapt.report import Console
+from asr_adapt.utterance import SPLITS
 
 RATE_HZ = 16_000
 Clip = dict  # split, speaker, text, waveform
@@ -177,6 +180,76 @@ def test_the_mended_manifest_has_nothing_left_to_find_and_the_original_is_as_it_
     assert corpora.read(tmp_path / "mended.jsonl", "art")[2].text == clean()[2]["text"]
 
 
+def in_an_archive(root: Path, clips: list[Clip]) -> Path:
+    write(root, clips)
+    with tarfile.open(root / "cv.tar.gz", "w:gz") as tar:
+        for number in range(len(clips)):
+            tar.add(root / f"{number}.wav", f"cv-corpus/art/clips/{number}.wav")
+        for split in SPLITS:
+            rows = [f"{c['speaker']}\t{n}.wav\t{c['text']}" for n, c in enumerate(clips) if c["split"] == split]
+            (root / "table.tsv").write_text("\n".join(["client_id\tpath\tsentence", *rows]), encoding="utf-8")
+            tar.add(root / "table.tsv", f"cv-corpus/art/{split}.tsv")
+    return root / "cv.tar.gz"
+
+
+def in_a_data_set(root: Path, clips: list[Clip]) -> Path:
+    from datasets import Audio, Dataset
+
+    write(root, clips)
+    for split in SPLITS:
+        rows = [
+            {"audio": {"bytes": (root / f"{n}.wav").read_bytes(), "path": f"{n}.wav"}, "text": c["text"],
+             "speaker": c["speaker"]} for n, c in enumerate(clips) if c["split"] == split]  # fmt: skip
+        (root / "set").mkdir(exist_ok=True)
+        Dataset.from_list(rows).cast_column("audio", Audio()).to_parquet(str(root / "set" / f"{split}.parquet"))
+    return root / "set"
+
+
+def in_long_recordings(root: Path, clips: list[Clip]) -> Path:
+    from pympi import Eaf
+
+    (root / "media").mkdir()
+    (root / "field").mkdir()
+    for first in range(0, len(clips), 3):
+        made, end_ms, said = Eaf(author="t"), 0, clips[first : first + 3]
+        for clip in said:
+            begin_ms, end_ms = end_ms, end_ms + len(clip["waveform"]) // 16
+            made.add_annotation("default", begin_ms, end_ms, clip["text"])
+        long = np.concatenate([clip["waveform"] for clip in said])
+        soundfile.write(root / "media" / f"{first}.wav", long, RATE_HZ, subtype="FLOAT")
+        made.add_linked_file(f"file:///gone/{first}.wav", relpath=f"../media/{first}.wav", mimetype="audio/x-wav")
+        made.to_file(str(root / "field" / f"{first}.eaf"))
+    return root / "field"
+
+
+@pytest.mark.parametrize("packed", [in_an_archive, in_a_data_set, in_long_recordings])
+def test_a_mended_manifest_is_trained_on_from_anywhere_whatever_the_corpus_was_packed_in(
+    packed: Callable[[Path, list[Clip]], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "corpus").mkdir()
+    monkeypatch.setenv("ASR_ADAPT_CACHE", "kept")  # relative, as the corpus itself is below
+    clips = clean()
+    clips[4]["waveform"] = clips[4]["waveform"][:800]
+    text(lambda t: unicodedata.normalize("NFD", t))(clips)
+    root = packed(tmp_path / "corpus", clips)
+    monkeypatch.chdir(tmp_path)
+    found = examined(root.relative_to(tmp_path))
+    manifest = tmp_path / "elsewhere" / "mended.jsonl"
+    said = doctor.write_mended(found, manifest)
+    assert said.startswith("17 of 18 utterances; left out: too_short 1; 1 transcripts mended")
+    kept_in_cache = packed is not in_long_recordings
+    assert (f"{tmp_path / 'kept'}: keep that" in said) == kept_in_cache
+
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = examined(manifest)
+    assert {f.name for f in again.findings} == {f.name for f in found.findings} - {"too_short", "composition"}
+    assert sorted(again.durations_s) == [5.0] * 17
+    recipe = Recipe(language="art", corpus=Corpus(root=manifest))
+    summary = prepare(recipe, list(again.utterances), FrameGrid(), tmp_path / "data", Console(quiet=True))
+    assert sum(summary.utterances.values()) == 17 and not summary.excluded
+
+
 @pytest.mark.parametrize("leak", ["waveform", "text"])
 def test_what_dev_and_test_share_is_found_and_left_to_people(leak: str, tmp_path: Path) -> None:
     clips = clean()
@@ -238,6 +311,17 @@ def test_the_command_writes_json_and_a_page_and_ends_with_2_where_nothing_can_be
     html = page.read_text(encoding="utf-8")
     assert "Cannot be trained on" in html
     assert "http://" not in html and "https://" not in html
+
+
+def test_the_page_says_what_was_read_and_that_speakers_are_not_known(tmp_path: Path) -> None:
+    clips = [{key: clip[key] for key in ("split", "text", "waveform")} for clip in clean()]
+    found = examined(write(tmp_path, clips))
+    doctor.write_page(found, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "corpus.jsonl: manifest, 18 utterances: train 12, dev 3, test 3" in page
+    assert page.count("Speakers are not known.") == 3 and "0 speakers" not in page
+    assert page.count("<li>") == len(found.letters)
+    assert page.count("<span>5.0</span>") == 1, "all clips have one length: its scale has one end"
 
 
 def test_the_estimate_says_how_it_was_made(tmp_path: Path) -> None:

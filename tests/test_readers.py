@@ -450,6 +450,17 @@ def test_a_data_set_gives_its_audio_as_it_is(tmp_path: Path, kind: str) -> None:
     assert rows_of(root) == found
 
 
+def test_clips_beside_a_parquet_file_are_sought_beside_it(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    clip(tmp_path / "clips" / "a.wav")
+    rows = {"audio": [{"bytes": None, "path": "clips/a.wav"}], "text": ["kia ora"]}
+    Dataset.from_dict(rows).to_parquet(str(tmp_path / "train.parquet"))
+    for root in (tmp_path / "train.parquet", tmp_path):
+        (found,) = rows_of(root)
+        assert found.audio == str(tmp_path / "clips" / "a.wav")
+
+
 def test_a_data_set_that_is_all_train_brings_no_splits(tmp_path: Path) -> None:
     from datasets import Dataset
 

@@ -77,8 +77,8 @@ def _load(root: Path, source: Source, copies: str) -> dict[str, Any]:
         elif root.exists():
             files: dict[str, list[str]] = {}
             for path in _files(root):
-                name = next((n for n in (path.stem, path.parent.name) if path != root and split_named(n)), "all")
-                files.setdefault(split_named(name) or "all", []).append(str(path))
+                name = next((n for n in (path.stem, path.parent.name) if path != root and split_named(n)), "data")
+                files.setdefault(split_named(name) or "data", []).append(str(path))
             kind = _SUFFIXES[_files(root)[0].suffix]
             loaded = datasets.load_dataset(kind, data_files=files, cache_dir=copies)
         else:
@@ -88,7 +88,7 @@ def _load(root: Path, source: Source, copies: str) -> dict[str, Any]:
         raise InputError(
             f"cannot be loaded as a data set ({type(error).__name__}: {error})", place=root, remedy=remedy
         ) from error
-    return dict(loaded) if isinstance(loaded, dict) else {"all": loaded}
+    return dict(loaded) if isinstance(loaded, dict) else {"data": loaded}
 
 
 def _from_hub(name: str, source: Source) -> Any:
@@ -116,10 +116,11 @@ def _rows(part: Any, name: str, split: str | None, root: Path, source: Source, f
     part = part.select_columns(sorted(set(fields.values())))
     part = part.cast_column(fields["audio"], datasets.Audio(decode=False))
     (folder / name).mkdir(exist_ok=True)
+    beside = (root.parent if root.is_file() else root).absolute()  # of clips that are files; absolute paths stay
     for number, row in enumerate(part):
         audio = row[fields["audio"]] or {}
         path = Path(audio.get("path") or "")
-        where = root.absolute() / path  # of a clip that lies beside the data set; absolute as it is
+        where = beside / path
         if audio.get("bytes") is not None:
             where = Path(name) / f"{number:06d}{path.suffix}"
             (folder / where).write_bytes(audio["bytes"])

@@ -13,9 +13,14 @@ from pathlib import Path
 from filelock import FileLock
 
 
+def cache_folder() -> Path:
+    """Return where unpacked things are kept; it need not be there yet."""
+    return Path(os.environ.get("ASR_ADAPT_CACHE") or Path.home() / ".cache" / "asr_adapt").absolute()
+
+
 def unpacked(key: str, fill: Callable[[Path], None]) -> Path:
     """Return the folder that `fill` has filled, now or earlier under the same key; whole or not at all."""
-    cache = Path(os.environ.get("ASR_ADAPT_CACHE") or Path.home() / ".cache" / "asr_adapt")
+    cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:16]
     with FileLock(f"{folder}.lock"):  # several processes of one run come here at once

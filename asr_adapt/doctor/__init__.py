@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr_adapt import audio, checks, corpora, pages
+from asr_adapt.corpora.unpacked import cache_folder
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.doctor import sound, splits, transcripts
 from asr_adapt.doctor.finding import SEVERITIES, Finding, always, found
@@ -202,10 +203,13 @@ def write_mended(examined: Examined, path: Path) -> str:
     text_of = {u.id: u.text or "" for u in examined.utterances}
     mended = sum(u.text != text_of[u.id] for u in kept)
     reasons = ", ".join(f"{name} {count:,}" for name, count in Counter(why.values()).most_common())
+    cache = cache_folder()
+    cached = any(cache in Path(u.audio).parents for u in kept)
     return (
         f"{len(kept):,} of {len(examined.utterances):,} utterances"
         + (f"; left out: {reasons}" if reasons else "")
         + (f"; {mended:,} transcripts mended" if mended else "")
+        + (f"; its audio is what was unpacked into {cache}: keep that" if cached else "")
     )
 
 
