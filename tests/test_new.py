@@ -166,3 +166,9 @@ def test_letters_that_carry_their_vowels_are_learned_by_code_points() -> None:
     many = described([" ".join(clusters)], Normaliser(Text(), "as"))
     few = described([" ".join(clusters[:30])], Normaliser(Text(), "as"))
     assert many.wants_code_points and not few.wants_code_points
+
+
+@pytest.mark.parametrize(("text", "script"), [("สวัสดีครับ", "Thai"), ("ייִדיש װאָס", "Hebrew"), ("kia ora", "Latin")])
+def test_the_letters_of_one_script_are_no_strays(text: str, script: str) -> None:
+    shown = described([text], Normaliser(Text(), "und"))
+    assert [name for name, _ in shown.scripts] == [script] and not shown.strays
