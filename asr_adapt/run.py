@@ -298,7 +298,8 @@ def _evaluate(trained: str, out: Path, console: Console) -> None:
 
 def _report(recipe: Recipe, trained: str, out: Path) -> None:
     """Write the evaluation's page and the model's card, again where what they show is to be another."""
-    stages, shown = _Stages(out), fingerprint(trained, recipe.report)
+    licences = [source.licence for source in (recipe.corpus, *recipe.corpora)]
+    stages, shown = _Stages(out), fingerprint(trained, recipe.report, licences)
     if not stages.done("report", shown):
         stages.begin("report", shown)
         publish.page(out, sound=recipe.report.audio, names=recipe.report.names)
