@@ -172,3 +172,9 @@ def test_letters_that_carry_their_vowels_are_learned_by_code_points() -> None:
 def test_the_letters_of_one_script_are_no_strays(text: str, script: str) -> None:
     shown = described([text], Normaliser(Text(), "und"))
     assert [name for name, _ in shown.scripts] == [script] and not shown.strays
+
+
+def test_what_the_report_is_to_leave_out_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus, out = manifest(tmp_path / "m.jsonl", hours=2), tmp_path / "art.py"
+    assert asr_adapt(monkeypatch, "new", "art", corpus, "--out", out, "--report.audio", "false") == 0
+    assert not written(out)[0].report.audio
