@@ -338,7 +338,8 @@ def _evaluate(trained: str, out: Path, console: Console) -> None:
 
 def _report(recipe: Recipe, trained: str, out: Path) -> None:
     """Write the evaluation's page and the model's card, again where what they show is to be another."""
-    stages, shown = _Stages(out), fingerprint(trained, recipe.report)
+    licences = [source.licence for source in (recipe.corpus, *recipe.corpora)]
+    stages, shown = _Stages(out), fingerprint(trained, recipe.report, licences)
     if not stages.done("report", shown):
         stages.begin("report", shown)
         publish.page(out, sound=recipe.report.audio, names=recipe.report.names)
@@ -361,15 +362,24 @@ def _contents(recordings: Iterable[str]) -> dict[str, str | None]:
 
     Not its time: a corpus that was copied or unpacked anew is the same corpus, and hours of training hang on that.
     """
-    names = sorted(recordings)
-    with ThreadPoolExecutor() as pool:
-        return dict(zip(names, pool.map(_digest, names), strict=True))
+    file_of = {name: _file_of(name) for name in sorted(recordings)}
+    files = sorted(set(file_of.values()))
+    with ThreadPoolExecutor() as pool:  # an archive is read once, however many clips it holds
+        digests = dict(zip(files, pool.map(_digest, files), strict=True))
+    return {name: digests[file] for name, file in file_of.items()}
 
 
-def _digest(recording: str) -> str | None:
-    for path in (recording, recording.partition("#")[0]):
-        with suppress(OSError, ValueError), Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "blake2b").hexdigest()
+def _file_of(recording: str) -> str:
+    """Return the file that a locator is in: itself, or its archive."""
+    with suppress(OSError, ValueError):
+        if Path(recording).is_file():
+            return recording
+    return recording.partition("#")[0]
+
+
+def _digest(path: str) -> str | None:
+    with suppress(OSError, ValueError), Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
     return None
 
 
