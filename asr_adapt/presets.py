@@ -47,8 +47,8 @@ _RATES: dict[Kind, tuple[tuple[float, ...], str]] = {
 }
 _ADAPTER_RATES = ((1e-3,) * 4, "adapters are new: MMS's rate (Pratap et al. 2023, arXiv:2305.13516)")
 # The share of those masks, and how often the speech must be heard for it: masks fight overfitting, of which there is
-# little before (docs/results.md). Small models have less to spare: with ten minutes heard 28 times Mboshi's dev CER was
-# .553, .535 and .522 with three, five and seven tenths of them.
+# little before (docs/results.md). Small models have less to spare: with ten minutes heard 28 times, Mboshi's dev CER
+# was .553, .535 and .522 with three, five and seven tenths of them.
 _MASK_SHARES: dict[Kind, tuple[float, float, str]] = {
     "none": (0.25, 8.0, "a quarter of it from nothing, as for Mboshi"),
     "embedded": (0.7, 11.0, "seven tenths of it for the small base model"),
