@@ -91,7 +91,7 @@ def transfer(
     if str(script) in {"--help", "-h"}:
         print(context.get_help())
         return
-    recipe, out = _overridden(_recipe_of(script), context.args, f"{script.stem}-transfer")
+    recipe, out = _overridden(_recipe_of(script), context.args, f"{script.stem}-transfer", str(script))
     from asr_adapt.report import Console
     from asr_adapt.transfer import transfer as measure
 
@@ -112,7 +112,7 @@ def new(
     from asr_adapt.report import Console
 
     recipe = recipe_from({"language": language, "corpus": {"root": corpus}}, "LANGUAGE")
-    recipe, _ = _overridden(recipe, context.args, "new")
+    recipe, _ = _overridden(recipe, context.args)
     script = out or Path("recipes") / f"{language.lower().replace('-', '_')}.py"
     stage.new(recipe, base, script, Console())
 
@@ -137,7 +137,7 @@ def doctor(
     from asr_adapt.text import Alphabet, Normaliser
 
     fields = {"language": language, "corpus": {"root": corpus}, "model": {"base": "embedded"}}
-    recipe, _ = _overridden(recipe_from(fields, "command line"), context.args, "doctor")
+    recipe, _ = _overridden(recipe_from(fields, "command line"), context.args)
     console = Console()
     examined = stage.examine(recipe, machine.grid(recipe), console)
     if estimate and not examined.fatal:
@@ -203,22 +203,29 @@ def transcribe(
     model: Annotated[Path, typer.Option(help="A run's model/ folder.")],
     format: Annotated[str, typer.Option(help="txt, json, srt, vtt, tsv, textgrid or eaf.")] = "txt",
     out: Annotated[Path | None, typer.Option(help="Folder for <stem>.<format>; without it they are printed.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="torch, onnx, onnx-int8, openvino; auto: the fastest that export found no worse.")
+    ] = "auto",
+    hotwords: Annotated[str, typer.Option(help="Words that are favoured, such as names, apart by spaces.")] = "",
 ) -> None:
     """Transcribe recordings of any length. Started again with the same --out, it does what is missing or newer."""
-    from asr_adapt import formats, recordings
+    from asr_adapt import engines, formats, recordings
     from asr_adapt import transcribe as stage
     from asr_adapt.report import Console
 
     if format not in formats.WRITERS:
         raise InputError(f"no format '{format}'", place="--format", remedy=f"Known: {', '.join(formats.WRITERS)}.")
     found = recordings.find(inputs)
+    runner = engines.resolved(model, engine)
+    favoured = hotwords.split()
+    settings = "" if runner == engines.TORCH and not favoured else f"{runner} {' '.join(favoured)}"
 
     def load() -> Any:
         from asr_adapt.transcriber import Transcriber
 
-        return Transcriber.from_folder(model)
+        return Transcriber.from_folder(model, engine=runner, hotwords=favoured)
 
-    failed = stage.transcribe(load, model, found, format, out, Console())
+    failed = stage.transcribe(load, model, found, format, out, Console(), settings)
     if failed:
         raise SystemExit(2 if failed == len(found) else _PARTLY_DONE)
 
@@ -242,8 +249,9 @@ def align(
     print(formats.WRITERS[format](Transcriber.from_folder(model).align(audio, lines)), end="")
 
 
-@app.command()
+@app.command(context_settings=_CORPUS_COMMAND)
 def evaluate(
+    context: typer.Context,
     model: Annotated[Path, typer.Option(help="A run's model/ folder.")],
     corpus: Annotated[Path, typer.Option(help="Folder of a corpus, or a .jsonl manifest.")],
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
@@ -251,12 +259,12 @@ def evaluate(
     audio: _AUDIO = True,
     names: _NAMES = False,
 ) -> None:
-    """Score a model on a corpus: WER and CER with their intervals, and report.html to look into them."""
+    """Score a model on a corpus, with intervals and report.html. --corpus.tiers and other fields of it may follow."""
     from asr_adapt.report import Console
     from asr_adapt.run import evaluate_folder
 
     out = out or Path(f"evaluation-{split}")
-    evaluate_folder(model, corpus, split, out, Console(), sound=audio, names=names)
+    evaluate_folder(model, _source(corpus, context.args), split, out, Console(), sound=audio, names=names)
 
 
 @app.command()
@@ -287,7 +295,27 @@ def lm(
     from asr_adapt.report import Console
     from asr_adapt.run import add_ngram
 
-    add_ngram(model, texts or [], order, tune, Console())
+    add_ngram(model, texts or [], order, _source(tune, []) if tune else None, Console())
+
+
+@app.command(context_settings=_CORPUS_COMMAND)
+def export(
+    context: typer.Context,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run's model/ folder.", show_default=False)],
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="onnx, onnx-int8, openvino; more than once. Default: all that can run.", show_default=False
+        ),
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Measure them on the run's dev split.")] = False,
+    corpus: Annotated[Path | None, typer.Option(help="Measure them on this corpus's dev split.")] = None,
+) -> None:
+    """Put engines beside a model that run it faster than PyTorch; measured on dev, --engine auto chooses by it."""
+    from asr_adapt.report import Console
+    from asr_adapt.run import export_engines
+
+    export_engines(model, engine or [], check, _source(corpus, context.args) if corpus else None, Console())
 
 
 @app.command()
@@ -352,7 +380,8 @@ def run_recipe(recipe: Any, arguments: Sequence[str] | None = None, name: str | 
         from asr_adapt.report import Console
 
         name = name or Path(sys.argv[0]).stem
-        wanted, out = _overridden(recipe, list(sys.argv[1:] if arguments is None else arguments), name)
+        arguments = sys.argv[1:] if arguments is None else arguments
+        wanted, out = _overridden(recipe, list(arguments), name, f"{name}.py")
         from asr_adapt.run import run as run_stages
 
         run_stages(wanted, out, Console())
@@ -375,8 +404,16 @@ def _recipe_of(script: Path) -> Any:
     return recipe
 
 
-def _overridden(recipe: Any, arguments: list[str], name: str) -> tuple[Any, Path]:
-    """Return the recipe with the command line's values, and the run folder."""
+def _source(root: Path, arguments: list[str]) -> Any:
+    """Return how the corpus at `root` is read, as `--corpus.FIELD value` says."""
+    from asr_adapt.recipe import recipe_from
+
+    recipe, _ = _overridden(recipe_from({"language": "und", "corpus": {"root": root}}, "command line"), arguments)
+    return recipe.corpus
+
+
+def _overridden(recipe: Any, arguments: list[str], name: str = "", script: str = "RECIPE.py") -> tuple[Any, Path]:
+    """Return the recipe with the command line's values, and the run folder; `script --help` lists what there is."""
     from pydantic import ValidationError, create_model
     from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
@@ -384,7 +421,7 @@ def _overridden(recipe: Any, arguments: list[str], name: str) -> tuple[Any, Path
 
     class CommandLine(BaseSettings):
         model_config = SettingsConfigDict(
-            cli_prog_name=f"{name}.py",
+            cli_prog_name=script,
             cli_exit_on_error=False,
             cli_avoid_json=True,
             cli_hide_none_type=True,
@@ -407,7 +444,7 @@ def _overridden(recipe: Any, arguments: list[str], name: str) -> tuple[Any, Path
         parsed: Any = parser(_cli_parse_args=arguments)
     except SettingsError as error:
         complaint = str(error).removeprefix("error parsing CLI: ")
-        raise InputError(complaint, place="command line", remedy=f"{name}.py --help lists the fields.") from error
+        raise InputError(complaint, place="command line", remedy=f"{script} --help lists the fields.") from error
     except ValidationError as error:
         raise field_error(error, "command line") from error
     return Recipe.model_validate({field: getattr(parsed, field) for field in fields}), parsed.out

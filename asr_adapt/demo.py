@@ -58,7 +58,7 @@ def demo(out: Path, console: Console) -> None:
     try:
         add_ngram(out / "model", [], _NGRAM_ORDER, None, console)
         with_ngram = out.with_name(f"{out.name}-with-n-gram")
-        scores["with n-gram"] = evaluate_folder(out / "model", embedded.folder("demo"), "test", with_ngram, console)
+        scores["with n-gram"] = evaluate_folder(out / "model", whole.corpus, "test", with_ngram, console)
     except InputError as error:  # where ctc-beam-decoder does not run
         console.warn(str(error))
     console.heading("transcribe")

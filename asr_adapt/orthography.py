@@ -10,7 +10,9 @@ import regex
 
 from asr_adapt.text import Normaliser, changes, describe_unit, graphemes
 
-_OF_A_LETTER = re.compile(r" (?:SMALL|CAPITAL|LETTER|SYLLABLE|SYLLABICS|VOWEL|SIGN|UNIFIED|INDEPENDENT)\b")
+_OF_A_LETTER = re.compile(
+    r" (?:SMALL|CAPITAL|LETTER|CHARACTER|LIGATURE|SYLLABLE|SYLLABICS|VOWEL|SIGN|UNIFIED|INDEPENDENT)\b"
+)
 _EDGE_APOSTROPHE = regex.compile(r"(?<![\p{L}\p{M}])['’‘ʻ`´](?=\p{L})|(?<=\p{L}\p{M}*)['’‘`´](?![\p{L}\p{M}])")
 _INSIDE_WORDS = regex.compile(r"(?<=[\p{L}\p{M}])[^\p{L}\p{M}\p{N}\s'’‘`´](?=\p{L})")
 _LETTERS = frozenset({"Lu", "Ll", "Lt", "Lo"})  # categories

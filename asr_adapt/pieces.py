@@ -34,10 +34,11 @@ class Pieces:
     def __init__(self, utterances: Iterable[Utterance], scratch: Path) -> None:
         counts = Counter(u.audio for u in utterances if u.start_s is not None or u.end_s is not None)
         self._left = {name: count for name, count in counts.items() if count >= _SEVERAL and not audio.seeks(name)}
+        # A name of its own for each recording, whichever copies are gone by then.
+        self._copy_of = {name: scratch / f"{number}.wav" for number, name in enumerate(self._left)}
         self._copies: dict[str, Path] = {}
         self._failed: dict[str, AudioError] = {}
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._scratch = scratch
 
     def load(self, utterance: Utterance) -> np.ndarray:
         """Return what `audio.load` returns of an utterance, the very same samples; raises what it raises."""
@@ -58,7 +59,7 @@ class Pieces:
                     self._copies.pop(name).unlink()
 
     def _decoded(self, name: str) -> Path:
-        copy = self._scratch / f"{len(self._copies) + len(self._failed)}-{threading.get_ident()}.wav"
+        copy = self._copy_of[name]
         try:
             with soundfile.SoundFile(copy, "w", audio.SAMPLE_RATE_HZ, 1, subtype="FLOAT", format="RF64") as file:
                 for block in audio.blocks(name):

@@ -17,7 +17,7 @@ from asr_adapt.metrics import Metrics
 from asr_adapt.pages import report
 from asr_adapt.pages.report import About, LeftOut
 from asr_adapt.prepare import Summary
-from asr_adapt.recipe import Recipe, Resolved, read_recipe
+from asr_adapt.recipe import Recipe, Resolved, Source, read_recipe
 from asr_adapt.utterance import Utterance, read_jsonl
 
 PAGE = "report.html"
@@ -115,7 +115,7 @@ def model_card(folder: Path) -> Path:
         split_sha256=split_sha256,
         training=_training(recipe, summary, folder),
         limits=_limits(recipe, summary, metrics, judged, folder, said),
-        licence=" ".join(recipe.corpus.licence.split()),
+        licence=_licence(recipe),
         base="" if recipe.model.base == "none" else base,
     )
     write_whole(folder / "model" / CARD, f"---\n{data.to_yaml()}\n---\n\n{text}")
@@ -168,7 +168,7 @@ def _about(folder: Path, metrics: Metrics, judged: list[Judged], said: dict[str,
     return About(
         title=f"{_corpus_name(recipe)}: {title}",
         language=said["language"],
-        facts=_training(recipe, summary, folder) | {"Corpus's licence": recipe.corpus.licence} | facts,
+        facts=_training(recipe, summary, folder) | {"Corpus's licence": _licence(recipe)} | facts,
         left_out=_left_out(metrics, summary),
         cautions=_cautions(summary, metrics.split, judged, folder),
     )
@@ -248,7 +248,18 @@ def _limits(
 
 
 def _corpus_name(recipe: Recipe) -> str:
-    return recipe.corpus.root.name if recipe.corpus.root else recipe.language
+    return " and ".join(source.root.name for source in _sources(recipe) if source.root) or recipe.language
+
+
+def _licence(recipe: Recipe) -> str:
+    """Return the corpus's licence on one line; where there are several corpora, that of each."""
+    licences = [" ".join(source.licence.split()) for source in _sources(recipe)]
+    names = [source.root.name if source.root else "" for source in _sources(recipe)]
+    return licences[0] if len(licences) == 1 else "; ".join(map(": ".join, zip(names, licences, strict=True)))
+
+
+def _sources(recipe: Recipe) -> list[Source]:
+    return [source for source in (recipe.corpus, *recipe.corpora) if source.root] or [recipe.corpus]
 
 
 def _base_name(recipe: Recipe) -> str:

@@ -23,8 +23,11 @@ from asr_adapt import (
     audio,
     augment,
     base,
+    card,
     corpora,
+    engines,
     evaluate,
+    export,
     lm,
     memory,
     model,
@@ -140,7 +143,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
 
 def evaluate_folder(
     model_folder: Path,
-    corpus: Path,
+    corpus: Source,
     split: str,
     out: Path,
     console: Console,
@@ -154,15 +157,13 @@ def evaluate_folder(
         InputError: the model or the corpus is not there, or the split is empty.
     """
     transcriber = Transcriber.from_folder(model_folder)
-    utterances = [u for u in corpora.read(corpus, transcriber.model.language) if u.split == split]
-    if not utterances:
-        raise InputError(f"the {split} split is empty", place=corpus, remedy="Name another with --split.")
+    utterances = _split(corpus, transcriber.model.language, split)
     metrics = evaluate.evaluate(transcriber, utterances, utterances.__getitem__, split, out, console)
     console.say(f"report: {publish.page(out, model_folder, sound=sound, names=names)}")
     return metrics
 
 
-def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Path | None, console: Console) -> None:
+def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Source | None, console: Console) -> None:
     """Put an n-gram beside a model: of its run's training text and of text files, tuned on dev.
 
     Args:
@@ -184,9 +185,7 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Path 
     adapted = model.CTCModel.load(model_folder)
     dev = None
     if tune is not None:
-        utterances = [u for u in corpora.read(tune, adapted.language) if u.split == "dev"]
-        if not utterances:
-            raise InputError("the dev split is empty", place=tune, remedy="Name a corpus with one.")
+        utterances = _split(tune, adapted.language, "dev")
 
         def waveform(index: int) -> np.ndarray:
             piece = utterances[index]
@@ -197,6 +196,47 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Path 
         kept = prepared.load(data, "dev")
         dev = lm.Heard.of(adapted, kept.waveform, kept.texts, console)
     lm.lm(model_folder, [line for _, lines in said for line in lines], order, dev, console)
+
+
+def export_engines(
+    model_folder: Path, names: Sequence[str], check: bool, corpus: Source | None, console: Console
+) -> None:
+    """Make engines beside a model, and measure them on dev.
+
+    Args:
+        model_folder: A run's `model/`.
+        names: Of `engines.NAMES`; without one, all that can run here.
+        check: Measure them on the run's dev split, which must still stand beside the model.
+        corpus: Measure them on this corpus's dev split instead.
+        console: Where to report.
+
+    Raises:
+        InputError: an engine is unknown, or cannot be made or run here; there is no dev split.
+    """
+    wanted = [engines.resolved(model_folder, name) for name in names or filter(engines.runs_here, engines.NAMES)]
+    dev = None
+    if corpus is not None:
+        utterances = _split(corpus, card.read(model_folder)["language"], "dev")
+        dev = export.Dev(utterances.__getitem__, [u.text or "" for u in utterances])
+    elif check:
+        data = model_folder.resolve().parent / "data"
+        if not (data / "dev.arrow").exists():
+            raise InputError("the run's dev split is not there", place=data, remedy="Name a --corpus with one.")
+        kept = prepared.load(data, "dev")
+        dev = export.Dev(kept.waveform, kept.texts)
+    export.export(model_folder, wanted, dev, console)
+
+
+def _split(corpus: Source, language: str, split: str) -> list[Utterance]:
+    """Return the utterances of one split of a corpus.
+
+    Raises:
+        InputError: the corpus is not there, or has none.
+    """
+    utterances = [u for u in corpora.read_all([corpus], language).utterances if u.split == split]
+    if not utterances:
+        raise InputError(f"the {split} split is empty", place=corpus.root, remedy="Name another split or corpus.")
+    return utterances
 
 
 def _settled(recipe: Recipe) -> Recipe:
@@ -298,7 +338,8 @@ def _evaluate(trained: str, out: Path, console: Console) -> None:
 
 def _report(recipe: Recipe, trained: str, out: Path) -> None:
     """Write the evaluation's page and the model's card, again where what they show is to be another."""
-    stages, shown = _Stages(out), fingerprint(trained, recipe.report)
+    licences = [source.licence for source in (recipe.corpus, *recipe.corpora)]
+    stages, shown = _Stages(out), fingerprint(trained, recipe.report, licences)
     if not stages.done("report", shown):
         stages.begin("report", shown)
         publish.page(out, sound=recipe.report.audio, names=recipe.report.names)
@@ -321,15 +362,24 @@ def _contents(recordings: Iterable[str]) -> dict[str, str | None]:
 
     Not its time: a corpus that was copied or unpacked anew is the same corpus, and hours of training hang on that.
     """
-    names = sorted(recordings)
-    with ThreadPoolExecutor() as pool:
-        return dict(zip(names, pool.map(_digest, names), strict=True))
+    file_of = {name: _file_of(name) for name in sorted(recordings)}
+    files = sorted(set(file_of.values()))
+    with ThreadPoolExecutor() as pool:  # an archive is read once, however many clips it holds
+        digests = dict(zip(files, pool.map(_digest, files), strict=True))
+    return {name: digests[file] for name, file in file_of.items()}
 
 
-def _digest(recording: str) -> str | None:
-    for path in (recording, recording.partition("#")[0]):
-        with suppress(OSError, ValueError), Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "blake2b").hexdigest()
+def _file_of(recording: str) -> str:
+    """Return the file that a locator is in: itself, or its archive."""
+    with suppress(OSError, ValueError):
+        if Path(recording).is_file():
+            return recording
+    return recording.partition("#")[0]
+
+
+def _digest(path: str) -> str | None:
+    with suppress(OSError, ValueError), Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
     return None
 
 

@@ -56,6 +56,7 @@ def transcribe(
     format: str,
     out: Path | None,
     console: Console,
+    settings: str = "",
 ) -> int:
     """Transcribe recordings, and return how many could not be done; those are named, the others are done.
 
@@ -69,6 +70,7 @@ def transcribe(
         format: A name in `formats.WRITERS`.
         out: Folder for the transcripts; None prints them.
         console: Where to report.
+        settings: What else decides about the text; empty where nothing is other than usual.
 
     Raises:
         InputError: the folder holds transcripts of another model, or a file that would be written over and is not
@@ -78,10 +80,12 @@ def transcribe(
         raise InputError(f"{len(inputs)} files as {format} need a folder", place="--out", remedy="Give --out DIR.")
     work: list[tuple[Input, Path | None]] = [(item, None) for item in inputs]
     if out:
-        work = [*_missing(inputs, destinations(inputs, out, format), out, model, console)]
+        work = [*_missing(inputs, destinations(inputs, out, format), out, _fingerprint(model, settings), console)]
     if not work:
         return 0
     transcriber = load()
+    if transcriber.decoding != "greedy":
+        console.say(transcriber.decoding)
     failed, audio_s, began = 0, 0.0, time.perf_counter()
     with console.progress("transcribe", total=len(work)) as progress:
         results = transcriber.transcribe_all(item.opened() for item, _ in work)
@@ -108,10 +112,9 @@ def transcribe(
 
 
 def _missing(
-    inputs: Sequence[Input], places: Sequence[Path], out: Path, model: Path, console: Console
+    inputs: Sequence[Input], places: Sequence[Path], out: Path, fingerprint: str, console: Console
 ) -> Iterator[tuple[Input, Path]]:
     """Claim the places for this model and these recordings, and yield what is still to be done."""
-    fingerprint = _fingerprint(model)
     try:
         out.mkdir(parents=True, exist_ok=True)
         _claim(out, fingerprint, {p: item.source(out) for p, item in zip(places, inputs, strict=True)})
@@ -140,7 +143,7 @@ def _claim(out: Path, fingerprint: str, sources: dict[Path, str]) -> None:
         if known.get("model") != fingerprint:
             if old := sum(exists(out / place) for place in before):
                 raise InputError(
-                    f"holds {old} transcripts of another model, or of this one before it changed",
+                    f"holds {old} transcripts of another model, or of this one before it or its settings changed",
                     place=printable(out),
                     remedy="Give another --out, or delete them.",
                 )
@@ -156,9 +159,9 @@ def _claim(out: Path, fingerprint: str, sources: dict[Path, str]) -> None:
         write_whole(record, json.dumps({"model": fingerprint, "sources": before | claimed}, indent=1))
 
 
-def _fingerprint(model: Path) -> str:
+def _fingerprint(model: Path, settings: str) -> str:
     """Return SHA-256 over what decides about the text that a model writes."""
-    digests = hashlib.sha256()
+    digests = hashlib.sha256(settings.encode())
     for pattern in _DECISIVE:
         for path in sorted(model.glob(pattern)):
             with path.open("rb") as file:

@@ -1,5 +1,6 @@
 """`Transcriber`: speech to text, one path for training's dev evaluation, the command line and Python."""
 
+import functools
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asr_adapt import audio, ctc, vad
+from asr_adapt import audio, ctc, engines, vad
 from asr_adapt import model as models
 from asr_adapt.ahead import in_background
-from asr_adapt.ctc import BeamSearch
-from asr_adapt.errors import AudioError, InputError
+from asr_adapt.ctc import BeamSearch, Weights
+from asr_adapt.errors import AudioError, InputError, UnknownLetter
 from asr_adapt.model import CTCModel
 from asr_adapt.text import DELIMITER_ID
 from asr_adapt.transcript import Segment, Transcript, Word
@@ -71,8 +72,10 @@ class Transcriber:
         look_ahead_s: Seconds of audio that are decoded ahead, so that pieces of like length can share a batch.
         precision: `fp32`, in which a text is the same whatever it shares a batch with, or `bf16`; None: `bf16` where
             the device multiplies in it.
-        search: Decodes with an n-gram; None decodes greedily.
+        search: Decodes with an n-gram, or towards hotwords; None decodes greedily.
         decoding: What is said of the decoding in reports.
+        engine: Runs the model instead of PyTorch (`engines.load`), in its own precision.
+        hotwords: What the search favours: normalised words that the model can write.
     """
 
     def __init__(
@@ -84,36 +87,59 @@ class Transcriber:
         precision: models.Precision | None = None,
         search: BeamSearch | None = None,
         decoding: str = "greedy",
+        engine: engines.LogProbs | None = None,
+        hotwords: Sequence[str] = (),
     ) -> None:
         self.model, self.decoding = model, decoding
-        self.precision = precision or models.fastest_precision(model.net.device)
+        self.precision = precision or ("fp32" if engine else models.fastest_precision(model.net.device))
         self.search = search
-        self._runs: Decode = search.runs if search else ctc.greedy
+        self._runs: Decode = functools.partial(search.runs, hotwords=hotwords) if search else ctc.greedy
+        self._log_probs: engines.LogProbs = engine or functools.partial(
+            models.log_probs, model, precision=self.precision
+        )
         self._batch_samples = int(batch_s * audio.SAMPLE_RATE_HZ)
         self._look_ahead_samples = int(look_ahead_s * audio.SAMPLE_RATE_HZ)
 
     @classmethod
-    def from_folder(cls, folder: str | Path, *, device: str | None = None) -> "Transcriber":
+    def from_folder(
+        cls,
+        folder: str | Path,
+        *,
+        device: str | None = None,
+        engine: str = engines.TORCH,
+        hotwords: Sequence[str] = (),
+    ) -> "Transcriber":
         """Load a run's `model/` folder onto a device: the GPU where there is one, unless told.
 
-        An n-gram beside the model (`asr-adapt lm`) is decoded with where ctc-beam-decoder runs; `decoding` says so.
+        An n-gram beside the model (`asr-adapt lm`) is decoded with where ctc-beam-decoder runs; `decoding` says so,
+        and names hotwords and an engine that is not PyTorch.
+
+        Args:
+            folder: The model's.
+            device: Where PyTorch runs: `cpu`, `cuda`; None: see above. Other engines run on the processor.
+            engine: One of `engines.NAMES`, made beside the model where it is not there; `auto`: the fastest that was
+                measured (`asr-adapt export --corpus`) and is no worse, else PyTorch.
+            hotwords: Words that are favoured, in any spelling that the model's normaliser knows; those that it cannot
+                write are left out, and `decoding` says so.
 
         Raises:
-            InputError: the folder is no model, or a newer one.
+            InputError: the folder is no model, or a newer one; there is no such engine, or it cannot be made.
         """
         model = CTCModel.load(Path(folder))
-        model.net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]
-        beside = models.ngram_beside(Path(folder))
-        if beside is None:
-            return cls(model)
-        arpa, weights = beside
-        try:
-            search = BeamSearch(model.alphabet, arpa, weights)
-        except (ImportError, OSError):
-            return cls(model, decoding="greedy, since ctc-beam-decoder does not run here: the n-gram is not used")
-        except ValueError as error:
-            raise InputError(f"no ARPA n-gram ({error})", place=arpa, remedy="Make it anew: asr-adapt lm.") from error
-        return cls(model, search=search, decoding=weights.describe())
+        name = engines.resolved(Path(folder), engine)
+        runner = None
+        if name == engines.TORCH:
+            model.net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]
+        else:
+            runner = engines.load(model, Path(folder), name)
+            model.net.to("meta")  # type: ignore[arg-type] # the engine has the weights; PyTorch's give their memory back
+        favoured, unwritten = writable(model, " ".join(hotwords))
+        search, decoding = _search(model, Path(folder), favoured)
+        if unwritten:
+            decoding += f"; not favoured, since the model cannot write them: {', '.join(unwritten)}"
+        if runner:
+            decoding += f"; engine {name}"
+        return cls(model, search=search, decoding=decoding, engine=runner, hotwords=favoured)
 
     def transcribe(self, recording: Recording) -> Transcript:
         """Return the transcript of one recording of any length.
@@ -221,7 +247,7 @@ class Transcriber:
                     raise event.error
                 samples = event.samples
             elif len(event.waveform) >= self.model.shortest_clip:
-                (said,) = models.log_probs(self.model, [event.waveform], self.precision)
+                (said,) = self._log_probs([event.waveform])
                 offset_s = event.first_sample / audio.SAMPLE_RATE_HZ
                 times_s.append(offset_s + self.model.grid.times_s(len(said)))
                 scores.append(said)
@@ -266,7 +292,7 @@ class Transcriber:
             decodes: How each is decoded; None is the transcriber's own way.
         """
         long_enough = [waveform for _, waveform in pieces if len(waveform) >= self.model.shortest_clip]
-        scores = iter(models.log_probs(self.model, long_enough, self.precision) if long_enough else [])
+        scores = iter(self._log_probs(long_enough) if long_enough else [])
         nothing = np.zeros((0, len(self.model.alphabet)), np.float32)
         ways = decodes or [None] * len(pieces)
         return [
@@ -305,6 +331,39 @@ class Transcriber:
             end_s=words[-1].end_s if words else offset_s + num_samples / audio.SAMPLE_RATE_HZ,
             words=tuple(words),
         )
+
+
+def writable(model: CTCModel, text: str) -> tuple[list[str], list[str]]:
+    """Return the words of a text, normalised: those that a model can write, and the others."""
+    words: tuple[list[str], list[str]] = [], []
+    for word in model.normaliser(text).split():
+        try:
+            words[0 if model.alphabet.encode(word) else 1].append(word)
+        except UnknownLetter:
+            words[1].append(word)
+    return words
+
+
+def _search(model: CTCModel, folder: Path, hotwords: Sequence[str]) -> tuple[BeamSearch | None, str]:
+    """Return how a model is decoded: beam search where it has an n-gram or there are hotwords; and what to say of it.
+
+    Raises:
+        InputError: the n-gram is missing or damaged.
+    """
+    beside = models.ngram_beside(folder)
+    if beside is None and not hotwords:
+        return None, "greedy"
+    arpa, weights = beside or (None, Weights())
+    favours = [f"hotwords {', '.join(hotwords)}"] if hotwords else []
+    try:
+        search = BeamSearch(model.alphabet, arpa, weights)
+    except (ImportError, OSError):
+        unused = " and ".join((["the n-gram"] if arpa else []) + (["hotwords"] if hotwords else []))
+        are = "are" if hotwords else "is"
+        return None, f"greedy, since ctc-beam-decoder does not run here: {unused} {are} not used"
+    except ValueError as error:
+        raise InputError(f"no ARPA n-gram ({error})", place=arpa, remedy="Make it anew: asr-adapt lm.") from error
+    return search, "; ".join([weights.describe() if arpa else "beam search", *favours])
 
 
 def _decoded(recordings: Iterable[Recording]) -> Iterator[_Piece | _End]:

@@ -3,9 +3,11 @@
     python benchmarks/transcribe.py --corpus CORPUS                        # random weights, wav2vec2-base's shape
     python benchmarks/transcribe.py --corpus CORPUS --model runs/x/model   # a trained model: WER and sameness too
     python benchmarks/transcribe.py --corpus CORPUS --model runs/x/model --hours 1   # its clips as one recording
+    python benchmarks/transcribe.py --corpus CORPUS --engine torch --engine onnx --engine onnx-int8 --engine openvino
 
 Each turn is a process of its own, so that each has its own peak of memory. RTFx is seconds of audio per second of
-work, loading left out. On shared machines the figures drift; the ratio is what counts.
+work, loading left out. On shared machines the figures drift; the ratio is what counts. Seconds of audio for each
+second that the processor's cores gave (`/ CPU s`) drift less.
 """
 
 import multiprocessing
@@ -22,11 +24,13 @@ import soundfile
 import torch
 import typer
 
-from asr_adapt import audio, corpora, model, score
+from asr_adapt import audio, corpora, engines, model, score
 from asr_adapt.recipe import Text
 from asr_adapt.text import Alphabet
 from asr_adapt.transcriber import Transcriber
 from asr_adapt.utterance import Utterance
+
+Turn = tuple[Callable[..., dict[str, Any]], tuple]
 
 
 def main(
@@ -35,6 +39,7 @@ def main(
     clips: Annotated[int, typer.Option(help="Clips in a turn.")] = 40,
     rounds: Annotated[int, typer.Option(help="Times that each has its turn.")] = 3,
     precision: Annotated[str, typer.Option(help="Of ours: fp32 or bf16; default: the fastest here.")] = "",
+    engine: Annotated[list[str], typer.Option(help="What runs ours; more than once.")] = [engines.TORCH],  # noqa: B006
     hours: Annotated[
         float, typer.Option(help="Instead: ours on one recording of this length, made of the clips.")
     ] = 0,
@@ -46,33 +51,40 @@ def main(
         if hours:
             _long(folder, utterances, hours, Path(scratch))
         else:
-            _alternate(folder, utterances, rounds, precision, is_trained=model is not None)
+            for name in set(engine) - {engines.TORCH}:  # made now, not in somebody's turn
+                _apart(_make, folder, name)
+            ours = {f"ours, {name}": (_ours, (name, precision or None)) for name in engine}
+            _alternate(folder, utterances, rounds, ours, is_trained=model is not None)
 
 
-def _alternate(folder: Path, utterances: list[Utterance], rounds: int, precision: str, *, is_trained: bool) -> None:
-    turns: dict[str, tuple[Callable[..., dict[str, Any]], Any]] = {
-        "pipeline, batch 1": (_pipeline, 1),
-        "pipeline, batch 8": (_pipeline, 8),
-        "ours": (_ours, precision or None),
-    }
+def _alternate(
+    folder: Path, utterances: list[Utterance], rounds: int, ours: dict[str, Turn], *, is_trained: bool
+) -> None:
+    turns: dict[str, Turn] = {"pipeline, batch 1": (_pipeline, (1,)), "pipeline, batch 8": (_pipeline, (8,))} | ours
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in turns}
     for number in range(rounds):
-        for name, (turn, setting) in turns.items():
-            found[name].append(_apart(turn, folder, utterances, setting))
-            print(f"round {number + 1}, {name}: {found[name][-1]['rtfx']:.1f} × real time", flush=True)
+        for name, (turn, settings) in turns.items():
+            found[name].append(_apart(turn, folder, utterances, *settings))
+            print(f"round {number + 1}, {name}: {found[name][-1]['rtfx']:.1f} × real time, "
+                  f"{found[name][-1]['per_cpu_s']:.1f} / CPU s", flush=True)  # fmt: skip
     median = {name: statistics.median(result["rtfx"] for result in results) for name, results in found.items()}
-    best = max(value for name, value in median.items() if name != "ours")
+    best = max(median[name] for name in turns.keys() - ours.keys())
     print(f"\n{torch.get_num_threads()} threads, {sum(u.duration_s or 0 for u in utterances):.0f} s of audio, "
-          f"ours in {found['ours'][0]['precision']}")  # fmt: skip
-    print(f"{'':20}{'RTFx':>8}{'peak MB':>9}" + (f"{'WER':>7}{'same text as batch 1':>22}" if is_trained else ""))
+          + ", ".join(f"{name} in {found[name][0]['precision']}" for name in ours))  # fmt: skip
+    print(
+        f"{'':20}{'RTFx':>8}{'/ CPU s':>9}{'peak MB':>9}"
+        + (f"{'WER':>7}{'same text as batch 1':>22}" if is_trained else "")
+    )
     alone = found["pipeline, batch 1"][0]["texts"]
     for name, results in found.items():
-        line = f"{name:20}{median[name]:8.1f}{max(r['peak_mb'] for r in results):9.0f}"
+        per_cpu_s = statistics.median(result["per_cpu_s"] for result in results)
+        line = f"{name:20}{median[name]:8.1f}{per_cpu_s:9.1f}{max(r['peak_mb'] for r in results):9.0f}"
         if is_trained:
             same = statistics.mean(a == b for a, b in zip(alone, results[0]["texts"], strict=True))
             line += f"{_wer(utterances, results[0]['texts']):7.3f}{same:21.1%}"
         print(line)
-    print(f"ours / the best pipeline: {median['ours'] / best:.2f}")
+    for name in ours:
+        print(f"{name} / the best pipeline: {median[name] / best:.2f}")
 
 
 def _long(folder: Path, utterances: list[Utterance], hours: float, scratch: Path) -> None:
@@ -88,9 +100,9 @@ def _long(folder: Path, utterances: list[Utterance], hours: float, scratch: Path
                 file.write(audio.load(utterance.audio))
                 file.write(np.zeros(int(rng.uniform(0.3, 2) * audio.SAMPLE_RATE_HZ), np.float32))
                 said.append(utterance)
-        results[length] = (_apart(_ours, folder, [Utterance(id="long", audio=str(path))], None), said)
+        results[length] = (_apart(_ours, folder, [Utterance(id="long", audio=str(path))]), said)
     (short, _), (long, said) = results.values()
-    clips = _apart(_ours, folder, utterances, None)
+    clips = _apart(_ours, folder, utterances)
     text_of = {u.id: text for u, text in zip(utterances, clips["texts"], strict=True)}
     print(f"{hours:g} h: {long['rtfx']:.1f} × real time, peak {long['peak_mb']:.0f} MB, "
           f"{(long['peak_mb'] - short['peak_mb']) / (0.9 * hours):.1f} MB more for each hour")  # fmt: skip
@@ -99,20 +111,33 @@ def _long(folder: Path, utterances: list[Utterance], hours: float, scratch: Path
           f"{_wer(together, [' '.join(text_of[u.id] for u in said)]):.3f} clip by clip")  # fmt: skip
 
 
+def _make(folder: Path, engine: str) -> dict[str, Any]:
+    return {"graph": engines.made(model.CTCModel.load(folder), folder, engine)}
+
+
 def _apart(turn: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(turn, arguments)
 
 
-def _ours(folder: Path, utterances: list[Utterance], precision: model.Precision | None) -> dict[str, Any]:
-    loaded = Transcriber.from_folder(folder)
-    transcriber = Transcriber(loaded.model, precision=precision)
+def _ours(
+    folder: Path,
+    utterances: list[Utterance],
+    engine: str = engines.TORCH,
+    precision: model.Precision | None = None,
+) -> dict[str, Any]:
+    if engine == engines.TORCH:
+        transcriber = Transcriber(Transcriber.from_folder(folder).model, precision=precision)
+    else:
+        loaded = model.CTCModel.load(folder)
+        transcriber = Transcriber(loaded, engine=engines.load(loaded, folder, engine))
     transcriber.transcribe(np.zeros(audio.SAMPLE_RATE_HZ, np.float32))
-    began = time.perf_counter()
+    began, before_s = time.perf_counter(), time.process_time()
     results: list[Any] = list(transcriber.transcribe_all(utterances))
-    elapsed_s = time.perf_counter() - began
+    elapsed_s, cpu_s = time.perf_counter() - began, time.process_time() - before_s
     audio_s = sum(result.duration_s for result in results)
-    return _measured([result.text for result in results], audio_s / elapsed_s) | {"precision": transcriber.precision}
+    texts = [result.text for result in results]
+    return _measured(texts, audio_s, elapsed_s, cpu_s) | {"precision": transcriber.precision}
 
 
 def _pipeline(folder: Path, utterances: list[Utterance], batch: int) -> dict[str, Any]:
@@ -123,14 +148,15 @@ def _pipeline(folder: Path, utterances: list[Utterance], batch: int) -> dict[str
     waveforms = [audio.load(u.audio) for u in utterances]
     recogniser({"raw": np.zeros(audio.SAMPLE_RATE_HZ, np.float32), "sampling_rate": audio.SAMPLE_RATE_HZ})
     inputs: Any = ({"raw": waveform, "sampling_rate": audio.SAMPLE_RATE_HZ} for waveform in waveforms)
-    began = time.perf_counter()
+    began, before_s = time.perf_counter(), time.process_time()
     texts = [result["text"] for result in recogniser(inputs, batch_size=batch)]
-    audio_s = sum(map(len, waveforms)) / audio.SAMPLE_RATE_HZ
-    return _measured(texts, audio_s / (time.perf_counter() - began))
+    elapsed_s, cpu_s = time.perf_counter() - began, time.process_time() - before_s
+    return _measured(texts, sum(map(len, waveforms)) / audio.SAMPLE_RATE_HZ, elapsed_s, cpu_s)
 
 
-def _measured(texts: list[str], rtfx: float) -> dict[str, Any]:
-    return {"texts": texts, "rtfx": rtfx, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
+def _measured(texts: list[str], audio_s: float, elapsed_s: float, cpu_s: float) -> dict[str, Any]:
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return {"texts": texts, "rtfx": audio_s / elapsed_s, "per_cpu_s": audio_s / cpu_s, "peak_mb": peak_mb}
 
 
 def _wer(utterances: list[Utterance], texts: list[str]) -> float:

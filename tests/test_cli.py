@@ -55,6 +55,14 @@ def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys:
         (("serve", "--model", f"a={BASE}", "--model", f"a={BASE}"), f"--model a={BASE}: two models are named 'a'."),
         (("serve", "--model", BASE, "--host", "192.0.2.1"), "192.0.2.1:8000: the address cannot be had"),
         (("trancribe",), "command line: No such command 'trancribe'"),
+        (
+            ("evaluate", "--model", BASE, "--corpus", ".", "--corpus.format", "kaldi"),
+            ".: the corpus has no utterances.",
+        ),
+        (
+            ("evaluate", "--model", BASE, "--corpus", ".", "--corpus.tirs", "x"),
+            "command line: unrecognized arguments: --corpus.tirs x. RECIPE.py --help lists the fields.",
+        ),
         (("evaluate", "--model", "nowhere", "--corpus", "."), "nowhere: no model of asr-adapt is here"),
     ],
 )

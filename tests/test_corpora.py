@@ -6,7 +6,7 @@ import pytest
 from asr_adapt import corpora
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Corpus, Format, Recipe, Source
-from asr_adapt.utterance import Utterance
+from asr_adapt.utterance import SPLITS, Utterance
 
 
 def table(root: Path, name: str, *rows: str, header: str = "client_id\tpath\tsentence\tlocale") -> Path:
@@ -92,6 +92,15 @@ def test_uneven_recordings_fill_dev_and_test_alike_and_train_keeps_the_largest(s
     assert counts["train"] == max(counts.values())
 
 
+def test_one_recording_is_cut_in_time() -> None:
+    pieces = [Utterance(id=f"{i}", audio="a.wav", start_s=99 - i, end_s=100 - i) for i in range(100)]
+    found = corpora.with_splits(pieces)
+    assert [u.id for u in found] == [u.id for u in pieces]
+    said = {split: sorted(u.start_s or 0.0 for u in found if u.split == split) for split in SPLITS}
+    assert [len(times) for times in said.values()] == [80, 10, 10]
+    assert said["train"][-1] < said["dev"][0] and said["dev"][-1] < said["test"][0]
+
+
 def test_a_table_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     root = table(tmp_path / "cv", "train")
     (root / "train.tsv").write_bytes("client_id\tpath\tsentence\ns\ta.mp3\té\n".encode("latin-1"))
@@ -106,7 +115,7 @@ def test_some_with_and_some_without_a_split_are_refused() -> None:
 
 
 def test_too_little_to_split_is_refused() -> None:
-    with pytest.raises(InputError, match="2 recordings are too few"):
+    with pytest.raises(InputError, match="2 utterances are too few"):
         corpora.with_splits([Utterance(id=name, audio=name) for name in "ab"])
 
 

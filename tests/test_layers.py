@@ -11,17 +11,17 @@ LAYERS = [
     {"errors", "files", "ahead", "embedded", "utterance", "transcript", "recipe", "metrics"},
     {"audio", "text", "card", "ctc", "ngram", "score", "findings", "schedule", "presets", "spans", "cues"}
     | {"orthography"},
-    {"adapters", "mms", "base", "model", "augment", "vad", "corpora"},
+    {"adapters", "mms", "base", "model", "engines", "augment", "vad", "corpora"},
     {"transcriber", "checks", "checkpoint", "formats", "recordings", "report"}
     | {"prepared", "features", "inputs", "memory", "pieces"},
     {"pages"},
-    {"prepare", "train", "lm", "transcribe", "evaluate", "new", "doctor"},
+    {"prepare", "train", "lm", "export", "transcribe", "evaluate", "new", "doctor"},
     {"publish"},
     {"run"},
     {"demo", "transfer", "serve"},
     {"cli"},
 ]
-APART = {"prepare", "train", "lm", "transcribe", "evaluate", "new", "doctor"}
+APART = {"prepare", "train", "lm", "export", "transcribe", "evaluate", "new", "doctor"}
 MODULES = sorted((ROOT / "asr_adapt").rglob("*.py"))
 
 

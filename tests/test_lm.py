@@ -10,6 +10,7 @@ from asr_adapt import model as models
 from asr_adapt.ctc import Weights
 from asr_adapt.errors import InputError
 from asr_adapt.model import CTCModel
+from asr_adapt.recipe import Source
 from asr_adapt.report import Console
 from asr_adapt.run import add_ngram, evaluate_folder
 from asr_adapt.transcriber import Transcriber
@@ -74,7 +75,9 @@ def test_a_run_s_training_text_and_dev_split_are_used(run_folder: Path, tones: P
         vocabulary = beside[0].read_text(encoding="utf-8")
         assert "\tbee\t" in vocabulary
         assert f"\t{corpora.read(tones, 'art')[0].text.lower().rstrip('.').split()[0]}\t" in vocabulary
-    metrics = evaluate_folder(run_folder / "model", tones, "test", tmp_path / "scored", Console(quiet=True))
+    metrics = evaluate_folder(
+        run_folder / "model", Source(root=tones), "test", tmp_path / "scored", Console(quiet=True)
+    )
     assert metrics.decoding.startswith("beam search" if beside else "greedy")
 
 

@@ -19,7 +19,7 @@ from asr_adapt import adapters, model
 from asr_adapt import base as bases
 from asr_adapt.cli import main
 from asr_adapt.errors import InputError
-from asr_adapt.recipe import Model, Text
+from asr_adapt.recipe import Model, Source, Text
 from asr_adapt.report import Console
 from asr_adapt.run import evaluate_folder, run
 from asr_adapt.text import BLANK, DELIMITER, Alphabet
@@ -207,7 +207,7 @@ def test_a_zero_shot_folder_is_a_model_like_any_other(
     recognise = pipeline("automatic-speech-recognition", str(folder))
     assert ours == recognise({"raw": clip, "sampling_rate": RATE_HZ})["text"]
     assert set(ours) <= {*LETTERS["mri"], " "} and ours
-    assert evaluate_folder(folder, tones, "test", tmp_path / "e", Console(quiet=True)).utterances == 6
+    assert evaluate_folder(folder, Source(root=tones), "test", tmp_path / "e", Console(quiet=True)).utterances == 6
     assert asr_adapt(monkeypatch, *command) == 2
     assert "mms-mi: is there already." in capsys.readouterr().err
     assert asr_adapt(monkeypatch, "mms", "mdw", "--base", mms, "--out", tmp_path / "x") == 2

@@ -114,7 +114,7 @@ def test_a_corpus_without_splits_gets_a_recipe_that_says_so(
 ) -> None:
     corpus, out = manifest(tmp_path / "m.jsonl", 1, recordings=2), tmp_path / "r.py"
     assert asr_adapt(monkeypatch, "new", "mi", corpus, "--out", out) == 0
-    assert "No splits can be made (2 recordings are too few" in written(out)[1].replace("\n", " ")
+    assert "No splits can be made (2 utterances are too few" in written(out)[1].replace("\n", " ")
     assert "no splits can be made" in capsys.readouterr().err
 
 
@@ -166,3 +166,15 @@ def test_letters_that_carry_their_vowels_are_learned_by_code_points() -> None:
     many = described([" ".join(clusters)], Normaliser(Text(), "as"))
     few = described([" ".join(clusters[:30])], Normaliser(Text(), "as"))
     assert many.wants_code_points and not few.wants_code_points
+
+
+@pytest.mark.parametrize(("text", "script"), [("สวัสดีครับ", "Thai"), ("ייִדיש װאָס", "Hebrew"), ("kia ora", "Latin")])
+def test_the_letters_of_one_script_are_no_strays(text: str, script: str) -> None:
+    shown = described([text], Normaliser(Text(), "und"))
+    assert [name for name, _ in shown.scripts] == [script] and not shown.strays
+
+
+def test_what_the_report_is_to_leave_out_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus, out = manifest(tmp_path / "m.jsonl", hours=2), tmp_path / "art.py"
+    assert asr_adapt(monkeypatch, "new", "art", corpus, "--out", out, "--report.audio", "false") == 0
+    assert not written(out)[0].report.audio

@@ -72,3 +72,15 @@ def test_a_recording_that_cannot_be_decoded_is_tried_once_and_each_piece_says_so
         with pytest.raises(AudioError, match="no audio can be decoded"):
             pieces.load(utterance)
     assert len(decoded) == 1 and [path.name for path in tmp_path.iterdir()] == ["bad.mp3"]
+
+
+def test_recordings_in_turns_keep_their_sound_when_another_is_done(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    seconds = np.arange(4 * 16_000) / 16_000
+    for name, hz in (("a", 200), ("b", 400), ("c", 800)):
+        soundfile.write(tmp_path / f"{name}.ogg", 0.5 * np.sin(2 * np.pi * hz * seconds), 16_000)
+    turns = [Utterance(id=f"{n}", audio=str(tmp_path / f"{name}.ogg"), start_s=1, end_s=2)
+             for n, name in enumerate("abaacbcbc")]  # fmt: skip
+    pieces = Pieces(turns, tmp_path / "scratch")
+    heard = [int(np.abs(np.fft.rfft(pieces.load(u))).argmax()) for u in turns]  # Hz, since a piece is a second
+    assert heard == [{"a": 200, "b": 400, "c": 800}[Path(u.audio).stem] for u in turns]

@@ -9,7 +9,7 @@ from conftest import tone_recipe
 from huggingface_hub import ModelCard
 
 from asr_adapt import findings, publish
-from asr_adapt.recipe import Report
+from asr_adapt.recipe import Report, Source, read_recipe, write_recipe
 from asr_adapt.report import Console
 from asr_adapt.run import evaluate_folder, run
 from asr_adapt.utterance import read_jsonl
@@ -125,8 +125,29 @@ def test_what_a_run_left_out_stands_on_its_page(finished: Path, tmp_path: Path) 
 
 def test_every_evaluation_has_its_report(finished: Path, tones: Path, tmp_path: Path) -> None:
     out = tmp_path / "scores"
-    evaluate_folder(finished / "model", tones, "test", out, Console(quiet=True), sound=False)
+    evaluate_folder(finished / "model", Source(root=tones), "test", out, Console(quiet=True), sound=False)
     text = (out / "report.html").read_text()
     assert "<audio" not in text and "<svg" not in text and "it was left out of this page" in text
-    evaluate_folder(finished / "model", tones, "dev", out, Console(quiet=True))
+    evaluate_folder(finished / "model", Source(root=tones), "dev", out, Console(quiet=True))
     assert "<audio" in (out / "report.html").read_text()
+
+
+def test_a_licence_that_is_said_later_comes_onto_the_card_and_the_page(finished: Path, tones: Path) -> None:
+    recipe = tone_recipe(tones, steps=3)
+    for licence in ("unknown", "CC-BY-4.0"):
+        corpus = recipe.corpus.model_copy(update={"licence": licence})
+        run(recipe.model_copy(update={"corpus": corpus}), finished, Console(quiet=True))
+        assert f"as its makers state it: {licence}." in (finished / "model" / "README.md").read_text()
+        assert f"<dd>{licence}</dd>" in (finished / "report.html").read_text()
+
+
+def test_each_of_several_corpora_is_named_with_its_licence(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    kept = read_recipe(out / "recipe.toml")
+    corpus = kept.corpus.model_copy(update={"root": Path("/far/ours"), "licence": "CC0"})
+    more = (Source(root=Path("/far/theirs"), licence="for research alone"),)
+    write_recipe(kept.model_copy(update={"corpus": corpus, "corpora": more}), out / "recipe.toml")
+    publish.model_card(out)
+    text = (out / "model" / "README.md").read_text()
+    assert "ours: CC0; theirs: for research alone" in text and "from ours and theirs" in text

@@ -362,6 +362,12 @@ def test_several_chosen_tiers_of_a_textgrid_are_speakers(tmp_path: Path) -> None
     assert [(u.speaker, u.text) for u in rows_of(tmp_path, tiers=["Ani", "Hemi"])] == [("Ani", "x"), ("Hemi", "y")]
 
 
+def test_a_tier_that_is_misspelt_is_no_silence(tmp_path: Path) -> None:
+    textgrid(tmp_path / "a.TextGrid", "long_textgrid", {"Ani": [(0, 1, "x")], "Hemi": [(0.5, 2, "y")]})
+    with pytest.raises(InputError, match="no tier is 'Heni'"):
+        rows_of(tmp_path, tiers=["Ani", "Heni"])
+
+
 def test_a_damaged_textgrid_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.TextGrid: cannot be read as a TextGrid"):
         rows_of(put(tmp_path / "a.TextGrid", 'File type = "ooTextFile"\nxmin = zero'))

@@ -6,8 +6,9 @@ import pytest
 from conftest import tone_recipe, write_corpus
 from filelock import FileLock
 
+from asr_adapt import run as stages
 from asr_adapt.errors import InputError, RunLocked
-from asr_adapt.recipe import read_recipe
+from asr_adapt.recipe import Source, read_recipe
 from asr_adapt.report import Console
 from asr_adapt.run import evaluate_folder, run
 from asr_adapt.score import rate, word_errors
@@ -191,7 +192,9 @@ def test_one_bad_clip_never_ends_a_run(tmp_path: Path) -> None:
 
 
 def test_evaluate_scores_a_model_on_a_corpus_as_the_run_did(finished: Path, tones: Path, tmp_path: Path) -> None:
-    metrics = evaluate_folder(finished / "model", tones, "test", tmp_path / "scores", Console(quiet=True))
+    metrics = evaluate_folder(
+        finished / "model", Source(root=tones), "test", tmp_path / "scores", Console(quiet=True)
+    )
     kept = json.loads((finished / "metrics.json").read_text())
     again = json.loads((tmp_path / "scores" / "metrics.json").read_text())
     assert metrics.wer == kept["wer"]
@@ -200,4 +203,14 @@ def test_evaluate_scores_a_model_on_a_corpus_as_the_run_did(finished: Path, tone
 
 def test_evaluate_refuses_a_split_that_is_empty(finished: Path, tones: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the nosuch split is empty"):
-        evaluate_folder(finished / "model", tones, "nosuch", tmp_path, Console(quiet=True))
+        evaluate_folder(finished / "model", Source(root=tones), "nosuch", tmp_path, Console(quiet=True))
+
+
+def test_an_archive_is_read_once_to_know_its_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive, read = tmp_path / "clips.tar", []
+    archive.write_bytes(b"clips")
+    digest = stages._digest
+    monkeypatch.setattr(stages, "_digest", lambda path: read.append(path) or digest(path))
+    found = stages._contents([f"{archive}#{number}.wav" for number in range(100)] + [str(tmp_path / "gone.wav")])
+    assert read == [str(archive), str(tmp_path / "gone.wav")]
+    assert len(found) == 101 and len(set(found.values())) == 2 and found[str(tmp_path / "gone.wav")] is None

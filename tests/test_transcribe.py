@@ -97,7 +97,7 @@ def test_transcripts_of_another_model_are_not_taken_for_this_ones(
     other = Stage(untrained[1])
     with pytest.raises(InputError) as caught:
         other(clips / "x", out=out)
-    said = f"{out}: holds 1 transcripts of another model, or of this one before it changed. Give another --out"
+    said = f"{out}: holds 1 transcripts of another model, or of this one before it or its settings changed."
     assert str(caught.value).startswith(said) and other.loads == 0 and set(times(out)) == {"one.txt"}
     (out / "one.txt").unlink()
     assert other(clips / "x", out=out) == 0

@@ -28,7 +28,8 @@ def with_splits(utterances: Sequence[Utterance]) -> list[Utterance]:
 
     Where none has one: whole speakers go to dev and test until each holds a tenth, if there are at least five
     speakers and nobody speaks more than half of it all; else whole recordings (utterances of one `audio`); so that
-    no voice, or at least no recording, is on two sides. The same corpus is always split the same way.
+    no voice, or at least no recording, is on two sides. One or two recordings are cut in time: the last tenth of
+    the utterances is test, the tenth before it dev. The same corpus is always split the same way.
 
     Raises:
         InputError: some utterances have a split and some have none, or there is too little to split.
@@ -41,15 +42,17 @@ def with_splits(utterances: Sequence[Utterance]) -> list[Utterance]:
             f"{len(unsplit)} of {len(utterances)} utterances have no split, the first is '{unsplit[0].id}'",
             remedy="Give every utterance a split, or none.",
         )
-    by_speaker = grouping(utterances) == "speaker"
-    groups: dict[str, list[Utterance]] = defaultdict(list)
-    for utterance in utterances:
-        groups[str(utterance.speaker) if by_speaker else utterance.audio].append(utterance)
-    if len(groups) < len(SPLITS):
+    if len(utterances) < len(SPLITS):
         raise InputError(
-            f"{len(groups)} recordings are too few for train, dev and test",
+            f"{len(utterances)} utterances are too few for train, dev and test",
             remedy="Give splits in the corpus, or more recordings.",
         )
+    together = grouping(utterances)
+    if together == "time":
+        return _in_blocks(utterances)
+    groups: dict[str, list[Utterance]] = defaultdict(list)
+    for utterance in utterances:
+        groups[str(utterance.speaker) if together == "speaker" else utterance.audio].append(utterance)
     names = sorted(groups)
     random.Random(0).shuffle(names)
     names.sort(key=lambda name: len(groups[name]) > _SHARE * len(utterances))  # stable: large groups go to train
@@ -66,11 +69,23 @@ def with_splits(utterances: Sequence[Utterance]) -> list[Utterance]:
     ]
 
 
-def grouping(utterances: Sequence[Utterance]) -> Literal["speaker", "recording"]:
-    """Return what `with_splits` keeps together in this corpus."""
+def grouping(utterances: Sequence[Utterance]) -> Literal["speaker", "recording", "time"]:
+    """Return what `with_splits` goes by in this corpus."""
     spoken = Counter(u.speaker for u in utterances)
     enough = None not in spoken and len(spoken) >= 5 and max(spoken.values()) * 2 <= len(utterances)
-    return "speaker" if enough else "recording"
+    if enough:
+        return "speaker"
+    return "recording" if len({u.audio for u in utterances}) >= len(SPLITS) else "time"
+
+
+def _in_blocks(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """Cut them in time, since sentences that follow one another are about the same things."""
+    ordered = sorted(range(len(utterances)), key=lambda i: (utterances[i].audio, utterances[i].start_s or 0.0))
+    size = max(1, round(_SHARE * len(utterances)))
+    split_of: dict[int, Split] = dict.fromkeys(ordered, "train")
+    split_of.update(dict.fromkeys(ordered[-2 * size : -size], "dev"))
+    split_of.update(dict.fromkeys(ordered[-size:], "test"))
+    return [u.model_copy(update={"split": split_of[i]}) for i, u in enumerate(utterances)]
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,9 @@ def chosen(tiers: Iterable[Tier], wanted: Sequence[str]) -> list[Tier]:
     Where nothing is wanted, those of the only type that has annotations, since each speaker has one.
 
     Raises:
-        InputError: none is there, or it would have to be guessed.
+        InputError: one that is wanted is nowhere, or it would have to be guessed.
     """
+    tiers = list(tiers)
     filled = [tier for tier in tiers if tier.annotations]
     first = [str(tier) for tier in filled if tier.file == filled[0].file]
     listed = f"{filled[0].file} has {', '.join(first)}" if filled else "No tier has annotations"
@@ -43,7 +44,13 @@ def chosen(tiers: Iterable[Tier], wanted: Sequence[str]) -> list[Tier]:
                 "several tiers may hold the transcript", place="corpus.tiers", remedy=f"Name them: {listed}."
             )
         return filled
-    found = [tier for tier in filled if {tier.name, tier.kind, tier.name.partition("@")[0]} & {*wanted}]
-    if not found:
-        raise InputError(f"no tier is {' or '.join(map(repr, wanted))}", place="corpus.tiers", remedy=f"{listed}.")
+    missing = {*wanted}.difference(*(_called(tier) for tier in tiers))
+    found = [tier for tier in filled if _called(tier) & {*wanted}]
+    if missing or not found:
+        names = " or ".join(map(repr, sorted(missing) or wanted))
+        raise InputError(f"no tier is {names}", place="corpus.tiers", remedy=f"{listed}.")
     return found
+
+
+def _called(tier: Tier) -> set[str]:
+    return {tier.name, tier.kind, tier.name.partition("@")[0]}

@@ -16,13 +16,13 @@ import numpy as np
 
 from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.ctc import BeamSearch, Weights
-from asr_adapt.errors import AudioError, InputError, UnknownLetter
+from asr_adapt.errors import AudioError, InputError
 from asr_adapt.serve.batcher import Batcher
 from asr_adapt.serve.limits import Limits
 from asr_adapt.serve.metrics import Metrics
 from asr_adapt.serve.refusal import Refusal
 from asr_adapt.serve.upload import Decoder
-from asr_adapt.transcriber import Decode, Transcriber
+from asr_adapt.transcriber import Decode, Transcriber, writable
 from asr_adapt.transcript import Segment, Transcript
 
 Item = TypeVar("Item")
@@ -49,7 +49,7 @@ class Served:
             Refusal: 400, there are too many words, or no beam search.
         """
         model = self.transcriber.model
-        words = [word for word in model.normaliser(prompt).split() if _is_written(self.transcriber, word)]
+        words, _ = writable(model, prompt)
         if not words:
             return None
         if len(words) > limits.hotwords:
@@ -238,13 +238,6 @@ def _warm(load: Callable[[], Transcriber]) -> tuple[Transcriber, BeamSearch | No
         return transcriber, BeamSearch(transcriber.model.alphabet, None, Weights())
     except (ImportError, OSError):
         return transcriber, None
-
-
-def _is_written(transcriber: Transcriber, word: str) -> bool:
-    try:
-        return bool(transcriber.model.alphabet.encode(word))
-    except UnknownLetter:
-        return False
 
 
 async def _within(deadline_s: float, work: Awaitable[Item]) -> Item:

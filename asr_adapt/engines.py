@@ -1,0 +1,289 @@
+"""Engines: a model run by something else than PyTorch on the processor, made once and kept beside it."""
+
+import hashlib
+import importlib.util
+import json
+import logging
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock
+
+from asr_adapt.errors import InputError
+from asr_adapt.files import write_whole
+
+if TYPE_CHECKING:
+    from asr_adapt.model import CTCModel
+
+TORCH, AUTO = "torch", "auto"
+NAMES = (TORCH, "onnx", "onnx-int8", "openvino")
+WORSE_BY = 0.003
+"""By how much an engine's WER on dev may exceed PyTorch's for `auto` to take it."""
+
+_FOLDER, _GRAPH, _MEASURED = "engines", "model.onnx", "measured.json"
+_FORMAT = 1  # of the graphs: another number, and those that were made before are not taken
+_DECISIVE = ("config.json", "processor_config.json", "*.safetensors")
+
+LogProbs = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
+"""float32 (num_samples,) each, 16 kHz, become log_probs, float32 (frames, vocab) each. Safe from several threads."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How an engine did on dev: word error rate, and seconds of audio per second of work."""
+
+    wer: float
+    rtfx: float
+
+
+def resolved(folder: Path, name: str) -> str:
+    """Return the engine that a name stands for.
+
+    `auto` is the fastest that was measured on these weights (`asr-adapt export --corpus`) and runs here, of those
+    whose WER on dev is at most `WORSE_BY` above PyTorch's; without a measurement, and where there is a GPU, it is
+    PyTorch.
+
+    Args:
+        folder: The model's.
+        name: One of `NAMES`, or `auto`.
+
+    Raises:
+        InputError: no engine of that name, or what was measured is damaged.
+    """
+    if name not in (*NAMES, AUTO):
+        raise InputError(f"no engine '{name}'", place="--engine", remedy=f"Known: {', '.join((*NAMES, AUTO))}.")
+    if name != AUTO:
+        return name
+    known = measured(folder)
+    if TORCH not in known or _has_gpu():
+        return TORCH
+    limit = known[TORCH].wer + WORSE_BY
+    good = [engine for engine, found in known.items() if found.wer <= limit and runs_here(engine)]
+    return max([TORCH, *good], key=lambda engine: known[engine].rtfx)
+
+
+def runs_here(name: str) -> bool:
+    """Whether what an engine needs to run is installed."""
+    return name != "openvino" or importlib.util.find_spec("openvino") is not None
+
+
+def measured(folder: Path) -> dict[str, Measured]:
+    """Return what was measured on a model as it is now; nothing where its weights were others.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / _FOLDER / _MEASURED
+    if not path.is_file():
+        return {}
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["model"] != key(folder):
+            return {}
+        return {name: Measured(float(of_engine["wer"]), float(of_engine["rtfx"]))
+                for name, of_engine in kept["dev"].items() if name in NAMES}  # fmt: skip
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"damaged ({error!r})", place=path, remedy="Delete it.") from error
+
+
+def keep_measured(folder: Path, found: Mapping[str, Measured]) -> Path:
+    """Write down how engines did on dev; `auto` goes by it from then on. Returns the file."""
+    path = folder / _FOLDER / _MEASURED
+    about = {"model": key(folder), "dev": {name: asdict(of_engine) for name, of_engine in found.items()}}
+    with _writing(path.parent):
+        write_whole(path, json.dumps(about, indent=1))
+    return path
+
+
+def load(model: "CTCModel", folder: Path, name: str) -> LogProbs:
+    """Return what runs a model instead of PyTorch, on the processor, with as many threads as PyTorch would take.
+
+    It reads clip by clip: alone, padding cannot change what is heard, and int8's scale, which is one for all that is
+    multiplied at once, comes from the clip itself.
+
+    Args:
+        model: The folder's, on the processor.
+        folder: Where the engine is kept, and made where it is not there.
+        name: One of `NAMES`, not PyTorch's.
+
+    Raises:
+        InputError: it cannot be made or run here; `made` says why.
+    """
+    import torch
+
+    if not runs_here(name):
+        raise InputError(f"{name} is missing", place="--engine", remedy=f"pip install 'asr-adapt[{name}]'")
+    run = _openvino if name == "openvino" else _onnxruntime
+    graph = made(model, folder, name)
+    try:
+        return run(graph, torch.get_num_threads())
+    except Exception as error:  # each of the two has exceptions of its own, of no common kind
+        raise InputError(
+            f"cannot be loaded ({error})", place=graph, remedy="Delete its folder, and it is made anew."
+        ) from error
+
+
+def made(model: "CTCModel", folder: Path, name: str) -> Path:
+    """Return the ONNX graph that an engine runs, which is made where it is not there.
+
+    Args:
+        model: The folder's, in evaluation mode, on the processor.
+        folder: The model's; the graph is kept in it, named by the weights.
+        name: `onnx` or `openvino`, which run the same graph in float32; `onnx-int8`, whose matrix products with
+            weights are in 8 bits. Convolutions in 8 bits are slower than in float32.
+
+    Raises:
+        InputError: what makes it is not installed, or the folder cannot be written.
+    """
+    place = folder / _FOLDER / f"{'int8' if name == 'onnx-int8' else 'fp32'}-{key(folder)}"
+    if (place / _GRAPH).is_file():
+        return place / _GRAPH
+    missing = [package for package in ("onnx", "onnxscript") if importlib.util.find_spec(package) is None]
+    if missing:
+        raise InputError(f"{name} is not made yet, and {missing[0]}, which makes it, is missing", place="--engine",
+                         remedy="pip install 'asr-adapt[onnx]'")  # fmt: skip
+    source = made(model, folder, "onnx") if name == "onnx-int8" else None
+    with _writing(place.parent), FileLock(place.parent / ".lock"):
+        if not place.exists():
+            with tempfile.TemporaryDirectory(dir=place.parent, prefix=".") as scratch, _quiet():
+                partial = Path(scratch) / "made"
+                partial.mkdir()
+                if source:
+                    _quantise(source, partial / _GRAPH)
+                else:
+                    _export(model, partial / _GRAPH)
+                for path in partial.iterdir():
+                    path.chmod(0o644)  # the quantiser writes for its owner alone, and a server is somebody else
+                partial.rename(place)
+    return place / _GRAPH
+
+
+def key(folder: Path) -> str:
+    """Return what tells a model's weights and the form of the graphs from others: 16 hexadecimal digits."""
+    digests = hashlib.sha256(str(_FORMAT).encode())
+    for pattern in _DECISIVE:
+        for path in sorted(folder.glob(pattern)):
+            with path.open("rb") as file:
+                digests.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return digests.hexdigest()[:16]
+
+
+def _export(model: "CTCModel", path: Path) -> None:
+    """Write a model as a graph: `waveform`, float32 (1, num_samples), to `log_probs`, float32 (1, frames, vocab)."""
+    import torch
+
+    from asr_adapt import model as models
+
+    class Whole(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = model.net
+
+        def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+            clip = models.normalised(waveform) if model.normalise_waveform else waveform
+            return torch.log_softmax(self.net(clip).logits, dim=-1)
+
+    example = torch.zeros(1, 2 * 16_000)
+    with torch.no_grad():
+        torch.onnx.export(
+            Whole().eval(),
+            (example,),
+            path,
+            dynamo=True,
+            input_names=["waveform"],
+            output_names=["log_probs"],
+            # At least two frames: one is a size that export would take for a constant; the graph reads one as well.
+            dynamic_shapes=({1: torch.export.Dim("samples", min=2 * model.shortest_clip)},),
+            external_data=True,  # one file holds 2 GB at most
+            verbose=False,
+        )
+
+
+def _quantise(source: Path, path: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        source,
+        path,
+        op_types_to_quantize=["MatMul"],
+        per_channel=True,
+        # 7 bits: without VNNI, products of 8 by 8 bits saturate in the 16 that they are added up in.
+        reduce_range=True,
+        weight_type=QuantType.QInt8,
+        use_external_data_format=True,
+    )
+
+
+def _onnxruntime(graph: Path, threads: int) -> LogProbs:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+
+    def log_probs(waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [session.run(None, {"waveform": _batch_of_one(w)})[0][0] for w in waveforms]
+
+    return log_probs
+
+
+def _openvino(graph: Path, threads: int) -> LogProbs:
+    # Importing openvino tells Google Analytics so, unasked; where this package is missing it does not.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    core: Any = openvino.Core()
+    # float32, also where the processor has bf16: the WER that was measured shall hold on every machine.
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(core.read_model(graph), "CPU", settings)
+
+    def log_probs(waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        request = compiled.create_infer_request()  # each caller its own: a request is not for several threads
+        return [request.infer([_batch_of_one(w)])[0][0].copy() for w in waveforms]
+
+    return log_probs
+
+
+def _batch_of_one(waveform: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(waveform, np.float32)[None]
+
+
+@contextmanager
+def _writing(home: Path) -> Iterator[None]:
+    """Make the folder of engines, and turn a disk that refuses into one line."""
+    try:
+        home.mkdir(exist_ok=True)
+        yield
+    except OSError as error:
+        raise InputError(
+            f"engines are kept here, and nothing can be written ({error.strerror or error})",
+            place=home,
+            remedy="Copy the model to where you may write, or take --engine torch.",
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep exporters from telling what they do not need."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
