@@ -17,7 +17,16 @@ from asr_adapt.errors import InputError
 from asr_adapt.files import write_whole
 
 Format = Literal[
-    "manifest", "common_voice", "table", "text_files", "kaldi", "librispeech", "elan", "praat", "hugging_face"
+    "manifest",
+    "common_voice",
+    "table",
+    "text_files",
+    "kaldi",
+    "librispeech",
+    "elan",
+    "praat",
+    "hugging_face",
+    "data_collective",
 ]
 
 
@@ -29,7 +38,7 @@ class Source(_Section):
     """A corpus: where it is and how it is read."""
 
     root: Path | None = None
-    """folder, archive or table of the corpus; a data set's name on the Hub"""
+    """folder, archive or table of the corpus; a data set's name on the Hub or ID at the Data Collective"""
     licence: str = "unknown"
     """licence of the corpus, as its makers state it"""
     format: Format | None = None

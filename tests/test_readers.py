@@ -2,7 +2,9 @@
 
 import csv
 import io
+import sys
 import tarfile
+import types
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -419,6 +421,65 @@ def test_an_archive_that_is_cut_short_is_named_and_leaves_nothing(tmp_path: Path
 def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds none of Common Voice's tables"):
         rows_of(archive(tmp_path / "x.tar.gz", {"a/b.txt": b"x"}))
+
+
+# The Mozilla Data Collective's client
+
+
+def client(monkeypatch: pytest.MonkeyPatch, answer: Path | Exception) -> list[str]:
+    """Put a stand-in for the client where it would be; return the IDs that it was asked for."""
+    asked: list[str] = []
+
+    def download_dataset(dataset_id: str) -> Path:
+        asked.append(dataset_id)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    module = types.ModuleType("datacollective")
+    module.download_dataset = download_dataset  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "datacollective", module)
+    return asked
+
+
+def test_common_voice_is_fetched_by_its_id_once_and_needs_neither_network_nor_archive_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wav = clip(tmp_path / "a.wav", seconds=0.5).read_bytes()
+    members = {"cv/mi/clips/a.wav": wav, "cv/mi/train.tsv": b"client_id\tpath\tsentence\ns\ta.wav\tkia ora\n"}
+    packed = archive(tmp_path / "cv.tar.gz", members)
+    asked = client(monkeypatch, packed)
+    (found,) = rows_of(Path("cmj8u3p1"), format="data_collective")
+    assert (found.id, found.split, found.speaker, found.text) == ("a.wav", "train", "s", "kia ora")
+    packed.unlink()
+    assert rows_of(Path("cmj8u3p1"), format="data_collective") == [found] and asked == ["cmj8u3p1"]
+    assert len(audio.load(found.audio)) == 0.5 * RATE_HZ
+
+
+def test_what_the_client_refuses_is_one_line_and_is_asked_for_again(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = client(monkeypatch, PermissionError("Access denied:\n  terms"))
+    for _ in range(2):
+        with pytest.raises(
+            InputError, match=r"^x1: cannot be fetched \(PermissionError: Access denied: terms\)\. Is MDC_API"
+        ):
+            rows_of(Path("x1"), format="data_collective")
+    assert asked == ["x1", "x1"]
+
+
+def test_a_data_set_of_the_collective_that_is_not_common_voice_is_named_with_its_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client(monkeypatch, archive(tmp_path / "other.tar.gz", {"a/b.txt": b"x"}))
+    with pytest.raises(InputError, match=r"other\.tar\.gz: holds none of Common Voice's tables\. Unpack it"):
+        rows_of(Path("x2"), format="data_collective")
+
+
+def test_without_the_client_it_is_said_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datacollective", None)
+    with pytest.raises(InputError, match=r"datacollective.* is missing\. pip install 'asr-adapt\[collective\]'"):
+        rows_of(Path("x3"), format="data_collective")
 
 
 # The datasets library

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from asr_adapt.corpora import (
     common_voice,
+    data_collective,
     elan,
     hugging_face,
     kaldi,
@@ -38,6 +39,7 @@ READERS = {
     "elan": elan,
     "praat": praat,
     "hugging_face": hugging_face,
+    "data_collective": data_collective,
 }
 
 

@@ -38,26 +38,34 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
             damaged or holds no such layout.
     """
     if root.is_file():
-        root = _unpacked(root, language)
+        folder = unpacked(f"common_voice {stamp(root)}", functools.partial(unpack, root))
+        root = chosen(folder, language, root)
     tables: list[tuple[Split | None, Path]] = [(split, root / f"{split}.tsv") for split in SPLITS]
     found = [(split, table) for split, table in tables if table.is_file()]
     for split, table in found or [(None, root / _WHOLE)]:
         yield from _rows(table, root / "clips", split, language)
 
 
-def _unpacked(archive: Path, language: str) -> Path:
-    """Return the folder of the language's tables."""
-    folder = unpacked(f"common_voice {stamp(archive)}", functools.partial(_unpack, archive))
+def chosen(folder: Path, language: str, place: object) -> Path:
+    """Return the folder of the language's tables, of what `unpack` wrote.
+
+    Raises:
+        InputError: there are none, or only of other languages.
+    """
     found = {path.name: path for path in sorted(folder.iterdir()) if recognises(path)}
-    chosen = found.get(language) or (next(iter(found.values())) if len(found) == 1 else None)
-    if chosen is None:
+    only = next(iter(found.values())) if len(found) == 1 else None
+    if (tables := found.get(language) or only) is None:
         held = f"tables of {', '.join(found)}" if found else "none of Common Voice's tables"
-        raise InputError(f"the archive holds {held}, not of '{language}'", place=archive)
-    return chosen
+        raise InputError(f"the archive holds {held}, not of '{language}'", place=place)
+    return tables
 
 
-def _unpack(archive: Path, folder: Path) -> None:
-    """Write `LOCALE/*.tsv` and `LOCALE/clips/*`, from beginning to end, whatever stands above them in the archive."""
+def unpack(archive: Path, folder: Path) -> None:
+    """Write `LOCALE/*.tsv` and `LOCALE/clips/*`, from beginning to end, whatever stands above them in the archive.
+
+    Raises:
+        InputError: the archive is damaged.
+    """
     try:
         with tarfile.open(archive, "r|*") as tar:
             for member in tar:
