@@ -138,6 +138,7 @@ def doctor(
 
     fields = {"language": language, "corpus": {"root": corpus}, "model": {"base": "embedded"}}
     recipe, _ = _overridden(recipe_from(fields, "command line"), context.args)
+    stage.refuse_places([place for place in (json, html) if place], fix)
     console = Console()
     examined = stage.examine(recipe, machine.grid(recipe), console)
     if estimate and not examined.fatal:

@@ -18,6 +18,7 @@ from asr_adapt.audio import resample
 from asr_adapt.cli import app
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.doctor.sound import listen
+from asr_adapt.errors import InputError
 from asr_adapt.prepare import prepare
 from asr_adapt.recipe import Corpus, Recipe
 from asr_adapt.report import Console
@@ -322,6 +323,24 @@ def test_the_page_says_what_was_read_and_that_speakers_are_not_known(tmp_path: P
     assert page.count("Speakers are not known.") == 3 and "0 speakers" not in page
     assert page.count("<li>") == len(found.letters)
     assert page.count("<span>5.0</span>") == 1, "all clips have one length: its scale has one end"
+
+
+@pytest.mark.parametrize(
+    ("option", "place", "said"),
+    [
+        ("--json", "nowhere/found.json", "cannot be written. Name a file in a folder that is yours"),
+        ("--html", ".", "cannot be written. Name a file in a folder that is yours"),
+        ("--fix", "corpus.jsonl", "is there already, and is not written over"),
+        ("--fix", "mended.csv", "must end with .jsonl"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_heard(
+    option: str, place: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write(tmp_path, clean()[:1])
+    monkeypatch.setattr(doctor, "examine", lambda *_: pytest.fail("it listens"))
+    done = CliRunner().invoke(app, ["doctor", str(manifest), option, str(tmp_path / place)])
+    assert isinstance(done.exception, InputError) and said in str(done.exception)
 
 
 def test_the_estimate_says_how_it_was_made(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """doctor: what is wrong with a corpus, before training is paid for."""
 
 import json
+import os
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from os import cpu_count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -163,6 +163,32 @@ def _training(estimate: "machine.Estimate") -> str:
     )
 
 
+def refuse_places(places: Sequence[Path], fix: Path | None) -> None:
+    """Refuse files that could not be written, before minutes of listening.
+
+    Args:
+        places: Files that may be written over.
+        fix: Of `write_mended`.
+
+    Raises:
+        InputError: a place is no file's, or in no folder that can be written; see `write_mended`, too.
+    """
+    for place in (*places, *([fix] if fix else [])):
+        if place.is_dir() or not os.access(place.absolute().parent, os.W_OK):
+            raise InputError(
+                "cannot be written", place=place, remedy="Name a file in a folder that is there and yours."
+            )
+    if fix:
+        _refuse_manifest(fix)
+
+
+def _refuse_manifest(path: Path) -> None:
+    if path.exists():
+        raise InputError("is there already, and is not written over", place=path, remedy="Give --fix another name.")
+    if path.suffix != ".jsonl":
+        raise InputError("must end with .jsonl", place=path, remedy="A manifest is JSONL.")
+
+
 def write_json(examined: Examined, path: Path) -> None:
     """Write `as_json`."""
     write_whole(path, json.dumps(examined.as_json(), ensure_ascii=False, indent=1))
@@ -184,10 +210,7 @@ def write_mended(examined: Examined, path: Path) -> str:
     Raises:
         InputError: the file is there already, or is no .jsonl.
     """
-    if path.exists():
-        raise InputError("is there already, and is not written over", place=path, remedy="Give --fix another name.")
-    if path.suffix != ".jsonl":
-        raise InputError("must end with .jsonl", place=path, remedy="A manifest is JSONL.")
+    _refuse_manifest(path)
     why = {id: finding.name for finding in reversed(examined.findings) for id in finding.left_out}
     said = [u.text or "" for u in examined.utterances]
     main = transcripts.main_script(said)
@@ -264,7 +287,7 @@ def _heard(
             )
             return sound.listen(waveform), _claimed_s(utterance), problem
 
-        workers = recipe.corpus.workers or cpu_count() or 1
+        workers = recipe.corpus.workers or os.cpu_count() or 1
         return list(progress.over(in_order(hear, zip(utterances, texts, strict=True), workers)))
 
 
