@@ -143,6 +143,48 @@ def test_a_recording_and_the_text_beside_it_are_an_utterance(tmp_path: Path) -> 
     ]
 
 
+# What macOS leaves beside files
+
+
+def with_doubles_of_macos(root: Path) -> Path:
+    """Put a file of attributes beside each file, and copies of those where an archive of macOS has them."""
+    for path in [path for path in root.rglob("*") if path.is_file()]:
+        put(path.with_name(f"._{path.name}"), b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X\xff")
+        put(root / "__MACOSX" / path.relative_to(root).with_name(path.name), b"\x00\x05\x16\x07\xff")
+    return root
+
+
+def test_what_macos_puts_beside_files_is_no_part_of_a_corpus(tmp_path: Path) -> None:
+    clip(tmp_path / "beside" / "train" / "a.wav")
+    put(tmp_path / "beside" / "train" / "a.txt", "kia ora")
+    put(tmp_path / "table" / "metadata.csv", "audio,text\na.wav,x\n")
+    put(tmp_path / "libri" / "train-clean-5" / "1" / "2" / "1-2.trans.txt", "1-2-0 HE SAID\n")
+    put(tmp_path / "mls" / "train" / "transcripts.txt", "1_2_3\tsie sagt\n")
+    (tmp_path / "mls" / "train" / "audio").mkdir()
+    put(tmp_path / "kaldi" / "train" / "wav.scp", "a a.wav\n")
+    put(tmp_path / "kaldi" / "train" / "text", "a kia ora\n")
+    textgrid(tmp_path / "praat" / "a.TextGrid", "long_textgrid", {"s": [(0, 1, "x")]})
+    eaf(tmp_path / "elan" / "a.eaf", None).to_file(str(tmp_path / "elan" / "a.eaf"))
+    for root in sorted(path for path in tmp_path.iterdir() if path.is_dir()):
+        before = rows_of(root)
+        assert rows_of(with_doubles_of_macos(root)) == before, root.name
+
+
+def test_what_macos_puts_beside_parquet_files_is_no_data_set(tmp_path: Path, cache: Path) -> None:
+    from datasets import Dataset
+
+    rows = {"audio": [{"bytes": b"RIFF", "path": "a.wav"}], "text": ["kia ora"]}
+    Dataset.from_dict(rows).to_parquet(str(tmp_path / "set" / "train.parquet"))
+    before = rows_of(tmp_path / "set")
+    assert rows_of(with_doubles_of_macos(tmp_path / "set")) == before
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 1, "it is the same data set"
+
+
+def test_an_elan_file_is_known_by_a_suffix_in_capitals(tmp_path: Path) -> None:
+    eaf(tmp_path / "set" / "A.EAF", None).to_file(str(tmp_path / "set" / "A.EAF"))
+    assert [u.text for u in rows_of(tmp_path / "set")] == ["kia ora", "tēnā koe"]
+
+
 # Kaldi
 
 

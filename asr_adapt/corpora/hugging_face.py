@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from asr_adapt.corpora import columns
+from asr_adapt.corpora import columns, media
 from asr_adapt.corpora.splits import split_named
 from asr_adapt.corpora.textfile import utterance_at
 from asr_adapt.corpora.unpacked import stamp, unpacked
@@ -39,7 +39,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     Raises:
         InputError: the data set cannot be loaded, or has no column for audio or text.
     """
-    stamps = [stamp(path) for path in sorted(root.rglob("*")) if path.is_file()] if root.is_dir() else []
+    stamps = [stamp(path) for path in media.visible(root) if path.is_file()]
     if root.is_file():
         stamps = [stamp(root)]
     wanted = json.dumps([str(root), source.subset, source.revision, source.columns, stamps], sort_keys=True)
@@ -52,7 +52,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
 def _files(root: Path) -> list[Path]:
     if root.is_file():
         return [root] if root.suffix in _SUFFIXES else []
-    found = (*root.glob("*"), *root.glob("*/*")) if root.is_dir() else ()
+    found = (*media.visible(root, "*"), *media.visible(root, "*/*"))
     return sorted(path for path in found if path.suffix in _SUFFIXES)
 
 

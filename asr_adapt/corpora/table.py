@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr_adapt.corpora import columns
+from asr_adapt.corpora import columns, media
 from asr_adapt.corpora.splits import split_named
 from asr_adapt.corpora.textfile import inside, read_text, utterance_at
 from asr_adapt.errors import InputError
@@ -42,7 +42,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
 def _tables(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
-    tables = sorted(path for path in root.iterdir() if path.suffix.lower() in {".csv", ".tsv"})
+    tables = [path for path in media.visible(root, "*") if path.suffix.lower() in {".csv", ".tsv"}]
     return [path for path in tables if split_named(path.stem)] or (tables if len(tables) == 1 else [])
 
 

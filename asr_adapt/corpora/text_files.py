@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 def recognises(root: Path) -> bool:
     """Whether some recording in `root` has a text beside it."""
-    return root.is_dir() and any(media.beside(path).is_file() for path in root.rglob("*.txt"))
+    return root.is_dir() and any(media.beside(path).is_file() for path in media.visible(root, "**/*.txt"))
 
 
 def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
@@ -27,7 +27,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     Raises:
         InputError: a text is not UTF-8 or UTF-16.
     """
-    recordings = sorted(path for path in root.rglob("*") if media.is_audio(path))
+    recordings = [path for path in media.visible(root) if media.is_audio(path)]
     written = [path for path in recordings if path.with_suffix(".txt").is_file() and path == media.beside(path)]
     stems = {path.with_suffix("") for path in written}
     silent = [path for path in recordings if path.with_suffix("") not in stems]
