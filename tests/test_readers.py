@@ -1,12 +1,15 @@
 """Each reader on files written by the format's own library, and on the mistakes that real files have."""
 
 import csv
+import errno
 import io
+import resource
 import sys
 import tarfile
 import types
 import wave
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ import pytest
 import soundfile
 
 from asr_adapt import audio, corpora
-from asr_adapt.errors import AudioError, InputError
+from asr_adapt.errors import AudioError, DiskFull, InputError
 from asr_adapt.recipe import Source
 from asr_adapt.utterance import Utterance
 
@@ -522,6 +525,89 @@ def test_without_the_client_it_is_said_how_to_install_it(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "datacollective", None)
     with pytest.raises(InputError, match=r"datacollective.* is missing\. pip install 'asr-adapt\[collective\]'"):
         rows_of(Path("x3"), format="data_collective")
+
+
+# The cache
+
+
+@contextmanager
+def little_room() -> Iterator[None]:
+    """Let no file grow beyond 1 MiB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def large_corpus(tmp_path: Path, kind: str) -> Path:
+    """Write a corpus with a clip of 2 MiB that does not get smaller by packing."""
+    from datasets import Dataset
+
+    noise = np.random.default_rng(0).bytes(2 << 20)
+    if kind == "common_voice":
+        return archive(
+            tmp_path / "cv.tar.gz", {"mi/clips/a.wav": noise, "mi/train.tsv": b"path\tsentence\na.wav\tx\n"}
+        )
+    data = Dataset.from_dict({"audio": [{"bytes": noise, "path": "a.wav"}], "text": ["x"]})
+    (tmp_path / "set").mkdir()
+    if kind == "saved":
+        data.save_to_disk(str(tmp_path / "set"))
+    else:
+        data.to_parquet(str(tmp_path / "set" / "train.parquet"))
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize("kind", ["common_voice", "saved", "parquet"])
+def test_a_disk_without_room_is_said_to_be_full_and_nothing_is_left_of_the_half(
+    tmp_path: Path, cache: Path, kind: str
+) -> None:
+    root = large_corpus(tmp_path, kind)
+    with (
+        little_room(),
+        pytest.raises(DiskFull, match=r"cache: cannot be written: .* Make room, or set ASR_ADAPT_CACHE"),
+    ):
+        rows_of(root)
+    assert not [path for path in cache.iterdir() if path.is_dir()]
+    assert len(rows_of(root)) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = archive(tmp_path / "cv.tar.gz", {"mi/train.tsv": b"path\tsentence\na.wav\tx\n"})
+    monkeypatch.setenv("ASR_ADAPT_CACHE", str(put(tmp_path / "file", "") / "cache"))
+    with pytest.raises(
+        InputError, match=r"file/cache: the cache cannot be written \(Not a dir.* Set ASR_ADAPT_CACHE"
+    ):
+        rows_of(packed)
+
+
+def test_what_stands_in_the_cache_is_read_without_writing_there(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = archive(tmp_path / "cv.tar.gz", {"mi/train.tsv": b"path\tsentence\na.wav\tx\n"})
+    found = rows_of(packed)
+    for lock in cache.glob("*.lock"):
+        lock.unlink()
+        lock.mkdir()  # what even root cannot write to
+    assert rows_of(packed) == found
+
+
+def test_what_the_client_finds_no_room_for_is_to_go_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    client(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(DiskFull, match=r"x4: cannot be written: the disk is full.*MDC_DOWNLOAD_PATH"):
+        rows_of(Path("x4"), format="data_collective")
+
+
+def test_what_the_hub_gives_and_finds_no_room_is_to_go_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    def full(*arguments: object, **named: object) -> None:
+        raise datasets.exceptions.DatasetGenerationError("while generating") from OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(datasets, "load_dataset", full)
+    with pytest.raises(DiskFull, match=r"cannot be written: the disk is full.*HF_HOME"):
+        rows_of(Path("some/body"), format="hugging_face")
 
 
 # The datasets library

@@ -16,7 +16,8 @@ from asr_adapt.corpora import columns, media
 from asr_adapt.corpora.splits import split_named
 from asr_adapt.corpora.textfile import utterance_at
 from asr_adapt.corpora.unpacked import stamp, unpacked
-from asr_adapt.errors import InputError
+from asr_adapt.errors import DiskFull, InputError
+from asr_adapt.files import disk_full_is_said
 from asr_adapt.recipe import Source
 from asr_adapt.utterance import SPLITS, Utterance, read_jsonl, write_jsonl
 
@@ -82,7 +83,10 @@ def _load(root: Path, source: Source, copies: str) -> dict[str, Any]:
             kind = _SUFFIXES[_files(root)[0].suffix]
             loaded = datasets.load_dataset(kind, data_files=files, cache_dir=copies)
         else:
-            loaded = _from_hub(str(root), source)
+            with disk_full_is_said(datasets.config.HF_CACHE_HOME, "Make room, or set HF_HOME to a folder elsewhere."):
+                loaded = _from_hub(str(root), source)
+    except DiskFull:
+        raise
     except Exception as error:  # pyarrow, fsspec, httpx and datasets each raise their own
         remedy = "" if root.exists() else "Is there a network, and the name right? It is OWNER/NAME."
         raise InputError(
