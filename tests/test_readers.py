@@ -665,6 +665,25 @@ def test_a_data_set_that_is_all_train_brings_no_splits(tmp_path: Path) -> None:
     assert {u.split for u in rows_of(tmp_path / "d")} == {"train", "dev", "test"}
 
 
+@pytest.mark.parametrize("value", [[0.5, 0.25], 7])
+def test_a_column_of_a_data_set_that_holds_no_audio_files_is_named(tmp_path: Path, value: object) -> None:
+    from datasets import Dataset
+
+    Dataset.from_dict({"audio": [value], "text": ["x"]}).to_parquet(str(tmp_path / "train.parquet"))
+    with pytest.raises(InputError, match=r", train: column 'audio' holds no audio files, but .*Name the one"):
+        rows_of(tmp_path)
+
+
+@pytest.mark.parametrize("field", ["id", "split", "start_s", "end_s", "duration_s", "nothing"])
+def test_a_column_that_is_not_read_from_a_data_set_is_refused(tmp_path: Path, field: str) -> None:
+    from datasets import Dataset
+
+    rows = {"audio": [{"bytes": b"RIFF", "path": "a.wav"}], "text": ["x"], "n": ["1"]}
+    Dataset.from_dict(rows).to_parquet(str(tmp_path / "train.parquet"))
+    with pytest.raises(InputError, match=rf"corpus\.columns: '{field}' is not read from a data set's column\. Of"):
+        rows_of(tmp_path, columns={field: "n"})
+
+
 def test_a_data_set_of_the_hub_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nobody/nothing: cannot be loaded as a data set"):
         rows_of(Path("nobody/nothing"), format="hugging_face", subset="mi_nz")

@@ -24,6 +24,7 @@ from asr_adapt.utterance import SPLITS, Utterance, read_jsonl, write_jsonl
 LAYOUT = "a data set's folder (dataset_info.json, or .parquet or .arrow files)"
 _SUFFIXES = {".parquet": "parquet", ".arrow": "arrow"}
 _SAVED = ("dataset_info.json", "dataset_dict.json")
+_FIELDS = ("audio", "text", "speaker", "language")
 _MANIFEST = "utterances.jsonl"
 _CONVERTED = "refs/convert/parquet"
 _log = logging.getLogger(__name__)
@@ -38,8 +39,15 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     """Yield the rows of each split; a data set whose only split is called train brings no splits.
 
     Raises:
-        InputError: the data set cannot be loaded, or has no column for audio or text.
+        InputError: the data set cannot be loaded, has no column for audio or text, or one of audio holds none; or a
+            column is named for a field that is not taken from data sets.
     """
+    if unused := sorted(source.columns.keys() - _FIELDS):
+        raise InputError(
+            f"'{unused[0]}' is not read from a data set's column",
+            place="corpus.columns",
+            remedy=f"Of data sets {', '.join(_FIELDS)} are; its splits are its own.",
+        )
     stamps = [stamp(path) for path in media.visible(root) if path.is_file()]
     if root.is_file():
         stamps = [stamp(root)]
@@ -116,9 +124,17 @@ def _rows(part: Any, name: str, split: str | None, root: Path, source: Source, f
     import datasets
 
     named = columns.chosen(part.column_names, source.columns, f"{root}, {name}")
-    fields = {field: named[field] for field in ("audio", "text", "speaker", "language") if field in named}
+    fields = {field: named[field] for field in _FIELDS if field in named}
     part = part.select_columns(sorted(set(fields.values())))
-    part = part.cast_column(fields["audio"], datasets.Audio(decode=False))
+    kind = part.features[fields["audio"]]
+    try:
+        part = part.cast_column(fields["audio"], datasets.Audio(decode=False))
+    except Exception as error:  # pyarrow's own, TypeError and ValueError, as the column may be
+        raise InputError(
+            f"column '{fields['audio']}' holds no audio files, but {kind}",
+            place=f"{root}, {name}",
+            remedy='Name the one that does: --corpus.columns \'{"audio": "COLUMN"}\'.',
+        ) from error
     (folder / name).mkdir(exist_ok=True)
     beside = (root.parent if root.is_file() else root).absolute()  # of clips that are files; absolute paths stay
     for number, row in enumerate(part):
