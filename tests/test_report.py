@@ -247,6 +247,33 @@ def test_curves_are_drawn_of_what_the_log_holds(tmp_path: Path) -> None:
     assert not Page(publish.page(evaluation(tmp_path / "f", PAIRS))).all("svg"), "an evaluation alone has none"
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"step": 2, "loss"\n', "not JSON"),
+        (b"\xff\n", "not JSON"),
+        (b"[2, 1.5]\n", "is no line of a training's log"),
+        (b'{"loss": 1.5}\n', "is no line of a training's log"),
+        (b'{"step": "2"}\n', "is no line of a training's log"),
+    ],
+)
+def test_a_damaged_line_of_the_log_is_named(tmp_path: Path, line: bytes, said: str) -> None:
+    folder = evaluation(tmp_path / "e", PAIRS)
+    (folder / "train_log.jsonl").write_bytes(b'{"step": 1, "loss": 2.0}\n' + line)
+    with pytest.raises(InputError, match=rf"train_log\.jsonl:2: {said}.*Remove the line"):
+        publish.page(folder)
+
+
+@pytest.mark.parametrize(
+    ("rtfx", "shown"), [(0.04, "0.04"), (0.4, "0.4"), (9.87, "9.9"), (12.3, "12"), (1234.5, "1234")]
+)
+def test_a_slow_model_has_a_speed_too(tmp_path: Path, rtfx: float, shown: str) -> None:
+    folder = evaluation(tmp_path / "e", PAIRS)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps(metrics | {"transcribe_rtfx": rtfx}))
+    assert f" {shown} seconds of audio in a second" in Page(publish.page(folder)).text
+
+
 def test_a_chart_is_true_to_scale_and_bounded() -> None:
     drawn = curves.chart("x", [curves.Line("a", [(step, step / 2) for step in range(1, 100_001)])])
     assert drawn is not None
