@@ -88,6 +88,18 @@ def test_a_tsv_that_is_quoted_throughout_is_unquoted(tmp_path: Path) -> None:
     assert [u.text for u in found] == ["x\ty"]
 
 
+@pytest.mark.parametrize("first", ["sep=;\r\n", '"sep=;"\r\n', "SEP=;\n"])
+def test_the_separator_that_is_said_to_excel_is_taken_and_no_header(tmp_path: Path, first: str) -> None:
+    path = put(tmp_path / "t.csv", first + "audio;text, that, was, said\na.wav;kia, ora\nb.wav\n")
+    named = {"text": "text, that, was, said"}
+    with pytest.raises(InputError, match=r"t\.csv:4: 1 columns where the header has 2"):
+        rows_of(path, columns=named)
+    with pytest.raises(InputError, match=r"t\.csv:2: no column for text"):
+        rows_of(path)
+    put(path, first + "audio;text, that, was, said\na.wav;kia, ora\n")
+    assert [u.text for u in rows_of(path, columns=named)] == ["kia, ora"]
+
+
 def test_a_table_of_common_voices_name_with_other_columns_can_be_read_as_a_table(tmp_path: Path) -> None:
     put(tmp_path / "train.tsv", "audio\ttext\na.wav\tx\n")
     with pytest.raises(InputError, match=r"train\.tsv:1: the header has no column path, sentence.*format table"):
@@ -144,6 +156,13 @@ def test_a_recording_and_the_text_beside_it_are_an_utterance(tmp_path: Path) -> 
         ("test/a.ogg", "test", "Kia ora koutou"),
         ("train/a.WAV", "train", "Kia ora koutou"),
     ]
+
+
+def test_the_innermost_folder_named_as_a_split_is_the_split(tmp_path: Path) -> None:
+    for folder in ("ours/train/anna", "theirs/audio/train", "dev/train", "train/berta"):
+        clip(tmp_path / "set" / folder / "a.wav")
+        put(tmp_path / "set" / folder / "a.txt", "x")
+    assert [u.split for u in rows_of(tmp_path / "set")] == ["train"] * 4
 
 
 # What macOS leaves beside files

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr_adapt.corpora import media
-from asr_adapt.corpora.splits import split_named
+from asr_adapt.corpora.splits import innermost_split
 from asr_adapt.corpora.textfile import read_lines
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
@@ -62,8 +62,7 @@ def _lines(table: Path) -> Iterator[tuple[str, str, str]]:
 
 def _split(root: Path, table: Path) -> Split | None:
     """Return the split of the innermost folder named as one; `root` itself counts where it is LibriSpeech's."""
-    folders = [*reversed(table.relative_to(root).parts[:-1]), *_PART.findall(root.name)]
-    return next((split for folder in folders if (split := split_named(folder))), None)
+    return innermost_split([*_PART.findall(root.name), *table.relative_to(root).parts[:-1]])
 
 
 def _utterance(name: str, clip: Path, split: Split | None, language: str, speaker: str, text: str) -> Utterance:
