@@ -54,6 +54,14 @@ class Page(html.parser.HTMLParser):
                 if name == tag and all(attrs.get(key) == value for key, value in wanted.items())]  # fmt: skip
 
 
+def test_rates_are_pooled_over_utterances_and_not_their_mean(tmp_path: Path) -> None:
+    metrics = json.loads((evaluation(tmp_path / "e", PAIRS) / "metrics.json").read_text())
+    assert metrics["words"] == 2 + 3 + 1 + 2 + 2
+    assert (metrics["substitutions"], metrics["deletions"], metrics["insertions"]) == (1, 2, 1)
+    assert metrics["wer"] == pytest.approx(4 / 10)
+    assert metrics["cer"] == pytest.approx((1 + 5 + 2) / (6 + 7 + 2 + 4 + 3)), "letters and the spaces between words"
+
+
 def test_the_figures_are_those_of_metrics_json(tmp_path: Path) -> None:
     folder = evaluation(tmp_path / "e", PAIRS)
     page = Page(publish.page(folder))
