@@ -11,6 +11,7 @@ from scipy.signal import fftconvolve
 
 from asr_adapt import audio
 from asr_adapt.audio import SAMPLE_RATE_HZ
+from asr_adapt.corpora import media
 from asr_adapt.errors import InputError
 
 _RECORDINGS = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a"})
@@ -42,7 +43,7 @@ def recordings(folder: Path, place: str) -> list[Path]:
     Raises:
         InputError: there is none.
     """
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _RECORDINGS)
+    found = [path for path in media.visible(folder) if path.suffix.lower() in _RECORDINGS]
     if not found:
         raise InputError(f"no recording in '{folder}'", place=place, remedy="Give a folder of WAV or FLAC files.")
     return found

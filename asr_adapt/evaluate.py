@@ -104,7 +104,7 @@ def show(metrics: Metrics, console: Console) -> None:
     console.say(
         f"{metrics.utterances:,} utterances, {metrics.words:,} words, {metrics.audio_s / 60:.1f} min; "
         f"{metrics.substitutions} substituted, {metrics.deletions} deleted, {metrics.insertions} inserted; "
-        f"{metrics.transcribe_rtfx:.0f}× real time"
+        f"{metrics.speed()}× real time"
     )
     for reason, count in metrics.excluded.items():
         console.warn(f"{count} utterances are not in these figures: {reason}")

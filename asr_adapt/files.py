@@ -18,19 +18,34 @@ _FULL = {
 
 @contextmanager
 def disk_full_is_said(place: Path, remedy: str) -> Iterator[None]:
-    """Turn a write that finds no room into one line.
+    """Turn a write that finds no room, or an error that it caused, into one line.
 
     Raises:
         DiskFull: no room, no quota, or a limit on the size of files.
     """
     try:
         yield
-    except Exception as error:  # safetensors raises its own, with the system's number in the text alone
-        told = re.search(r"os error (\d+)", str(error))
-        number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
-        if number not in _FULL:
+    except DiskFull:
+        raise
+    except Exception as error:
+        found = (_FULL[number] for number in map(_number, _causes(error)) if number in _FULL)
+        if (what := next(found, None)) is None:
             raise
-        raise DiskFull(f"cannot be written: {_FULL[number]}", place=place, remedy=remedy) from error
+        raise DiskFull(f"cannot be written: {what}", place=place, remedy=remedy) from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _number(error: BaseException) -> int | None:
+    """Return the system's number of an error; safetensors raises its own, which has it in the text alone."""
+    if isinstance(error, OSError):
+        return error.errno
+    told = re.search(r"os error (\d+)", str(error))
+    return int(told[1]) if told else None
 
 
 def read_lines(path: Path) -> list[str]:

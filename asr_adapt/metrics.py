@@ -30,6 +30,10 @@ class Metrics:
     decoding: str
     transcribe_rtfx: float
 
+    def speed(self) -> str:
+        """Return the seconds of audio read in a second, two digits of them at least."""
+        return f"{self.transcribe_rtfx:{'.0f' if self.transcribe_rtfx >= 10 else '.2g'}}"
+
     def write(self, folder: Path) -> None:
         """Write `metrics.json` into a folder, whole or not at all."""
         write_whole(folder / _NAME, json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n")

@@ -148,7 +148,7 @@ def _script(recipe: Recipe, reading: corpora.Reading, speech: Speech, writing: O
         corpus += f" No splits can be made ({reading.unsplit.problem}): give it some before training."
     corpus += " Say here where it comes from. Licence: say whether models made from it may be shared."
     paragraphs = [
-        f"{recipe.language} ({recipe.language}): say here whose language it is, where, and of how many.",
+        f"{recipe.language}: say here what its name is, whose language it is, where, and of how many.",
         corpus,
         f"Orthography: {'. '.join(writing.sentences())}.",
         f"Base: {recipe.model.base}.",

@@ -156,7 +156,7 @@ def _about(folder: Path, metrics: Metrics, judged: list[Judged], said: dict[str,
     facts = {
         "Language": said["language"],
         "Alphabet": f"{len(letters)} letters: {' '.join(letters)}",
-        "Speed": f"{metrics.transcribe_rtfx:.0f} seconds of audio in a second",
+        "Speed": f"{metrics.speed()} seconds of audio in a second",
         "Split scored": f"{metrics.split}; SHA-256 of ids and references "
                         f"{findings.split_hash(one.utterance for one in judged)}",
     }  # fmt: skip
@@ -195,14 +195,20 @@ def _left_out(metrics: Metrics, summary: Summary) -> list[LeftOut]:
 def _cautions(summary: Summary, split: str, judged: list[Judged], folder: Path) -> list[str]:
     """Return why the figures may flatter: what of the split that is scored was in training too."""
     cautions = []
-    leaks = Counter(leak["kind"] for leak in summary.leaks if {"train", split} <= set(leak["splits"]))
-    for kind, count in leaks.items():
-        cautions.append(f"{count} {kind}s of {split} stand in train too, so the figures flatter.")
+    leaked = {(leak["kind"], leak["value"]) for leak in summary.leaks if {"train", split} <= set(leak["splits"])}
+    for kind, values in (("recording", [one.utterance.audio for one in judged]),
+                         ("sentence", [one.said for one in judged])):  # fmt: skip
+        if count := sum((kind, value) in leaked for value in values):
+            cautions.append(
+                f"For {count} of the {len(judged)} utterances of {split}, the {kind} stands in train too, so the "
+                "figures flatter."
+            )
     known = {u.speaker for u in prepared.load(folder / "data", "train").utterances} - {None}
     voices = {one.utterance.speaker for one in judged} - {None}
     if shared := voices & known:
         who = f"{len(shared)} of the {len(voices)} speakers" if shared < voices else "every speaker"
-        cautions.append(f"{who} of {split} stands in train too: the figures say how well known voices are read.")
+        stand = "stand" if 1 < len(shared) < len(voices) else "stands"
+        cautions.append(f"{who} of {split} {stand} in train too: the figures say how well known voices are read.")
     return cautions
 
 
@@ -220,13 +226,25 @@ def _training(recipe: Resolved, summary: Summary, folder: Path) -> dict[str, str
         "Steps": f"{steps:,} of {train.steps:,}, of {train.batch_s:g} s of audio each; "
                  f"peak rate {train.learning_rate:g}, seed {train.seed}, {train.precision}",
     }  # fmt: skip
-    environment = folder / "environment.json"
-    if environment.is_file():
-        seen = json.loads(environment.read_text(encoding="utf-8"))
-        machine = ", ".join(seen["gpus"]) or f"{seen['cores']} cores ({seen['machine']})"
-        packages = ", ".join(f"{name} {seen['versions'][name]}" for name in ("asr-adapt", "torch", "transformers"))
-        facts["Machine"] = f"{machine}; {packages}"
+    if machine := _machine(folder / "environment.json"):
+        facts["Machine"] = machine
     return facts
+
+
+def _machine(environment: Path) -> str:
+    """Return what a run's `environment.json` says, as far as it says it; another version may have written it."""
+    if not environment.is_file():
+        return ""
+    try:
+        seen = json.loads(environment.read_text(encoding="utf-8"))
+        versions = seen.get("versions", {})
+        packages = [f"{name} {versions[name]}" for name in ("asr-adapt", "torch", "transformers") if name in versions]
+        cores = [f"{seen['cores']} cores ({seen['machine']})"] if {"cores", "machine"} <= seen.keys() else []
+        return "; ".join(filter(None, map(", ".join, (seen.get("gpus") or cores, packages))))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"damaged ({error})", place=environment, remedy="Remove it: the machine is then not named."
+        ) from error
 
 
 def _limits(

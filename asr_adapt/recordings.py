@@ -98,9 +98,8 @@ def _expanded(given: str) -> Iterator[Input]:
         raise InputError(what, place=printable(given), remedy="Look at the path.")
     for path in paths:
         if path.is_dir():
-            for file in sorted(path.rglob("*")):
-                hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-                if file.suffix.lower() in AUDIO_SUFFIXES and not hidden and file.is_file():
+            for file in media.visible(path):
+                if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file():
                     yield _of_file(file)
         elif manifest.recognises(path):
             for _, utterance in manifest.located(path):

@@ -414,7 +414,11 @@ def _claimed(recipe: Recipe, out: Path) -> Iterator[None]:
 def _refuse_another(kept: Recipe, wanted: Recipe, out: Path) -> None:
     same: dict[str, Callable[[Recipe], object]] = {
         "corpus.root": lambda r: r.corpus.root,
-        "corpora": lambda r: [str(source.root) for source in r.corpora],
+        "corpus.subset": lambda r: r.corpus.subset,
+        "corpus.revision": lambda r: r.corpus.revision,
+        "corpora": lambda r: [
+            ", ".join(filter(None, (str(source.root), source.subset, source.revision))) for source in r.corpora
+        ],
         "model.base": lambda r: r.model.base,
         "language": lambda r: r.language,
     }

@@ -1,17 +1,19 @@
-"""Evaluations that tests write by hand: what `evaluate` leaves in a folder, without a model that ran."""
+"""Evaluations of transcripts that tests make up: what `evaluate` leaves in a folder, without a model that ran."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import soundfile
 from conftest import RATE_HZ, say
 
-from asr_adapt import findings, score
-from asr_adapt.metrics import Metrics
+from asr_adapt.evaluate import evaluate
 from asr_adapt.recipe import Text
+from asr_adapt.report import Console
 from asr_adapt.text import Normaliser
-from asr_adapt.utterance import Utterance, write_jsonl
+from asr_adapt.transcript import Transcript
+from asr_adapt.utterance import Utterance
 
 
 def evaluation(
@@ -25,7 +27,7 @@ def evaluation(
     """Write an evaluation of `(reference, hypothesis)` pairs, each with a clip of tones; return its folder."""
     (folder / "model").mkdir(parents=True)
     utterances = []
-    for number, (text, hypothesis) in enumerate(pairs):
+    for number, (text, _) in enumerate(pairs):
         clip = folder / f"{speakers[number % len(speakers)]}-{number}.wav"
         waveform = say("abc" * (10 + number % 3), number)
         soundfile.write(clip, waveform, RATE_HZ)
@@ -38,31 +40,15 @@ def evaluation(
                 language=language,
                 speaker=speakers[number % len(speakers)],
                 text=text,
-                hypothesis=hypothesis,
             )
         )
-    write_jsonl(folder / "hypotheses.jsonl", utterances)
-    normalise = Normaliser(rules, language)
-    judged = findings.judge(utterances, normalise)
-    words, letters = [one.word_errors for one in judged], [one.letter_errors for one in judged]
-    pooled = score.pool(words)
-    Metrics(
-        split="test",
-        utterances=len(judged),
-        words=pooled.reference_length,
-        audio_s=sum(u.duration_s or 0 for u in utterances),
-        wer=score.rate(words),
-        wer_ci95=score.rate_interval(words),
-        cer=score.rate(letters),
-        cer_ci95=score.rate_interval(letters),
-        substitutions=pooled.substitutions,
-        deletions=pooled.deletions,
-        insertions=pooled.insertions,
-        excluded=excluded or {},
-        normaliser=normalise.describe(),
+    read = [Transcript(text, language, u.duration_s or 0, ()) for u, (_, text) in zip(utterances, pairs, strict=True)]
+    transcriber = SimpleNamespace(
+        model=SimpleNamespace(normaliser=Normaliser(rules, language)),
         decoding="greedy",
-        transcribe_rtfx=100.0,
-    ).write(folder)
+        transcribe_all=lambda recordings: iter(read),
+    )
+    evaluate(transcriber, utterances, read.__getitem__, "test", folder, Console(quiet=True), excluded)  # type: ignore[arg-type]
     card = {
         "format_version": 1,
         "asr_adapt": "0.1.0",

@@ -196,6 +196,16 @@ def test_several_corpora_are_read_as_one_and_each_keeps_its_splits_and_its_speak
     )
 
 
+def test_the_folder_that_one_works_in_has_its_name_before_its_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table(tmp_path / "one", "train", "s\ta.mp3\tx\tmi")
+    table(tmp_path / "two", "train", "s\ta.mp3\tx\tmi")
+    monkeypatch.chdir(tmp_path / "one")
+    found = corpora.read_all([Source(root=Path()), Source(root=Path("../two"))], "mi")
+    assert [(u.id, u.speaker) for u in found.utterances] == [("one/a.mp3", "one/s"), ("two/a.mp3", "two/s")]
+
+
 def test_a_recipe_without_a_corpus_is_refused() -> None:
     with pytest.raises(InputError, match=r"corpus\.root: no corpus was named"):
         corpora.sources(Recipe(language="mi"))

@@ -8,11 +8,12 @@ import pytest
 from conftest import tone_recipe
 from huggingface_hub import ModelCard
 
-from asr_adapt import findings, publish
+from asr_adapt import card, findings, publish
+from asr_adapt.errors import InputError
 from asr_adapt.recipe import Report, Source, read_recipe, write_recipe
 from asr_adapt.report import Console
 from asr_adapt.run import evaluate_folder, run
-from asr_adapt.utterance import read_jsonl
+from asr_adapt.utterance import read_jsonl, write_jsonl
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +122,71 @@ def test_what_a_run_left_out_stands_on_its_page(finished: Path, tmp_path: Path) 
     ]
     publish.model_card(out)
     assert "Not in these figures: 1 utterance (unreadable audio)." in (out / "model" / "README.md").read_text()
+
+
+def test_what_was_in_training_too_is_counted_in_utterances_of_the_split_scored(
+    finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    lines = [u for _, u in read_jsonl(out / "hypotheses.jsonl")]
+    lines = [u.model_copy(update={"text": lines[0].text} if i < 3 else {}) for i, u in enumerate(lines)]
+    lines[0] = lines[0].model_copy(update={"audio": "once.wav"})
+    normalise = card.normaliser(out / "model")
+    judged = findings.judge(lines, normalise)
+    counts = {kind: sum(getattr(one.word_errors, name) for one in judged) for kind, name in (
+        ("substitutions", "substitutions"), ("deletions", "deletions"), ("insertions", "insertions"),
+        ("words", "reference_length"))}  # fmt: skip
+    write_jsonl(out / "hypotheses.jsonl", lines)
+    metrics = json.loads((out / "metrics.json").read_text())
+    (out / "metrics.json").write_text(json.dumps(metrics | counts))
+    doctor = json.loads((out / "data" / "doctor.json").read_text())
+    doctor["leaks"] = [
+        {"kind": "sentence", "value": judged[0].said, "splits": ["train", "test"], "utterances": 9},
+        {"kind": "sentence", "value": judged[5].said, "splits": ["dev", "test"], "utterances": 2},
+        {"kind": "recording", "value": "once.wav", "splits": ["train", "dev", "test"], "utterances": 3},
+    ]
+    (out / "data" / "doctor.json").write_text(json.dumps(doctor))
+    text = publish.page(out).read_text()
+    assert "For 3 of the 6 utterances of test, the sentence stands in train too, so the figures flatter." in text
+    assert "For 1 of the 6 utterances of test, the recording stands in train too, so the figures flatter." in text
+
+
+@pytest.mark.parametrize(
+    ("known", "said"), [(1, "1 of the 3 speakers of test stands"), (2, "2 of the 3 speakers of test stand ")]
+)
+def test_some_speakers_stand_and_one_stands_in_train_too(
+    finished: Path, tmp_path: Path, known: int, said: str
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    lines = [u for _, u in read_jsonl(out / "hypotheses.jsonl")]
+    strange = {f"speaker{i}": f"stranger{i}" for i in range(known, 3)}
+    lines = [u.model_copy(update={"speaker": strange.get(str(u.speaker), u.speaker)}) for u in lines]
+    write_jsonl(out / "hypotheses.jsonl", lines)
+    assert said in publish.page(out).read_text()
+
+
+@pytest.mark.parametrize(
+    ("kept", "shown"),
+    [
+        ({"gpus": ["H100"], "versions": {"torch": "2.9"}}, "<dd>H100; torch 2.9</dd>"),
+        ({"cores": 2, "machine": "x86_64", "versions": {}}, "<dd>2 cores (x86_64)</dd>"),
+        ({"gpus": [], "versions": {"asr-adapt": "0.1"}}, "<dd>asr-adapt 0.1</dd>"),
+        ({}, None),
+    ],
+)
+def test_a_machine_is_named_as_far_as_it_is_known(
+    finished: Path, tmp_path: Path, kept: dict, shown: str | None
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / "environment.json").write_text(json.dumps(kept))
+    text = publish.page(out).read_text()
+    assert shown in text if shown else "<dt>Machine</dt>" not in text
+    (out / "environment.json").write_text("{")
+    with pytest.raises(InputError, match=r"environment\.json: damaged"):
+        publish.page(out)
 
 
 def test_every_evaluation_has_its_report(finished: Path, tones: Path, tmp_path: Path) -> None:

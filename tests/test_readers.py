@@ -1,12 +1,15 @@
 """Each reader on files written by the format's own library, and on the mistakes that real files have."""
 
 import csv
+import errno
 import io
+import resource
 import sys
 import tarfile
 import types
 import wave
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ import pytest
 import soundfile
 
 from asr_adapt import audio, corpora
-from asr_adapt.errors import AudioError, InputError
+from asr_adapt.errors import AudioError, DiskFull, InputError
 from asr_adapt.recipe import Source
 from asr_adapt.utterance import Utterance
 
@@ -85,6 +88,18 @@ def test_a_tsv_that_is_quoted_throughout_is_unquoted(tmp_path: Path) -> None:
     assert [u.text for u in found] == ["x\ty"]
 
 
+@pytest.mark.parametrize("first", ["sep=;\r\n", '"sep=;"\r\n', "SEP=;\n"])
+def test_the_separator_that_is_said_to_excel_is_taken_and_no_header(tmp_path: Path, first: str) -> None:
+    path = put(tmp_path / "t.csv", first + "audio;text, that, was, said\na.wav;kia, ora\nb.wav\n")
+    named = {"text": "text, that, was, said"}
+    with pytest.raises(InputError, match=r"t\.csv:4: 1 columns where the header has 2"):
+        rows_of(path, columns=named)
+    with pytest.raises(InputError, match=r"t\.csv:2: no column for text"):
+        rows_of(path)
+    put(path, first + "audio;text, that, was, said\na.wav;kia, ora\n")
+    assert [u.text for u in rows_of(path, columns=named)] == ["kia, ora"]
+
+
 def test_a_table_of_common_voices_name_with_other_columns_can_be_read_as_a_table(tmp_path: Path) -> None:
     put(tmp_path / "train.tsv", "audio\ttext\na.wav\tx\n")
     with pytest.raises(InputError, match=r"train\.tsv:1: the header has no column path, sentence.*format table"):
@@ -141,6 +156,55 @@ def test_a_recording_and_the_text_beside_it_are_an_utterance(tmp_path: Path) -> 
         ("test/a.ogg", "test", "Kia ora koutou"),
         ("train/a.WAV", "train", "Kia ora koutou"),
     ]
+
+
+def test_the_innermost_folder_named_as_a_split_is_the_split(tmp_path: Path) -> None:
+    for folder in ("ours/train/anna", "theirs/audio/train", "dev/train", "train/berta"):
+        clip(tmp_path / "set" / folder / "a.wav")
+        put(tmp_path / "set" / folder / "a.txt", "x")
+    assert [u.split for u in rows_of(tmp_path / "set")] == ["train"] * 4
+
+
+# What macOS leaves beside files
+
+
+def with_doubles_of_macos(root: Path) -> Path:
+    """Put a file of attributes beside each file, and copies of those where an archive of macOS has them."""
+    for path in [path for path in root.rglob("*") if path.is_file()]:
+        put(path.with_name(f"._{path.name}"), b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X\xff")
+        put(root / "__MACOSX" / path.relative_to(root).with_name(path.name), b"\x00\x05\x16\x07\xff")
+    return root
+
+
+def test_what_macos_puts_beside_files_is_no_part_of_a_corpus(tmp_path: Path) -> None:
+    clip(tmp_path / "beside" / "train" / "a.wav")
+    put(tmp_path / "beside" / "train" / "a.txt", "kia ora")
+    put(tmp_path / "table" / "metadata.csv", "audio,text\na.wav,x\n")
+    put(tmp_path / "libri" / "train-clean-5" / "1" / "2" / "1-2.trans.txt", "1-2-0 HE SAID\n")
+    put(tmp_path / "mls" / "train" / "transcripts.txt", "1_2_3\tsie sagt\n")
+    (tmp_path / "mls" / "train" / "audio").mkdir()
+    put(tmp_path / "kaldi" / "train" / "wav.scp", "a a.wav\n")
+    put(tmp_path / "kaldi" / "train" / "text", "a kia ora\n")
+    textgrid(tmp_path / "praat" / "a.TextGrid", "long_textgrid", {"s": [(0, 1, "x")]})
+    eaf(tmp_path / "elan" / "a.eaf", None).to_file(str(tmp_path / "elan" / "a.eaf"))
+    for root in sorted(path for path in tmp_path.iterdir() if path.is_dir()):
+        before = rows_of(root)
+        assert rows_of(with_doubles_of_macos(root)) == before, root.name
+
+
+def test_what_macos_puts_beside_parquet_files_is_no_data_set(tmp_path: Path, cache: Path) -> None:
+    from datasets import Dataset
+
+    rows = {"audio": [{"bytes": b"RIFF", "path": "a.wav"}], "text": ["kia ora"]}
+    Dataset.from_dict(rows).to_parquet(str(tmp_path / "set" / "train.parquet"))
+    before = rows_of(tmp_path / "set")
+    assert rows_of(with_doubles_of_macos(tmp_path / "set")) == before
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 1, "it is the same data set"
+
+
+def test_an_elan_file_is_known_by_a_suffix_in_capitals(tmp_path: Path) -> None:
+    eaf(tmp_path / "set" / "A.EAF", None).to_file(str(tmp_path / "set" / "A.EAF"))
+    assert [u.text for u in rows_of(tmp_path / "set")] == ["kia ora", "tēnā koe"]
 
 
 # Kaldi
@@ -482,6 +546,89 @@ def test_without_the_client_it_is_said_how_to_install_it(monkeypatch: pytest.Mon
         rows_of(Path("x3"), format="data_collective")
 
 
+# The cache
+
+
+@contextmanager
+def little_room() -> Iterator[None]:
+    """Let no file grow beyond 1 MiB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def large_corpus(tmp_path: Path, kind: str) -> Path:
+    """Write a corpus with a clip of 2 MiB that does not get smaller by packing."""
+    from datasets import Dataset
+
+    noise = np.random.default_rng(0).bytes(2 << 20)
+    if kind == "common_voice":
+        return archive(
+            tmp_path / "cv.tar.gz", {"mi/clips/a.wav": noise, "mi/train.tsv": b"path\tsentence\na.wav\tx\n"}
+        )
+    data = Dataset.from_dict({"audio": [{"bytes": noise, "path": "a.wav"}], "text": ["x"]})
+    (tmp_path / "set").mkdir()
+    if kind == "saved":
+        data.save_to_disk(str(tmp_path / "set"))
+    else:
+        data.to_parquet(str(tmp_path / "set" / "train.parquet"))
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize("kind", ["common_voice", "saved", "parquet"])
+def test_a_disk_without_room_is_said_to_be_full_and_nothing_is_left_of_the_half(
+    tmp_path: Path, cache: Path, kind: str
+) -> None:
+    root = large_corpus(tmp_path, kind)
+    with (
+        little_room(),
+        pytest.raises(DiskFull, match=r"cache: cannot be written: .* Make room, or set ASR_ADAPT_CACHE"),
+    ):
+        rows_of(root)
+    assert not [path for path in cache.iterdir() if path.is_dir()]
+    assert len(rows_of(root)) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = archive(tmp_path / "cv.tar.gz", {"mi/train.tsv": b"path\tsentence\na.wav\tx\n"})
+    monkeypatch.setenv("ASR_ADAPT_CACHE", str(put(tmp_path / "file", "") / "cache"))
+    with pytest.raises(
+        InputError, match=r"file/cache: the cache cannot be written \(Not a dir.* Set ASR_ADAPT_CACHE"
+    ):
+        rows_of(packed)
+
+
+def test_what_stands_in_the_cache_is_read_without_writing_there(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = archive(tmp_path / "cv.tar.gz", {"mi/train.tsv": b"path\tsentence\na.wav\tx\n"})
+    found = rows_of(packed)
+    for lock in cache.glob("*.lock"):
+        lock.unlink()
+        lock.mkdir()  # what even root cannot write to
+    assert rows_of(packed) == found
+
+
+def test_what_the_client_finds_no_room_for_is_to_go_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    client(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(DiskFull, match=r"x4: cannot be written: the disk is full.*MDC_DOWNLOAD_PATH"):
+        rows_of(Path("x4"), format="data_collective")
+
+
+def test_what_the_hub_gives_and_finds_no_room_is_to_go_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    def full(*arguments: object, **named: object) -> None:
+        raise datasets.exceptions.DatasetGenerationError("while generating") from OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(datasets, "load_dataset", full)
+    with pytest.raises(DiskFull, match=r"cannot be written: the disk is full.*HF_HOME"):
+        rows_of(Path("some/body"), format="hugging_face")
+
+
 # The datasets library
 
 
@@ -535,6 +682,25 @@ def test_a_data_set_that_is_all_train_brings_no_splits(tmp_path: Path) -> None:
     rows = {"audio": [{"bytes": wav, "path": "a.wav"}] * 20, "sentence": ["x"] * 20}
     Dataset.from_dict(rows).to_parquet(str(tmp_path / "d" / "train.parquet"))
     assert {u.split for u in rows_of(tmp_path / "d")} == {"train", "dev", "test"}
+
+
+@pytest.mark.parametrize("value", [[0.5, 0.25], 7])
+def test_a_column_of_a_data_set_that_holds_no_audio_files_is_named(tmp_path: Path, value: object) -> None:
+    from datasets import Dataset
+
+    Dataset.from_dict({"audio": [value], "text": ["x"]}).to_parquet(str(tmp_path / "train.parquet"))
+    with pytest.raises(InputError, match=r", train: column 'audio' holds no audio files, but .*Name the one"):
+        rows_of(tmp_path)
+
+
+@pytest.mark.parametrize("field", ["id", "split", "start_s", "end_s", "duration_s", "nothing"])
+def test_a_column_that_is_not_read_from_a_data_set_is_refused(tmp_path: Path, field: str) -> None:
+    from datasets import Dataset
+
+    rows = {"audio": [{"bytes": b"RIFF", "path": "a.wav"}], "text": ["x"], "n": ["1"]}
+    Dataset.from_dict(rows).to_parquet(str(tmp_path / "train.parquet"))
+    with pytest.raises(InputError, match=rf"corpus\.columns: '{field}' is not read from a data set's column\. Of"):
+        rows_of(tmp_path, columns={field: "n"})
 
 
 def test_a_data_set_of_the_hub_that_cannot_be_reached_is_named(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "sub/deep/ກາງ.webm",
         "._a.wav",
         ".hidden/x.wav",
+        "__MACOSX/sub/x.wav",
         "[1].wav",
     )
     for name in names:

@@ -54,6 +54,14 @@ class Page(html.parser.HTMLParser):
                 if name == tag and all(attrs.get(key) == value for key, value in wanted.items())]  # fmt: skip
 
 
+def test_rates_are_pooled_over_utterances_and_not_their_mean(tmp_path: Path) -> None:
+    metrics = json.loads((evaluation(tmp_path / "e", PAIRS) / "metrics.json").read_text())
+    assert metrics["words"] == 2 + 3 + 1 + 2 + 2
+    assert (metrics["substitutions"], metrics["deletions"], metrics["insertions"]) == (1, 2, 1)
+    assert metrics["wer"] == pytest.approx(4 / 10)
+    assert metrics["cer"] == pytest.approx((1 + 5 + 2) / (6 + 7 + 2 + 4 + 3)), "letters and the spaces between words"
+
+
 def test_the_figures_are_those_of_metrics_json(tmp_path: Path) -> None:
     folder = evaluation(tmp_path / "e", PAIRS)
     page = Page(publish.page(folder))
@@ -245,6 +253,33 @@ def test_curves_are_drawn_of_what_the_log_holds(tmp_path: Path) -> None:
     points = [len(one["points"].split()) for one in page.all("polyline")]
     assert points == [4, 2, 2], "a loss that was not finite is left out"
     assert not Page(publish.page(evaluation(tmp_path / "f", PAIRS))).all("svg"), "an evaluation alone has none"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"step": 2, "loss"\n', "not JSON"),
+        (b"\xff\n", "not JSON"),
+        (b"[2, 1.5]\n", "is no line of a training's log"),
+        (b'{"loss": 1.5}\n', "is no line of a training's log"),
+        (b'{"step": "2"}\n', "is no line of a training's log"),
+    ],
+)
+def test_a_damaged_line_of_the_log_is_named(tmp_path: Path, line: bytes, said: str) -> None:
+    folder = evaluation(tmp_path / "e", PAIRS)
+    (folder / "train_log.jsonl").write_bytes(b'{"step": 1, "loss": 2.0}\n' + line)
+    with pytest.raises(InputError, match=rf"train_log\.jsonl:2: {said}.*Remove the line"):
+        publish.page(folder)
+
+
+@pytest.mark.parametrize(
+    ("rtfx", "shown"), [(0.04, "0.04"), (0.4, "0.4"), (9.87, "9.9"), (12.3, "12"), (1234.5, "1234")]
+)
+def test_a_slow_model_has_a_speed_too(tmp_path: Path, rtfx: float, shown: str) -> None:
+    folder = evaluation(tmp_path / "e", PAIRS)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps(metrics | {"transcribe_rtfx": rtfx}))
+    assert f" {shown} seconds of audio in a second" in Page(publish.page(folder)).text
 
 
 def test_a_chart_is_true_to_scale_and_bounded() -> None:

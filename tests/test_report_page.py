@@ -113,6 +113,15 @@ def test_a_confused_word_leads_to_its_utterances(page: sync_api.Page, tmp_path: 
     assert lines(page) == ["1"] and page.input_value("#search") == "ábé"
 
 
+def test_a_confused_word_is_sought_as_a_word_and_what_is_typed_as_a_part(page: sync_api.Page, tmp_path: Path) -> None:
+    pairs = [("ab cd", "cd"), ("abe cd", "abe cd"), ("cd ab", "cd ab"), ("cd cab", "cd cab")]
+    page.goto(publish.page(evaluation(tmp_path / "e", pairs)).as_uri())
+    page.get_by_role("button", name="ab", exact=True).click()
+    assert lines(page) == ["1", "3"]
+    page.fill("#search", "ab ")
+    assert lines(page) == ["1", "2", "3", "4"]
+
+
 def test_the_keyboard_reaches_the_search_and_the_sound(page: sync_api.Page, tmp_path: Path) -> None:
     page.goto(publish.page(evaluation(tmp_path / "e", PAIRS)).as_uri())
     page.focus("#search")

@@ -158,6 +158,10 @@ def test_a_folder_of_another_corpus_or_language_is_refused_untouched(finished: P
     with pytest.raises(InputError, match=r"belongs to another run: its corpus\.root"):
         run(tone_recipe(other, steps=STEPS), finished, Console(quiet=True))
     recipe = read_recipe(finished / "recipe.toml")
+    for field in ("subset", "revision"):
+        named = recipe.corpus.model_copy(update={field: "de_de"})
+        with pytest.raises(InputError, match=rf"its corpus\.{field} is None, not de_de"):
+            run(recipe.model_copy(update={"corpus": named}), finished, Console(quiet=True))
     with pytest.raises(InputError, match="its language is art, not mdw"):
         run(recipe.model_copy(update={"language": "mdw"}), finished, Console(quiet=True))
     assert {k: v for k, v in times(finished).items() if k != ".lock"} == {

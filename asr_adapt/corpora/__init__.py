@@ -90,7 +90,8 @@ def read_all(named: Sequence[Source], language: str, *, bear_unsplit: bool = Fal
     utterances: list[Utterance] = []
     notes: list[str] = []
     unsplit: InputError | None = None
-    names = [source.root.name if source.root else "" for source in named]
+    # Resolved, since the folder that one works in is called "."; the root of all has no name.
+    names = [source.root.resolve().name or "corpus" if source.root else "" for source in named]
     for number, source in enumerate(named):
         prefix = (
             "" if len(named) == 1 else names[number] + (f"-{number + 1}" if names.count(names[number]) > 1 else "")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from asr_adapt.corpora import common_voice
 from asr_adapt.corpora.unpacked import unpacked
-from asr_adapt.errors import InputError
+from asr_adapt.errors import DiskFull, InputError
+from asr_adapt.files import disk_full_is_said
 from asr_adapt.recipe import Source
 from asr_adapt.utterance import Utterance
 
@@ -41,7 +42,10 @@ def _fetch(name: str, folder: Path) -> None:
             f"{error.name} is missing", place=name, remedy="pip install 'asr-adapt[collective]'"
         ) from error
     try:
-        archive = Path(download_dataset(name))
+        with disk_full_is_said(Path(name), "Make room, or set MDC_DOWNLOAD_PATH to a folder elsewhere."):
+            archive = Path(download_dataset(name))
+    except DiskFull:
+        raise
     except Exception as error:  # the client's own, those of requests, and many built-in ones
         said = " ".join(str(error).split())
         raise InputError(

@@ -50,7 +50,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
 def _files(root: Path) -> list[Path]:
     if root.is_file():
         return [root] if root.suffix.lower() == ".eaf" else []
-    return sorted(root.rglob("*.eaf"))
+    return [path for path in media.visible(root) if path.suffix.lower() == ".eaf"]
 
 
 def _tiers(path: Path, wanted: tuple[str, ...]) -> Iterator[Tier]:

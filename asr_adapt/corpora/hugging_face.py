@@ -12,17 +12,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from asr_adapt.corpora import columns
+from asr_adapt.corpora import columns, media
 from asr_adapt.corpora.splits import split_named
 from asr_adapt.corpora.textfile import utterance_at
 from asr_adapt.corpora.unpacked import stamp, unpacked
-from asr_adapt.errors import InputError
+from asr_adapt.errors import DiskFull, InputError
+from asr_adapt.files import disk_full_is_said
 from asr_adapt.recipe import Source
 from asr_adapt.utterance import SPLITS, Utterance, read_jsonl, write_jsonl
 
 LAYOUT = "a data set's folder (dataset_info.json, or .parquet or .arrow files)"
 _SUFFIXES = {".parquet": "parquet", ".arrow": "arrow"}
 _SAVED = ("dataset_info.json", "dataset_dict.json")
+_FIELDS = ("audio", "text", "speaker", "language")
 _MANIFEST = "utterances.jsonl"
 _CONVERTED = "refs/convert/parquet"
 _log = logging.getLogger(__name__)
@@ -37,9 +39,16 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     """Yield the rows of each split; a data set whose only split is called train brings no splits.
 
     Raises:
-        InputError: the data set cannot be loaded, or has no column for audio or text.
+        InputError: the data set cannot be loaded, has no column for audio or text, or one of audio holds none; or a
+            column is named for a field that is not taken from data sets.
     """
-    stamps = [stamp(path) for path in sorted(root.rglob("*")) if path.is_file()] if root.is_dir() else []
+    if unused := sorted(source.columns.keys() - _FIELDS):
+        raise InputError(
+            f"'{unused[0]}' is not read from a data set's column",
+            place="corpus.columns",
+            remedy=f"Of data sets {', '.join(_FIELDS)} are; its splits are its own.",
+        )
+    stamps = [stamp(path) for path in media.visible(root) if path.is_file()]
     if root.is_file():
         stamps = [stamp(root)]
     wanted = json.dumps([str(root), source.subset, source.revision, source.columns, stamps], sort_keys=True)
@@ -52,7 +61,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
 def _files(root: Path) -> list[Path]:
     if root.is_file():
         return [root] if root.suffix in _SUFFIXES else []
-    found = (*root.glob("*"), *root.glob("*/*")) if root.is_dir() else ()
+    found = (*media.visible(root, "*"), *media.visible(root, "*/*"))
     return sorted(path for path in found if path.suffix in _SUFFIXES)
 
 
@@ -82,7 +91,10 @@ def _load(root: Path, source: Source, copies: str) -> dict[str, Any]:
             kind = _SUFFIXES[_files(root)[0].suffix]
             loaded = datasets.load_dataset(kind, data_files=files, cache_dir=copies)
         else:
-            loaded = _from_hub(str(root), source)
+            with disk_full_is_said(datasets.config.HF_CACHE_HOME, "Make room, or set HF_HOME to a folder elsewhere."):
+                loaded = _from_hub(str(root), source)
+    except DiskFull:
+        raise
     except Exception as error:  # pyarrow, fsspec, httpx and datasets each raise their own
         remedy = "" if root.exists() else "Is there a network, and the name right? It is OWNER/NAME."
         raise InputError(
@@ -112,9 +124,17 @@ def _rows(part: Any, name: str, split: str | None, root: Path, source: Source, f
     import datasets
 
     named = columns.chosen(part.column_names, source.columns, f"{root}, {name}")
-    fields = {field: named[field] for field in ("audio", "text", "speaker", "language") if field in named}
+    fields = {field: named[field] for field in _FIELDS if field in named}
     part = part.select_columns(sorted(set(fields.values())))
-    part = part.cast_column(fields["audio"], datasets.Audio(decode=False))
+    kind = part.features[fields["audio"]]
+    try:
+        part = part.cast_column(fields["audio"], datasets.Audio(decode=False))
+    except Exception as error:  # pyarrow's own, TypeError and ValueError, as the column may be
+        raise InputError(
+            f"column '{fields['audio']}' holds no audio files, but {kind}",
+            place=f"{root}, {name}",
+            remedy='Name the one that does: --corpus.columns \'{"audio": "COLUMN"}\'.',
+        ) from error
     (folder / name).mkdir(exist_ok=True)
     beside = (root.parent if root.is_file() else root).absolute()  # of clips that are files; absolute paths stay
     for number, row in enumerate(part):

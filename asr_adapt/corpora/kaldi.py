@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from asr_adapt.corpora import media
 from asr_adapt.corpora.splits import split_named
 from asr_adapt.corpora.textfile import read_lines, utterance_at
 from asr_adapt.errors import InputError
@@ -43,7 +44,7 @@ def _folders(root: Path) -> list[tuple[Split | None, Path]]:
         return []
     if (root / "wav.scp").is_file():
         return [(None, root)]
-    folders = [(split_named(path.parent.name), path.parent) for path in sorted(root.glob("*/wav.scp"))]
+    folders = [(split_named(path.parent.name), path.parent) for path in media.visible(root, "*/wav.scp")]
     return [pair for pair in folders if pair[0]] or folders
 
 

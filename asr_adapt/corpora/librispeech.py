@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr_adapt.corpora import media
-from asr_adapt.corpora.splits import split_named
+from asr_adapt.corpora.splits import innermost_split
 from asr_adapt.corpora.textfile import read_lines
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
@@ -22,7 +22,7 @@ LAYOUT = "LibriSpeech's SPEAKER/CHAPTER/*.trans.txt, or MLS's transcripts.txt be
 
 def recognises(root: Path) -> bool:
     """Whether one of the two kinds of transcripts is somewhere below."""
-    return root.is_dir() and (bool(_mls(root)) or any(root.rglob("*.trans.txt")))
+    return root.is_dir() and bool(_mls(root) or media.visible(root, "**/*.trans.txt"))
 
 
 def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
@@ -38,7 +38,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
                 raise InputError(f"'{name}' is not SPEAKER_BOOK_NUMBER", place=place)
             clip = media.beside(table.parent / "audio" / parts[0] / parts[1] / f"{name}.flac")
             yield _utterance(name, clip, _split(root, table), language, parts[0], text)
-    for table in sorted(root.rglob("*.trans.txt")):
+    for table in media.visible(root, "**/*.trans.txt"):
         for _, name, text in _lines(table):
             clip = media.beside(table.parent / f"{name}.flac")
             yield _utterance(name, clip, _split(root, table), language, name.partition("-")[0], text)
@@ -47,7 +47,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
 def _mls(root: Path) -> list[Path]:
     return [
         path
-        for path in sorted((*root.glob("transcripts.txt"), *root.glob("*/transcripts.txt")))
+        for path in (*media.visible(root, "transcripts.txt"), *media.visible(root, "*/transcripts.txt"))
         if (path.parent / "audio").is_dir()
     ]
 
@@ -62,8 +62,7 @@ def _lines(table: Path) -> Iterator[tuple[str, str, str]]:
 
 def _split(root: Path, table: Path) -> Split | None:
     """Return the split of the innermost folder named as one; `root` itself counts where it is LibriSpeech's."""
-    folders = [*reversed(table.relative_to(root).parts[:-1]), *_PART.findall(root.name)]
-    return next((split for folder in folders if (split := split_named(folder))), None)
+    return innermost_split([*_PART.findall(root.name), *table.relative_to(root).parts[:-1]])
 
 
 def _utterance(name: str, clip: Path, split: Split | None, language: str, speaker: str, text: str) -> Utterance:

@@ -1,5 +1,6 @@
 """Recordings beside their transcripts."""
 
+import re
 from pathlib import Path
 
 # Of one recording in several formats the first is taken: what is sought without decoding goes first.
@@ -14,6 +15,16 @@ SUFFIXES = (
 def is_audio(path: Path) -> bool:
     """Whether a file's name is a recording's."""
     return path.suffix.lower() in SUFFIXES
+
+
+def visible(folder: Path, pattern: str = "**/*") -> list[Path]:
+    """Return what matches a pattern in a folder, sorted, but nothing hidden, below the folder itself.
+
+    Left out as hidden: names that begin with a dot, such as the `._NAME` that macOS puts beside each file on other
+    disks, and `__MACOSX`, where its archives keep those.
+    """
+    hidden = re.compile(r"\.|__MACOSX$")
+    return sorted(path for path in folder.glob(pattern) if not any(map(hidden.match, path.relative_to(folder).parts)))
 
 
 def beside(path: Path) -> Path:

@@ -48,7 +48,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
 def _files(root: Path) -> list[Path]:
     if root.is_file():
         return [root] if root.suffix.lower() == ".textgrid" else []
-    return sorted(path for path in root.rglob("*") if path.suffix.lower() == ".textgrid")
+    return [path for path in media.visible(root) if path.suffix.lower() == ".textgrid"]
 
 
 def _tiers(path: Path) -> Iterator[Tier]:

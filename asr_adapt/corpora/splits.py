@@ -23,6 +23,11 @@ def split_named(name: str) -> Split | None:
     return _NAMES.get(re.split(r"[-_.\d]", name.lower())[0])
 
 
+def innermost_split(folders: Sequence[str]) -> Split | None:
+    """Return the split that the last of the folders on a way is named as, of those that are named as one."""
+    return next((split for folder in reversed(folders) if (split := split_named(folder))), None)
+
+
 def with_splits(utterances: Sequence[Utterance]) -> list[Utterance]:
     """Return the utterances with a split each; those that come with splits stay as they are.
 

@@ -6,10 +6,11 @@ of the text, except where the whole file is quoted, or a field in which all of t
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr_adapt.corpora import columns
+from asr_adapt.corpora import columns, media
 from asr_adapt.corpora.splits import split_named
 from asr_adapt.corpora.textfile import inside, read_text, utterance_at
 from asr_adapt.errors import InputError
@@ -18,6 +19,7 @@ from asr_adapt.utterance import SPLITS, Utterance
 
 LAYOUT = "a .csv or .tsv file with a header, or a folder with one, or with one for each split"
 _COMMON_VOICE = {*(f"{split}.tsv" for split in SPLITS), "validated.tsv"}
+_SEPARATOR = re.compile(r'"?sep=([^\s"]|\t)"?\r?\n', re.IGNORECASE)  # the first line, for Excel and sometimes by it
 
 
 def recognises(root: Path) -> bool:
@@ -42,15 +44,15 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
 def _tables(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
-    tables = sorted(path for path in root.iterdir() if path.suffix.lower() in {".csv", ".tsv"})
+    tables = [path for path in media.visible(root, "*") if path.suffix.lower() in {".csv", ".tsv"}]
     return [path for path in tables if split_named(path.stem)] or (tables if len(tables) == 1 else [])
 
 
 def _rows(table: Path, language: str, source: Source) -> Iterator[Utterance]:
     text = read_text(table)
     lines = _fields(text, table)
-    _, header = next(lines, (1, []))
-    found = columns.chosen(header, source.columns, f"{table}:1")
+    number, header = next(lines, (1, []))
+    found = columns.chosen(header, source.columns, f"{table}:{number}")
     place = {field: header.index(name) for field, name in found.items()}
     for number, fields in lines:
         if not any(fields):
@@ -90,17 +92,19 @@ def _fields(text: str, table: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield `(line number, fields)`."""
     first = text.partition("\n")[0]
     tabs = table.suffix.lower() == ".tsv"
-    if tabs and not first.startswith('"'):
+    said = _SEPARATOR.match(text)
+    if tabs and not said and not first.startswith('"'):
         for number, line in enumerate(text.split("\n"), start=1):
             yield number, [_unquoted(field) for field in line.removesuffix("\r").split("\t")]
         return
-    separator = "\t" if tabs else max(",;\t|", key=first.count)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    separator = said[1] if said else "\t" if tabs else max(",;\t|", key=first.count)
+    begin, above = (said.end(), 1) if said else (0, 0)
+    rows = csv.reader(io.StringIO(text[begin:], newline=""), delimiter=separator, strict=True)
     try:
         for fields in rows:
-            yield rows.line_num, fields
+            yield above + rows.line_num, fields
     except csv.Error as error:
-        raise InputError(f"not CSV ({error})", place=f"{table}:{rows.line_num}") from error
+        raise InputError(f"not CSV ({error})", place=f"{table}:{above + rows.line_num}") from error
 
 
 def _unquoted(field: str) -> str:

@@ -7,10 +7,14 @@ unpacked as they are, without decoding. The cache is `$ASR_ADAPT_CACHE`, else `~
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
+
+from asr_adapt.errors import InputError
+from asr_adapt.files import disk_full_is_said
 
 
 def cache_folder() -> Path:
@@ -19,11 +23,18 @@ def cache_folder() -> Path:
 
 
 def unpacked(key: str, fill: Callable[[Path], None]) -> Path:
-    """Return the folder that `fill` has filled, now or earlier under the same key; whole or not at all."""
+    """Return the folder that `fill` has filled, now or earlier under the same key; whole or not at all.
+
+    Raises:
+        InputError: the cache cannot be written.
+        DiskFull: there is no room in it.
+    """
     cache = cache_folder()
-    cache.mkdir(parents=True, exist_ok=True)
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:16]
-    with FileLock(f"{folder}.lock"):  # several processes of one run come here at once
+    if folder.is_dir():  # it may be in a cache that is for reading alone
+        return folder
+    remedy = "Make room, or set ASR_ADAPT_CACHE to a folder elsewhere."
+    with disk_full_is_said(cache, remedy), _locked(folder):
         if not folder.is_dir():
             partial = Path(f"{folder}.partial")
             shutil.rmtree(partial, ignore_errors=True)
@@ -35,6 +46,25 @@ def unpacked(key: str, fill: Callable[[Path], None]) -> Path:
                 raise
             partial.rename(folder)
     return folder
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold what is to become a folder of the cache: several processes of one run come here at once."""
+    lock = FileLock(f"{folder}.lock")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise InputError(
+            f"the cache cannot be written ({error.strerror})",
+            place=folder.parent,
+            remedy="Set ASR_ADAPT_CACHE to a folder that can be.",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def stamp(path: Path) -> str:

@@ -3,12 +3,14 @@ const $ = (id) => document.getElementById(id);
 const list = $("list"), items = [...list.children], search = $("search"), speaker = $("speaker"), sort = $("sort");
 const fold = (text) => text.normalize("NFC").toLowerCase();
 const texts = new Map(items.map((item) => [item, fold(item.dataset.text)]));
+let whole = false; // a button's word is sought as a word, what is typed as any part of the text
 
 function filter() {
   const wanted = fold(search.value.trim());
   let shown = 0;
   for (const item of items) {
-    item.hidden = !texts.get(item).includes(wanted) || Boolean(speaker?.value && item.dataset.speaker !== speaker.value);
+    const text = texts.get(item);
+    item.hidden = !(whole ? text.split(/\s+/) : text).includes(wanted) || Boolean(speaker?.value && item.dataset.speaker !== speaker.value);
     shown += !item.hidden;
   }
   $("count").textContent = `${shown.toLocaleString("en")} of ${items.length.toLocaleString("en")} utterances`;
@@ -24,12 +26,13 @@ function order() {
   list.append(...items.sort((a, b) => byField(a, b) || (up ? -1 : 1) * worseFirst(a, b) || number(a, "line") - number(b, "line")));
 }
 
-search.addEventListener("input", filter);
+search.addEventListener("input", () => { whole = false; filter(); });
 speaker?.addEventListener("change", filter);
 sort.addEventListener("change", order);
 for (const button of document.querySelectorAll("[data-find]")) {
   button.addEventListener("click", () => {
     search.value = button.dataset.find;
+    whole = true;
     if (speaker) speaker.value = "";
     filter();
     $("utterances-title").scrollIntoView();

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from asr_adapt import __version__, audio, findings, score
-from asr_adapt.errors import AudioError
+from asr_adapt.errors import AudioError, InputError
 from asr_adapt.findings import Confusion, Judged
 from asr_adapt.metrics import Metrics
 from asr_adapt.pages import render
@@ -131,11 +131,27 @@ def page(
 
 
 def read_log(path: Path) -> list[dict[str, float | None]]:
-    """Return the lines of a `train_log.jsonl`, none where there is none; a last one cut short is left out."""
+    """Return the lines of a `train_log.jsonl`, none where there is none; a last one cut short is left out.
+
+    Raises:
+        InputError: a line is damaged.
+    """
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    lines = path.read_bytes().splitlines(keepends=True)
+    return [_entry(line, f"{path}:{number}") for number, line in enumerate(lines, start=1) if line.endswith(b"\n")]
+
+
+def _entry(line: bytes, place: str) -> dict[str, float | None]:
+    remedy = "Remove the line: a point of the curves is lost, and nothing else."
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"not JSON ({error})", place=place, remedy=remedy) from error
+    fields = entry if isinstance(entry, dict) else {}
+    if "step" not in fields or not all(isinstance(value, int | float | None) for value in fields.values()):
+        raise InputError("is no line of a training's log", place=place, remedy=remedy)
+    return fields
 
 
 def _badness(one: Judged) -> tuple[int, int]:
