@@ -12,12 +12,13 @@ from asr_adapt.audio import SAMPLE_RATE_HZ
 
 WINDOW = 512  # samples; silero-vad's own at 16 kHz, 32 ms
 _CONTEXT = 64  # samples before a window that it sees too
-# Lower than silero's .5: a pause that is missed costs a cut at the quietest place, speech that is missed costs words.
-_SPEECH = 0.3
+# A pause that is missed costs a cut at the quietest place, speech that is missed costs words; what is taken for
+# speech and is none costs invented ones. Of .3, .45 and .5 (silero's own), .45 was best on Mboshi (docs/results.md).
+_SPEECH = 0.45
 # A model that learned from clips of a sentence each writes ends and beginnings in one where a piece holds two: of an
 # hour made of clips, the demo's model had a WER of .49 in pieces of up to 30 s, .26 when each pause was a cut.
 _PAUSE_S = 0.3
-_MARGIN_S = 0.3  # of silence that stays on either side of speech
+_MARGIN_S = 0.2  # of silence that stays on either side of speech
 _QUIET_S = 0.2
 
 
@@ -50,7 +51,7 @@ def pieces(blocks: Iterable[np.ndarray], limit_s: float = 30.0) -> Iterator[tupl
     """Yield `(first sample, waveform)` of the pieces of a recording in which somebody speaks, in order.
 
     A recording of at most `limit_s` is one piece, as it is. A longer one is cut inside its pauses, and at the
-    quietest place where speech goes on for `limit_s`; silence of more than 0.6 s is left out. No sample is in two
+    quietest place where speech goes on for `limit_s`; silence of more than 0.4 s is left out. No sample is in two
     pieces.
 
     Args:
