@@ -31,6 +31,9 @@ _AUDIO = Annotated[
 _NAMES = Annotated[
     bool, typer.Option("--names", help="Call speakers and clips by name in report.html, not by number.")
 ]
+_ENGINE = Annotated[
+    str, typer.Option(help="torch, onnx, onnx-int8, openvino; auto: the fastest that export found no worse.")
+]
 
 
 def main() -> None:
@@ -204,9 +207,7 @@ def transcribe(
     model: Annotated[Path, typer.Option(help="A run's model/ folder.")],
     format: Annotated[str, typer.Option(help="txt, json, srt, vtt, tsv, textgrid or eaf.")] = "txt",
     out: Annotated[Path | None, typer.Option(help="Folder for <stem>.<format>; without it they are printed.")] = None,
-    engine: Annotated[
-        str, typer.Option(help="torch, onnx, onnx-int8, openvino; auto: the fastest that export found no worse.")
-    ] = "auto",
+    engine: _ENGINE = "auto",
     hotwords: Annotated[str, typer.Option(help="Words that are favoured, such as names, apart by spaces.")] = "",
 ) -> None:
     """Transcribe recordings of any length. Started again with the same --out, it does what is missing or newer."""
@@ -337,11 +338,12 @@ def serve(
         list[str] | None, typer.Option(help="A site whose pages may call it.", show_default=False)
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda; default: the GPU where there is one.")] = None,
+    engine: _ENGINE = "auto",
     max_upload_mb: Annotated[float, typer.Option(min=0, help="In a request.")] = 100,
     max_audio_s: Annotated[float, typer.Option(min=1, help="Of a recording.")] = 7200,
     max_requests: Annotated[int, typer.Option(min=1, help="That are in at one time; the next gets 429.")] = 64,
     request_s: Annotated[float, typer.Option(min=1, help="That one request may take.")] = 600,
-    batch_s: Annotated[float, typer.Option(min=1, help="Seconds of audio that the model reads at once.")] = 30,
+    batch_s: Annotated[float, typer.Option(min=1, help="Seconds that the model reads at once; more on a GPU.")] = 15,
     wait_ms: Annotated[float, typer.Option(min=0, help="A piece waits for others to share its batch.")] = 5,
 ) -> None:
     """Serve models: OpenAI's transcription API, live audio, a page to use by hand. SIGTERM ends it in order."""
@@ -365,7 +367,7 @@ def serve(
         wait_s=wait_ms / 1000,
     )
     keys = (*(api_key or ()), *os.environ.get("ASR_ADAPT_API_KEYS", "").split())
-    settings = server.Settings(server.named(model), limits, keys, tuple(cors or ()), device)
+    settings = server.Settings(server.named(model), limits, keys, tuple(cors or ()), device, engine)
     server.serve(settings, host, port, workers, Console())
 
 

@@ -9,6 +9,7 @@ beforehand. Each server is a process of its own, and they take turns.
 """
 
 import asyncio
+import functools
 import io
 import multiprocessing
 import socket
@@ -30,7 +31,7 @@ import soundfile
 import typer
 from transcribe import _write_base_shape
 
-from asr_adapt import audio, corpora
+from asr_adapt import audio, corpora, engines
 from asr_adapt.transcriber import Transcriber
 
 _CLIP_S = (2.0, 8.0)
@@ -65,19 +66,19 @@ def main(
     model: Annotated[Path | None, typer.Option(help="A run's model/ folder.")] = None,
     seconds: Annotated[float, typer.Option(help="Of each scenario.")] = 30.0,
     rounds: Annotated[int, typer.Option(help="Times that each has its turn.")] = 1,
-    precision: Annotated[str, typer.Option(help="Ours offline: fp32 or bf16; default: the fastest here.")] = "",
+    engine: Annotated[str, typer.Option(help="What runs ours.")] = engines.TORCH,
 ) -> None:
     """Load both servers in turn and print what clients saw."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = model or _write_base_shape(Path(scratch) / "base")
         clips = list(_clips(corpus))
         print(f"{len(clips)} clips, {statistics.mean(length for _, length in clips):.1f} s on average", flush=True)
-        offline = _offline_rate(folder, clips, precision)
+        offline = _offline_rate(folder, clips, engine)
         print(f"offline: {offline:.1f} × real time")
         print(f"{'':34}{'audio s/s':>9}{'p50 s':>9}{'p95 s':>9}{'p99 s':>9}{'done':>8}")
         rates: dict[tuple[str, int], list[float]] = {}
         for _ in range(rounds):
-            for name, serve in (("plain", _plain), ("ours", _ours)):
+            for name, serve in (("plain", _plain), ("ours", functools.partial(_ours, engine))):
                 with _served(serve, folder) as (url, peak_mb):
                     for clients in (1, 8, 32):
                         load = asyncio.run(_closed(url, clips, clients, seconds))
@@ -118,9 +119,8 @@ def _wav(waveform: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _offline_rate(folder: Path, clips: list[tuple[bytes, float]], precision: str) -> float:
-    loaded = Transcriber.from_folder(folder)
-    transcriber = Transcriber(loaded.model, search=loaded.search, precision=precision or None)  # type: ignore[arg-type]
+def _offline_rate(folder: Path, clips: list[tuple[bytes, float]], engine: str) -> float:
+    transcriber = Transcriber.from_folder(folder, engine=engine)
     transcriber.transcribe(clips[0][0])
     began = time.perf_counter()
     for result in transcriber.transcribe_all([data for data, _ in clips]):
@@ -241,11 +241,11 @@ def _peak_mb(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
-def _ours(folder: Path, port: int) -> None:
+def _ours(engine: str, folder: Path, port: int) -> None:
     from asr_adapt.report import Console
     from asr_adapt.serve import server
 
-    server.serve(server.Settings((("base", folder),)), "127.0.0.1", port, 1, Console(quiet=True))
+    server.serve(server.Settings((("base", folder),), engine=engine), "127.0.0.1", port, 1, Console(quiet=True))
 
 
 def _plain(folder: Path, port: int) -> None:

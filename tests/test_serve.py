@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -20,6 +21,7 @@ from serving import metric, post, problem, running, until, wav
 
 from asr_adapt import audio, embedded, formats, model
 from asr_adapt.ctc import BeamSearch, Weights
+from asr_adapt.serve import server
 from asr_adapt.transcriber import Transcriber
 
 
@@ -303,3 +305,14 @@ def test_a_model_that_cannot_be_loaded_ends_in_one_line(tmp_path: Path) -> None:
     process, _ = start("--model", folder)
     assert process.wait(120) == 2
     assert process.stderr and process.stderr.read().splitlines()[-1].startswith("error: ")
+
+
+def test_the_engine_that_is_asked_for_runs_each_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple] = []
+    monkeypatch.setattr(Transcriber, "from_folder", lambda folder, **settings: seen.append((folder, settings)))
+    monkeypatch.setattr("asr_adapt.serve.app.create_app", lambda loaders, **_: loaders)
+    loaders: Any = server.Settings((("a", Path("x")), ("b", Path("y"))), device="cpu", engine="onnx")()
+    for load in loaders.values():
+        load()
+    settings = {"device": "cpu", "engine": "onnx"}
+    assert seen == [(Path("x"), settings), (Path("y"), settings)]

@@ -28,7 +28,7 @@ class Limits:
     """a sender may pause"""
     least_bytes_per_s: int = 4_096
     """a sender's average, after the first `stall_s`"""
-    batch_s: float = 30.0
+    batch_s: float = 15.0
     """seconds of audio, padding included, that the model reads at once"""
     wait_s: float = 0.005
     """a piece waits for others to share its batch"""

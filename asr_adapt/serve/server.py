@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from asr_adapt.engines import AUTO
 from asr_adapt.errors import InputError
 from asr_adapt.report import Console
 from asr_adapt.serve.limits import Limits
@@ -36,14 +37,15 @@ class Settings:
     api_keys: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     device: str | None = None
+    engine: str = AUTO
 
     def __call__(self) -> "FastAPI":
         """Return the app."""
         from asr_adapt.serve.app import create_app
         from asr_adapt.transcriber import Transcriber
 
-        loaders = {name: functools.partial(Transcriber.from_folder, folder, device=self.device)
-                   for name, folder in self.models}  # fmt: skip
+        load = functools.partial(Transcriber.from_folder, device=self.device, engine=self.engine)
+        loaders = {name: functools.partial(load, folder) for name, folder in self.models}
         return create_app(loaders, limits=self.limits, api_keys=self.api_keys, origins=self.origins)
 
 
