@@ -477,6 +477,7 @@ def video():
         (wav_header(channels=0), "no audio can be decoded"),
         (wav_header(channels=2**16 - 1), "no audio can be decoded"),
     ],
+    ids=lambda value: "file" if isinstance(value, bytes) else None,  # a video is not made alike twice
 )
 def test_what_is_no_audio_is_refused_in_one_line_with_its_place(tmp_path, data, problem):
     path = tmp_path / "क ɓ.wav"
