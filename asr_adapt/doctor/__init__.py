@@ -175,9 +175,7 @@ def refuse_places(places: Sequence[Path], fix: Path | None) -> None:
     """
     for place in (*places, *([fix] if fix else [])):
         if place.is_dir() or not os.access(place.absolute().parent, os.W_OK):
-            raise InputError(
-                "cannot be written", place=place, remedy="Name a file in a folder that is there and yours."
-            )
+            raise InputError("cannot be written", place=place, remedy="Name a file in a folder that is yours.")
     if fix:
         _refuse_manifest(fix)
 
