@@ -137,7 +137,6 @@ def doctor(
     from asr_adapt.doctor import machine
     from asr_adapt.recipe import recipe_from
     from asr_adapt.report import Console
-    from asr_adapt.text import Alphabet, Normaliser
 
     fields = {"language": language, "corpus": {"root": corpus}, "model": {"base": "embedded"}}
     recipe, _ = _overridden(recipe_from(fields, "command line"), context.args)
@@ -145,9 +144,7 @@ def doctor(
     console = Console()
     examined = stage.examine(recipe, machine.grid(recipe), console)
     if estimate and not examined.fatal:
-        normalise = Normaliser(recipe.text, recipe.language)
-        alphabet = Alphabet.from_texts((normalise(u.text or "") for u in examined.utterances), recipe.text)
-        examined = replace(examined, estimate=machine.estimate(recipe, alphabet, examined.hours["train"]))
+        examined = replace(examined, estimate=machine.estimate(recipe, examined.utterances, examined.hours["train"]))
     stage.show(examined, console)
     if json:
         stage.write_json(examined, json)

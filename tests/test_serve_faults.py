@@ -231,6 +231,7 @@ def test_a_listener_who_leaves_a_stream_frees_its_place(phones: Transcriber) -> 
         with httpx.stream("POST", url + PATH, files={"file": ("a.wav", long)}, data={"stream": "true"}) as answer:
             next(answer.iter_lines(), None)
         until(lambda: metric(url, "asr_requests_inside") == 0)
+        assert post(url, wav(say("ab"))).status_code == 200
 
 
 def test_one_that_takes_too_long_is_told_so(phones: Transcriber) -> None:

@@ -1,6 +1,7 @@
 """What training on this corpus would want of this machine: a step that was timed, and memory by arithmetic."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,8 @@ from asr_adapt import model as models
 from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.recipe import Recipe
-from asr_adapt.text import Alphabet
+from asr_adapt.text import Alphabet, Normaliser
+from asr_adapt.utterance import Utterance
 
 _TIMED_S = 10.0  # of noise in a step
 _STEPS = 2  # after one that is not timed
@@ -32,11 +34,13 @@ def grid(recipe: Recipe) -> FrameGrid:
     return base.frame_grid(base.configuration(recipe.model))
 
 
-def estimate(recipe: Recipe, alphabet: Alphabet, hours: float) -> Estimate:
+def estimate(recipe: Recipe, utterances: Sequence[Utterance], hours: float) -> Estimate:
     """Return what the recipe's training would take here, with `hours` of labelled speech.
 
     Forward and backward passes of the base model are timed on seconds of noise; evaluation is not counted.
     """
+    normalise = Normaliser(recipe.text, recipe.language)
+    alphabet = Alphabet.from_texts((normalise(u.text or "") for u in utterances), recipe.text)
     config = base.configuration(recipe.model)
     resolved, _ = presets.resolve(recipe, hours, config.hidden_size)
     train = resolved.train
