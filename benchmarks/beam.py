@@ -1,16 +1,21 @@
 """What beam search with an n-gram costs, beside what a model of wav2vec2-base's shape takes to hear the same clips.
 
     python benchmarks/beam.py --corpus CORPUS --model runs/x/model   # a model with an n-gram (asr-adapt lm)
+    python benchmarks/beam.py --corpus CORPUS --model runs/x/model --pyctcdecode
+
+pyctcdecode 0.5 asks for a NumPy before 2, and runs with ours: `pip install kenlm pygtrie hypothesis`, then
+`pip install --no-deps pyctcdecode`. It gets the same n-gram, weights, beams and floor.
 
 The beams' widths and the acoustic model take turns in one run on one thread, so that their ratio holds where the
 figures drift. WER and CER are of dev, on which the n-gram's weights were tuned.
 """
 
+import functools
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +28,7 @@ from asr_adapt.model import CTCModel
 from asr_adapt.recipe import Text
 
 _ACOUSTIC = "model of the base shape"
+Result = TypeVar("Result")
 
 
 def main(
@@ -31,6 +37,7 @@ def main(
     clips: Annotated[int, typer.Option(help="Clips that are decoded.")] = 200,
     heard: Annotated[int, typer.Option(help="Clips that the base shape hears in a round.")] = 10,
     rounds: Annotated[int, typer.Option(help="Times that each has its turn.")] = 3,
+    pyctcdecode: Annotated[bool, typer.Option(help="pyctcdecode too, with 100 beams.")] = False,
 ) -> None:
     """Print milliseconds for each second of audio, the share of the acoustic time, WER and CER."""
     torch.set_num_threads(1)
@@ -43,8 +50,17 @@ def main(
     references = [loaded.normaliser(u.text or "") for u in utterances]
     said = [models.log_probs(loaded, [waveform])[0] for waveform in waveforms]
     searches = {width: ctc.BeamSearch(loaded.alphabet, *beside, width=width) for width in (25, 50, 100, 200)}
-    ways: dict[str, Callable[[np.ndarray], list[ctc.Run]]] = {"greedy": ctc.greedy}
-    ways |= {f"{width} beams": search.runs for width, search in searches.items()}
+    runs: dict[str, Callable[[np.ndarray], list[ctc.Run]]] = {"greedy": ctc.greedy}
+    runs |= {f"{width} beams": search.runs for width, search in searches.items()}
+
+    def spelled(way: Callable[[np.ndarray], list[ctc.Run]], log_probs: np.ndarray) -> str:
+        return loaded.alphabet.decode(run.label for run in way(log_probs))
+
+    ways: dict[str, Callable[[np.ndarray], str]] = {
+        name: functools.partial(spelled, way) for name, way in runs.items()
+    }
+    if pyctcdecode:
+        ways |= {"100 beams, text alone": searches[100].text, "pyctcdecode, 100 beams": _pyctcdecode(loaded, *beside)}
     torch.manual_seed(0)
     large = CTCModel(Wav2Vec2ForCTC(Wav2Vec2Config()).eval(), loaded.alphabet, "und", Text(), normalise_waveform=True)
     models.log_probs(large, waveforms[:1])
@@ -55,9 +71,8 @@ def main(
     for _ in range(rounds):
         taken[_ACOUSTIC].append(_ms(lambda w: models.log_probs(large, [w]), waveforms[:heard], waveforms[:heard])[0])
         for name, way in ways.items():
-            ms, runs = _ms(way, said, waveforms)
+            ms, texts[name] = _ms(way, said, waveforms)
             taken[name].append(ms)
-            texts[name] = [loaded.alphabet.decode(run.label for run in of_clip) for of_clip in runs]
     acoustic = statistics.median(taken[_ACOUSTIC])
     print(f"{len(said)} clips, {sum(map(len, waveforms)) / audio.SAMPLE_RATE_HZ:.0f} s; one thread")
     print(f"{'':24}{'ms for 1 s':>11}{'share':>8}{'WER':>7}{'CER':>7}")
@@ -71,9 +86,22 @@ def main(
         print(line)
 
 
+def _pyctcdecode(loaded: CTCModel, arpa: Path, weights: ctc.Weights) -> Callable[[np.ndarray], str]:
+    from pyctcdecode import build_ctcdecoder
+
+    search = build_ctcdecoder(
+        ["", " ", *loaded.alphabet.units[2:]],
+        str(arpa),
+        alpha=weights.alpha,
+        beta=weights.beta,
+        unk_score_offset=weights.unknown,
+    )
+    return functools.partial(search.decode, beam_width=100)
+
+
 def _ms(
-    work: Callable[[np.ndarray], list], items: list[np.ndarray], waveforms: list[np.ndarray]
-) -> tuple[float, list[list]]:
+    work: Callable[[np.ndarray], Result], items: list[np.ndarray], waveforms: list[np.ndarray]
+) -> tuple[float, list[Result]]:
     """Return milliseconds for each second of audio, and what came of each item."""
     began = time.perf_counter()
     results = [work(item) for item in items]

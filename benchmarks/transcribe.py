@@ -4,6 +4,7 @@
     python benchmarks/transcribe.py --corpus CORPUS --model runs/x/model   # a trained model: WER and sameness too
     python benchmarks/transcribe.py --corpus CORPUS --model runs/x/model --hours 1   # its clips as one recording
     python benchmarks/transcribe.py --corpus CORPUS --engine torch --engine onnx --engine onnx-int8 --engine openvino
+    python benchmarks/transcribe.py --corpus CORPUS --engine onnx --onnx-asr    # after pip install onnx-asr
 
 Each turn is a process of its own, so that each has its own peak of memory. RTFx is seconds of audio per second of
 work, loading left out. On shared machines the figures drift; the ratio is what counts. Seconds of audio for each
@@ -26,7 +27,7 @@ import typer
 
 from asr_adapt import audio, corpora, engines, model, score
 from asr_adapt.recipe import Text
-from asr_adapt.text import Alphabet
+from asr_adapt.text import BLANK_ID, Alphabet
 from asr_adapt.transcriber import Transcriber
 from asr_adapt.utterance import Utterance
 
@@ -40,6 +41,7 @@ def main(
     rounds: Annotated[int, typer.Option(help="Times that each has its turn.")] = 3,
     precision: Annotated[str, typer.Option(help="Of ours: fp32 or bf16; default: the fastest here.")] = "",
     engine: Annotated[list[str], typer.Option(help="What runs ours; more than once.")] = [engines.TORCH],  # noqa: B006
+    onnx_asr: Annotated[bool, typer.Option(help="onnx-asr too, which reads the graph of our engine onnx.")] = False,
     hours: Annotated[
         float, typer.Option(help="Instead: ours on one recording of this length, made of the clips.")
     ] = 0,
@@ -51,16 +53,26 @@ def main(
         if hours:
             _long(folder, utterances, hours, Path(scratch))
         else:
-            for name in set(engine) - {engines.TORCH}:  # made now, not in somebody's turn
+            graphs = {name for name in engine if name != engines.TORCH} | ({"onnx"} if onnx_asr else set())
+            for name in graphs:  # made now, not in somebody's turn
                 _apart(_make, folder, name)
             ours = {f"ours, {name}": (_ours, (name, precision or None)) for name in engine}
-            _alternate(folder, utterances, rounds, ours, is_trained=model is not None)
+            peers: dict[str, Turn] = {f"pipeline, batch {size}": (_pipeline, (size,)) for size in (1, 8)}
+            if onnx_asr:
+                peers["onnx-asr"] = (_onnx_asr, ())
+            _alternate(folder, utterances, rounds, peers, ours, is_trained=model is not None)
 
 
 def _alternate(
-    folder: Path, utterances: list[Utterance], rounds: int, ours: dict[str, Turn], *, is_trained: bool
+    folder: Path,
+    utterances: list[Utterance],
+    rounds: int,
+    peers: dict[str, Turn],
+    ours: dict[str, Turn],
+    *,
+    is_trained: bool,
 ) -> None:
-    turns: dict[str, Turn] = {"pipeline, batch 1": (_pipeline, (1,)), "pipeline, batch 8": (_pipeline, (8,))} | ours
+    turns = peers | ours
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in turns}
     for number in range(rounds):
         for name, (turn, settings) in turns.items():
@@ -68,8 +80,7 @@ def _alternate(
             print(f"round {number + 1}, {name}: {found[name][-1]['rtfx']:.1f} × real time, "
                   f"{found[name][-1]['per_cpu_s']:.1f} / CPU s", flush=True)  # fmt: skip
     median = {name: statistics.median(result["rtfx"] for result in results) for name, results in found.items()}
-    best = max(median[name] for name in turns.keys() - ours.keys())
-    print(f"\n{torch.get_num_threads()} threads, {sum(u.duration_s or 0 for u in utterances):.0f} s of audio, "
+    print(f"\n{torch.get_num_threads()} threads, {found['pipeline, batch 1'][0]['audio_s']:.0f} s of audio, "
           + ", ".join(f"{name} in {found[name][0]['precision']}" for name in ours))  # fmt: skip
     print(
         f"{'':20}{'RTFx':>8}{'/ CPU s':>9}{'peak MB':>9}"
@@ -83,8 +94,9 @@ def _alternate(
             same = statistics.mean(a == b for a, b in zip(alone, results[0]["texts"], strict=True))
             line += f"{_wer(utterances, results[0]['texts']):7.3f}{same:21.1%}"
         print(line)
+    best = max(peers, key=lambda name: median[name])
     for name in ours:
-        print(f"{name} / the best pipeline: {median[name] / best:.2f}")
+        print(f"{name} / {best}: {median[name] / median[best]:.2f}")
 
 
 def _long(folder: Path, utterances: list[Utterance], hours: float, scratch: Path) -> None:
@@ -154,9 +166,50 @@ def _pipeline(folder: Path, utterances: list[Utterance], batch: int) -> dict[str
     return _measured(texts, sum(map(len, waveforms)) / audio.SAMPLE_RATE_HZ, elapsed_s, cpu_s)
 
 
+def _onnx_asr(folder: Path, utterances: list[Utterance]) -> dict[str, Any]:
+    """Read clip by clip, decoded already, as the pipeline does.
+
+    onnx-asr 0.12 has no wav2vec 2.0, so it gets the file that its readers would write for it: the graph hears
+    waveforms, the rest is onnx-asr's own.
+    """
+    from onnx_asr.asr import _AsrWithCtcDecoding
+    from onnx_asr.loader import Manager
+
+    loaded = model.CTCModel.load(folder)
+    heard = engines.load(loaded, folder, "onnx")
+
+    class Wav2Vec2Ctc(_AsrWithCtcDecoding):
+        _preprocessor_name = "identity"
+        _subsampling_factor = loaded.grid.stride // 160  # of frames of 10 ms
+        _vocab_size, _blank_idx = len(loaded.alphabet), BLANK_ID
+
+        def __init__(self, manager: Manager) -> None:
+            super().__init__({}, manager._create_preprocessor, manager.default_onnx_config)
+            self._vocab = dict(enumerate(["", " ", *loaded.alphabet.units[2:]]))
+
+        @staticmethod
+        def _get_model_files(quantization: str | None = None) -> dict[str, str]:
+            return {}
+
+        def _encode(self, waveforms: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return np.stack(heard(list(waveforms))), np.array(
+                [loaded.grid.num_frames(int(length)) for length in lengths]
+            )
+
+    manager = Manager()
+    recogniser = manager._create_asr_adapter(Wav2Vec2Ctc(manager))
+    waveforms = [audio.load(u.audio) for u in utterances]
+    recogniser.recognize(np.zeros(audio.SAMPLE_RATE_HZ, np.float32))
+    began, before_s = time.perf_counter(), time.process_time()
+    texts = [recogniser.recognize(waveform) for waveform in waveforms]
+    elapsed_s, cpu_s = time.perf_counter() - began, time.process_time() - before_s
+    return _measured(texts, sum(map(len, waveforms)) / audio.SAMPLE_RATE_HZ, elapsed_s, cpu_s)
+
+
 def _measured(texts: list[str], audio_s: float, elapsed_s: float, cpu_s: float) -> dict[str, Any]:
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    return {"texts": texts, "rtfx": audio_s / elapsed_s, "per_cpu_s": audio_s / cpu_s, "peak_mb": peak_mb}
+    speed = {"rtfx": audio_s / elapsed_s, "per_cpu_s": audio_s / cpu_s}
+    return {"texts": texts, "audio_s": audio_s, "peak_mb": peak_mb, **speed}
 
 
 def _wer(utterances: list[Utterance], texts: list[str]) -> float:
