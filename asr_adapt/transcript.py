@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Word:
     """A word with its times in the original recording; `confidence` is in [0, 1]."""
 
@@ -13,7 +13,7 @@ class Word:
     confidence: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A stretch of speech that was read in one piece."""
 
@@ -23,7 +23,7 @@ class Segment:
     words: tuple[Word, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """A recording's text; silence has the empty text and no segments."""
 

@@ -56,6 +56,9 @@ def main(
     batch_s: Annotated[float, typer.Option(help="Seconds in one of our batches.")] = 72,
     precision: Annotated[str, typer.Option(help="Of ours: fp32 or bf16; default: what a run would choose.")] = "",
     peer_precision: Annotated[str, typer.Option(help="Of the peer: fp32 or bf16.")] = "fp32",
+    compiled: Annotated[
+        bool, typer.Option(help="A third turn: ours, its transformer through torch.compile.")
+    ] = False,
 ) -> None:
     """Alternate the two and print the ratio."""
     if steps * batch_s <= minutes * 60:
@@ -64,12 +67,15 @@ def main(
         folder = Path(scratch)
         recipe = _recipe(corpus, language, _write_base(folder / "base", shape), minutes, batch_s, steps, precision)
         _prepare(recipe, folder / "data")
-        found: dict[str, list[dict[str, float]]] = {"peer": [], "ours": []}
+        turns: dict[str, Any] = {"peer": (_peer, peer_precision), "ours": (_ours, False)}
+        if compiled:
+            turns["ours, compiled"] = (_ours, True)
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in turns}
         for number in range(rounds):
-            for name, turn in (("peer", _peer), ("ours", _ours)):
+            for name, (turn, setting) in turns.items():
                 # In a process of its own, so that each has its own peak of memory.
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
-                    result = pool.apply(turn, (recipe, folder, steps, number, peer_precision))
+                    result = pool.apply(turn, (recipe, folder, steps, number, setting))
                 found[name].append(result)
                 print(f"round {number + 1} {name}: {result['audio_s_per_s']:.2f} audio-s/s", flush=True)
         _show(found, shape, recipe, peer_precision)
@@ -109,9 +115,11 @@ def _start(recipe: Resolved, folder: Path) -> tuple[CTCModel, prepared.Prepared]
     return model.create(recipe.model, Alphabet.from_texts(data.texts), recipe.language, Text(), seed=0), data
 
 
-def _ours(recipe: Resolved, folder: Path, steps: int, number: int, peer_precision: str) -> dict[str, float]:
+def _ours(recipe: Resolved, folder: Path, steps: int, number: int, compiled: bool) -> dict[str, float]:
     """Train as a run does; the frozen encoder's output is kept from the first round on."""
     adapted, data = _start(recipe, folder)
+    if compiled:
+        adapted.net.wav2vec2.encoder.compile(dynamic=True)
     out = folder / "ours"
     for old in ("checkpoints", "train_log.jsonl"):
         shutil.rmtree(out / old) if (out / old).is_dir() else (out / old).unlink(missing_ok=True)
@@ -214,7 +222,8 @@ def _show(found: dict[str, list[dict[str, float]]], shape: str, recipe: Resolved
         return statistics.median(turn[field] for turn in found[name])
 
     config = configuration(recipe.model)
-    precisions = {"peer": peer_precision, "ours": str(recipe.train.precision)}
+    ours = [name for name in found if name != "peer"]
+    precisions = {"peer": peer_precision} | dict.fromkeys(ours, str(recipe.train.precision))
     rows = []
     for name in found:
         work = _gflop(config, convolutions=name == "peer") * middle(name, "audio_s_per_s")
@@ -234,8 +243,9 @@ def _show(found: dict[str, list[dict[str, float]]], shape: str, recipe: Resolved
     peaks = {kind: middle("ours", kind) for kind in ("fp32", "bf16")}
     said = [f"{peak:.0f} GFLOP/s in {kind}" for kind, peak in peaks.items() if peak > 0]
     print(f"matrix products: {', '.join(said)}")
-    ratios = [o["audio_s_per_s"] / p["audio_s_per_s"] for o, p in zip(found["ours"], found["peer"], strict=True)]
-    print(f"ours / peer: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    for name in ours:
+        ratios = [o["audio_s_per_s"] / p["audio_s_per_s"] for o, p in zip(found[name], found["peer"], strict=True)]
+        print(f"{name} / peer: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
 if __name__ == "__main__":
