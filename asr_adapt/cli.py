@@ -245,7 +245,9 @@ def align(
     lines = read_lines(text)
     from asr_adapt.transcriber import Transcriber
 
-    print(formats.WRITERS[format](Transcriber.from_folder(model).align(audio, lines)), end="")
+    aligned = Transcriber.from_folder(model).align(audio, lines)
+    written = formats.to_eaf(aligned, formats.Media(audio)) if format == "eaf" else formats.WRITERS[format](aligned)
+    print(written, end="")
 
 
 @app.command(context_settings=_CORPUS_COMMAND)
@@ -442,9 +444,10 @@ def _overridden(recipe: Any, arguments: list[str], name: str = "", script: str =
     parser: Any = create_model("parser", __base__=CommandLine, out=(Path, Path("runs") / name), **fields)
     try:
         parsed: Any = parser(_cli_parse_args=arguments)
+        whole = Recipe.model_validate({field: getattr(parsed, field) for field in fields})
     except SettingsError as error:
         complaint = str(error).removeprefix("error parsing CLI: ")
         raise InputError(complaint, place="command line", remedy=f"{script} --help lists the fields.") from error
     except ValidationError as error:
         raise field_error(error, "command line") from error
-    return Recipe.model_validate({field: getattr(parsed, field) for field in fields}), parsed.out
+    return whole, parsed.out

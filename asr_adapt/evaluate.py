@@ -38,8 +38,12 @@ def evaluate(
         excluded: Reason → count of utterances that were left out before; what cannot be read here is added.
 
     Raises:
-        InputError: nothing could be read, or there is no reference text.
+        InputError: nothing could be read, there is no reference text, or `out` cannot be made.
     """
+    try:  # before the work, not after it
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot be made ({error.strerror})", place=out, remedy="Give another --out.") from error
     normalise = transcriber.model.normaliser
     done: list[Utterance] = []
     words: list[Errors] = []
@@ -85,7 +89,6 @@ def evaluate(
         decoding=transcriber.decoding,
         transcribe_rtfx=round(audio_s / elapsed_s, 2),
     )
-    out.mkdir(parents=True, exist_ok=True)
     write_jsonl(out / "hypotheses.jsonl", done)
     metrics.write(out)
     _show_worst(done, words, normalise, console)

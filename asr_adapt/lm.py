@@ -50,7 +50,11 @@ class Heard:
         """
         chosen = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), _DEV_CLIPS)).astype(int))
         with console.progress("hear dev", total=len(chosen)) as bar:
-            said = [models.log_probs(model, [waveform(int(i))])[0] for i in bar.over(chosen)]
+            clips = (waveform(int(i)) for i in bar.over(chosen))
+            nothing = np.zeros((0, len(model.alphabet)), np.float32)
+            said = [
+                models.log_probs(model, [clip])[0] if len(clip) >= model.shortest_clip else nothing for clip in clips
+            ]
         return cls(said, [model.normaliser(texts[i]) for i in chosen])
 
 

@@ -59,6 +59,7 @@ _MASK_SHARES: dict[Kind, tuple[float, float, str]] = {
     "large": (1.0, 8.0, ""),
 }
 _MASKS = ("mask_time", "mask_features")
+_AFTER_OTHERS = ("warmup", "hold", *_MASKS)  # each depends on what another is
 
 
 def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, list[Choice]]:
@@ -82,14 +83,14 @@ def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, l
             chosen[name] = Choice(f"{section}.{name}", value, reason)
         return value if said is None else said
 
-    train = {
-        name: choose("train", name, *_of_table(name, column)) for name in _BY_HOURS if name not in ("hold", *_MASKS)
-    }
+    train = {name: choose("train", name, *_of_table(name, column)) for name in _BY_HOURS if name not in _AFTER_OTHERS}
     passes = train["steps"] * train["batch_s"] * recipe.train.accumulate / 3600 / hours
     for name in _MASKS:
         choose("train", name, *_mask(name, column, kind, passes))
+    warmup, why = _of_table("warmup", column)
+    warmup = choose("train", "warmup", min(warmup, round(1 - (recipe.train.hold or 0), 9)), why)
     hold, why = _of_table("hold", column)
-    choose("train", "hold", min(hold, round(1 - train["warmup"], 9)), why)
+    choose("train", "hold", min(hold, round(1 - warmup, 9)), why)
     steps = train["steps"]
     rates, why = _RATES[kind] if recipe.model.adapter == "none" else _ADAPTER_RATES
     rate = choose("train", "learning_rate", rates[column], why)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import numpy as np
 import torch
@@ -73,6 +73,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
     config = base.configuration(recipe.model)
     base.adapter(recipe.model, recipe.language)  # a language that it has not is said before hours of preparation
     grid = base.frame_grid(config)
+    precision = recipe.train.precision
     recipe = _settled(recipe)
     reading = corpora.read_all(corpora.sources(recipe), recipe.language)
     utterances = reading.utterances
@@ -103,8 +104,17 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         hours = prepare.load_summary(out / "data").hours["train"]
         resolved, choices = presets.resolve(recipe, hours, config.hidden_size)
         how = resolved.train.model_dump(mode="json", exclude={"hours", "checkpoint_minutes", "tensorboard"})
-        trained = fingerprint(heard, resolved.model, how, noises)
         stages = _Stages(out)
+        # A precision that was left open is the machine's: on another one, what was trained here is still this run's.
+        ours = str(resolved.train.precision)
+        precisions = (
+            (ours,) if precision else (ours, *(other for other in get_args(model.Precision) if other != ours))
+        )
+        inputs = [fingerprint(heard, resolved.model, how | {"precision": each}, noises) for each in precisions]
+        trained = next((each for each in inputs if stages.begun("train", each)), inputs[0])
+        if stages.done("train", trained):  # recipe.toml goes on saying what it was trained in
+            of_then = {"precision": precisions[inputs.index(trained)]}
+            resolved = resolved.model_copy(update={"train": resolved.train.model_copy(update=of_then)})
         # Not part of what is compared: a run that goes on elsewhere keeps the batches that it began with.
         if leads and recipe.train.batch_s is None:
             if stages.begun("train", trained):
@@ -122,7 +132,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         else:
             if leads and not stages.begun("train", trained):
                 _say_what_goes(stages, "train", "the model's or training's settings are", console)
-                stages.begin("train", trained, remove=_OF_TRAINING)
+                stages.begin("train", trained, remove=(*_OF_TRAINING, *(["data/features"] if noises else [])))
             team.wait_for_everyone()
             _show_choices(presets.describe(recipe, hours), choices, console)
             _train(resolved, prepare.load_summary(out / "data"), leads, out, console)

@@ -176,10 +176,12 @@ class Transcriber:
                 self._read(waiting, read)
                 waiting = []
             while (done := self._result(ended.get(following), read)) is not None:
+                del ended[following]
                 yield done
                 following += 1
         self._read(waiting, read)
         while (done := self._result(ended.get(following), read)) is not None:
+            del ended[following]
             yield done
             following += 1
 

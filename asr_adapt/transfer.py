@@ -57,6 +57,12 @@ def transfer(recipe: Recipe, out: Path, console: Console) -> list[Row]:
     """
     if recipe.model.base == "none":
         raise InputError("there is nothing to transfer from", place="model.base", remedy="Name a base model.")
+    if recipe.model.adapter != "none":
+        raise InputError(
+            "the rows differ in what of the base model is trained, and with an adapter nothing of it is",
+            place="model.adapter",
+            remedy="Leave it out, or give --model.adapter none.",
+        )
     patient = recipe.train.model_copy(update={"patience": _FOR_EVER})
     rows = []
     for name, fields in _ROWS.items():

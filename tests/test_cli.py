@@ -129,6 +129,26 @@ def test_a_wrong_field_inside_a_recipe_script_is_named_in_one_line(
     assert "'stepz' is no field of a recipe. Known are: steps" in error and error.count("\n") == 1
 
 
+def test_a_language_that_is_no_tag_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    script = tmp_path / "x.py"
+    script.write_text("from asr_adapt.recipe import Recipe\nRECIPE = Recipe(language='zh')")
+    assert asr_adapt(monkeypatch, "run", script, "--language", "zh_CN") == 2
+    error = capsys.readouterr().err
+    assert "language" in error and "'zh_CN'" in error and error.count("\n") == 1
+
+
+def test_an_aligned_eaf_names_its_recording(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, trained: Path, speech: Path, tmp_path: Path
+) -> None:
+    recording = next(iter(sorted(speech.glob("*.*"))))
+    (tmp_path / "said.txt").write_text("a")
+    align = ("align", recording, tmp_path / "said.txt", "--model", trained / "model", "--format", "eaf")
+    assert not asr_adapt(monkeypatch, *align)
+    assert recording.name in capsys.readouterr().out
+
+
 def test_several_files_as_json_want_a_folder(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, trained: Path, speech: Path
 ) -> None:

@@ -51,6 +51,16 @@ def test_dev_chooses_weights_with_which_it_has_fewer_errors(run_folder: Path, bl
     assert wrong < sum(text != reference for text, reference in zip(read, blurred.references, strict=True))
 
 
+def test_a_dev_clip_of_less_than_a_frame_is_heard_as_nothing(run_folder: Path) -> None:
+    model = CTCModel.load(run_folder / "model")
+    clips = [say("ab", 0), np.zeros(model.shortest_clip - 1, np.float32)]
+    heard = lm.Heard.of(model, clips.__getitem__, ["ab", "cd"], Console(quiet=True))
+    assert len(heard.log_probs[0]) and not len(heard.log_probs[1])
+    lm.lm(
+        run_folder / "model", sentences(26, seed=7), 2, heard, Console(quiet=True)
+    )  # tunes on it without a complaint
+
+
 def test_an_n_gram_that_does_not_help_is_not_used(run_folder: Path, capfd: pytest.CaptureFixture) -> None:
     model = CTCModel.load(run_folder / "model")
     texts = sentences(20, seed=1)

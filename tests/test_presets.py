@@ -89,6 +89,10 @@ def test_a_long_warm_up_leaves_less_to_hold() -> None:
     assert chosen(1, warmup=0.8).train.hold == pytest.approx(0.2)
 
 
+def test_a_long_hold_leaves_less_to_warm_up() -> None:
+    assert chosen(1, hold=0.95).train.warmup == pytest.approx(0.05)
+
+
 def test_a_resolved_recipe_stays_as_it_is_whatever_is_measured_then() -> None:
     once = chosen(1)
     again, choices = presets.resolve(once, 100.0, 256)

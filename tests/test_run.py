@@ -64,6 +64,17 @@ def test_finished_stages_are_not_done_twice(finished: Path, tones: Path) -> None
     assert metrics.wer == json.loads((finished / "metrics.json").read_text())["wer"]
 
 
+def test_a_run_that_was_trained_on_a_machine_of_another_precision_is_still_done(
+    finished: Path, tones: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = times(finished)
+    monkeypatch.setattr(stages.train, "resolve_precision", lambda conf: conf.precision or "bf16")
+    run(tone_recipe(tones, steps=STEPS), finished, Console(quiet=True))
+    after = times(finished)
+    assert {name for name in after if after[name] != before.get(name)} <= {"recipe.toml", ".lock"}
+    assert read_recipe(finished / "recipe.toml").train.precision == "fp32"
+
+
 def test_a_field_of_training_redoes_training_and_not_preparation(tones: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     run(tone_recipe(tones, steps=2), out, Console(quiet=True))
@@ -208,6 +219,15 @@ def test_evaluate_scores_a_model_on_a_corpus_as_the_run_did(finished: Path, tone
 def test_evaluate_refuses_a_split_that_is_empty(finished: Path, tones: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the nosuch split is empty"):
         evaluate_folder(finished / "model", Source(root=tones), "nosuch", tmp_path, Console(quiet=True))
+
+
+def test_evaluate_refuses_a_place_that_is_a_file_before_it_hears_anything(
+    finished: Path, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scores").touch()
+    monkeypatch.delattr(stages.Transcriber, "transcribe_all")
+    with pytest.raises(InputError, match="scores: cannot be made"):
+        evaluate_folder(finished / "model", Source(root=tones), "test", tmp_path / "scores", Console(quiet=True))
 
 
 def test_an_archive_is_read_once_to_know_its_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,16 @@ def test_without_a_base_model_there_is_nothing_to_transfer(tones: Path, tmp_path
         transfer(tone_recipe(tones), tmp_path, console)
 
 
+def test_an_adapter_leaves_the_rows_no_choice(tones: Path, tmp_path: Path, console: Console) -> None:
+    recipe = tone_recipe(tones)
+    recipe = recipe.model_copy(
+        update={"model": recipe.model.model_copy(update={"base": "embedded", "adapter": "lora"})}
+    )
+    with pytest.raises(InputError, match=r"model\.adapter: the rows differ.*--model\.adapter none"):
+        transfer(recipe, tmp_path / "out", console)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("base", ["layer"], indirect=True)
 def test_each_way_is_trained_for_the_same_steps_and_the_table_is_kept(
     base: Path, tones: Path, tmp_path: Path, console: Console
