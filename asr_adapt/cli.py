@@ -217,14 +217,13 @@ def transcribe(
     found = recordings.find(inputs)
     runner = engines.resolved(model, engine)
     favoured = hotwords.split()
-    settings = "" if runner == engines.TORCH and not favoured else f"{runner} {' '.join(favoured)}"
 
     def load() -> Any:
         from asr_adapt.transcriber import Transcriber
 
         return Transcriber.from_folder(model, engine=runner, hotwords=favoured)
 
-    failed = stage.transcribe(load, model, found, format, out, Console(), settings)
+    failed = stage.transcribe(load, model, found, format, out, Console(), runner, favoured)
     if failed:
         raise SystemExit(2 if failed == len(found) else _PARTLY_DONE)
 
@@ -246,8 +245,7 @@ def align(
     from asr_adapt.transcriber import Transcriber
 
     aligned = Transcriber.from_folder(model).align(audio, lines)
-    written = formats.to_eaf(aligned, formats.Media(audio)) if format == "eaf" else formats.WRITERS[format](aligned)
-    print(written, end="")
+    print(formats.written(aligned, format, formats.Media(audio)), end="")
 
 
 @app.command(context_settings=_CORPUS_COMMAND)

@@ -41,7 +41,7 @@ def recipe() -> Recipe:
 
 def demo(out: Path, console: Console) -> None:
     """Train the head alone, then adapt, then add an n-gram; score each on unseen speech, transcribe a test clip."""
-    whole, out = recipe(), out.resolve()  # '.' has no name of its own
+    whole, out = recipe(), out if out.name else out.resolve()  # '.' has no name for what lies beside it
     console.say("synthetic Māori, 36 minutes, spoken by eSpeak NG: no speaker of the language has checked it")
     console.say(f"\n1 of 3: the head alone, {_HEAD_STEPS} steps; all the rest is the base model's")
     head_only = whole.model_copy(

@@ -1,6 +1,5 @@
 """Engines: a model run by something else than PyTorch on the processor, made once and kept beside it."""
 
-import hashlib
 import importlib.util
 import json
 import logging
@@ -17,7 +16,7 @@ import numpy as np
 from filelock import FileLock
 
 from asr_adapt.errors import InputError
-from asr_adapt.files import write_whole
+from asr_adapt.files import digest_of_folder, write_whole
 
 if TYPE_CHECKING:
     from asr_adapt.model import CTCModel
@@ -167,12 +166,7 @@ def made(model: "CTCModel", folder: Path, name: str) -> Path:
 
 def key(folder: Path) -> str:
     """Return what tells a model's weights and the form of the graphs from others: 16 hexadecimal digits."""
-    digests = hashlib.sha256(str(_FORMAT).encode())
-    for pattern in _DECISIVE:
-        for path in sorted(folder.glob(pattern)):
-            with path.open("rb") as file:
-                digests.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
-    return digests.hexdigest()[:16]
+    return digest_of_folder(folder, _DECISIVE, str(_FORMAT))[:16]
 
 
 def _export(model: "CTCModel", path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from asr_adapt import score
 from asr_adapt.errors import InputError
+from asr_adapt.files import make_folder
 from asr_adapt.metrics import Metrics
 from asr_adapt.report import Console
 from asr_adapt.score import Errors
@@ -40,10 +41,7 @@ def evaluate(
     Raises:
         InputError: nothing could be read, there is no reference text, or `out` cannot be made.
     """
-    try:  # before the work, not after it
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot be made ({error.strerror})", place=out, remedy="Give another --out.") from error
+    make_folder(out, "Give another --out.")
     normalise = transcriber.model.normaliser
     done: list[Utterance] = []
     words: list[Errors] = []

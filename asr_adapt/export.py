@@ -91,7 +91,4 @@ def _rates(model: CTCModel, references: Sequence[str], read: Sequence[str | None
     ]
     if not pairs:
         raise InputError("no utterance of the dev split could be read", remedy="Look at the audio files.")
-    return (
-        score.rate([score.word_errors(*pair) for pair in pairs]),
-        score.rate([score.character_errors(*pair) for pair in pairs]),
-    )
+    return score.rates(pairs)

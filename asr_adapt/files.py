@@ -1,10 +1,12 @@
-"""Text files: written whole or not at all, and read with an error that says which."""
+"""Files: text that is written whole or not at all, errors that say which, and what tells contents apart."""
 
 import errno
 import hashlib
+import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from asr_adapt.errors import DiskFull, InputError
@@ -74,3 +76,53 @@ def write_whole(path: Path, text: str) -> None:
 def printable(path: Path | str) -> str:
     """Return a path as text that UTF-8 can hold, whatever bytes the file's name is made of."""
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def make_folder(path: Path, remedy: str) -> None:
+    """Make a folder where there is none, before the work whose results go there.
+
+    Raises:
+        InputError: it cannot be made, or nothing can be written there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot be made ({error.strerror})", place=printable(path), remedy=remedy) from error
+    if not os.access(path, os.W_OK):
+        raise InputError("nothing can be written here", place=printable(path), remedy=remedy)
+
+
+def digest_of_folder(folder: Path, patterns: Sequence[str], salt: str) -> str:
+    """Return SHA-256 over names and contents of the files of a folder that `patterns` name, and over `salt`."""
+    digests = hashlib.sha256(salt.encode())
+    for pattern in patterns:
+        for path in sorted(folder.glob(pattern)):
+            with path.open("rb") as file:
+                digests.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return digests.hexdigest()
+
+
+def contents(recordings: Iterable[str]) -> dict[str, str | None]:
+    """Return a digest of each recording's file, so that a clip that was mended is prepared again; None without one.
+
+    Not its time: a corpus that was copied or unpacked anew is the same corpus, and hours of training hang on that.
+    """
+    file_of = {name: _file_of(name) for name in sorted(recordings)}
+    files = sorted(set(file_of.values()))
+    with ThreadPoolExecutor() as pool:  # an archive is read once, however many clips it holds
+        digests = dict(zip(files, pool.map(_digest, files), strict=True))
+    return {name: digests[file] for name, file in file_of.items()}
+
+
+def _file_of(recording: str) -> str:
+    """Return the file that a locator is in: itself, or its archive."""
+    with suppress(OSError, ValueError):
+        if Path(recording).is_file():
+            return recording
+    return recording.partition("#")[0]
+
+
+def _digest(path: str) -> str | None:
+    with suppress(OSError, ValueError), Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
+    return None

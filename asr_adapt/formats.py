@@ -134,6 +134,11 @@ WRITERS: dict[str, Callable[[Transcript], str]] = {
 }
 
 
+def written(transcript: Transcript, format: str, media: Media | None = None, folder: Path | None = None) -> str:
+    """Return a transcript in a format of `WRITERS`; `media` and `folder` are for those that link the recording."""
+    return to_eaf(transcript, media, folder) if format == "eaf" else WRITERS[format](transcript)
+
+
 def _words(segments: list[Span]) -> list[Span]:
     return [word for segment in segments for word in segment.words]
 

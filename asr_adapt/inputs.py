@@ -10,6 +10,7 @@ import numpy as np
 
 from asr_adapt import audio, augment, ctc, features
 from asr_adapt.features import Features
+from asr_adapt.files import contents
 from asr_adapt.model import CTCModel
 from asr_adapt.prepared import Prepared
 from asr_adapt.recipe import Resolved
@@ -74,7 +75,10 @@ class Inputs:
 
     def _keep(self, level: features.Level, copies: int, console: Console) -> None:
         kept = []
-        how = json.dumps(self._conf.model_dump(mode="json", include=_AUGMENTATION), sort_keys=True)
+        changes = self._conf.model_dump(mode="json", include=_AUGMENTATION)
+        # A folder's name does not say what lies in it.
+        changes["recordings"] = contents(map(str, [*self._noises, *self._rooms]))
+        how = json.dumps(changes, sort_keys=True)
         for copy in range(copies):
             waveforms = [functools.partial(self._copy, i, copy) for i in range(len(self._data))]
             lengths = self._data.num_samples()

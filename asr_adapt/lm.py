@@ -15,6 +15,7 @@ from asr_adapt.errors import InputError
 from asr_adapt.model import CTCModel
 from asr_adapt.ngram import NGram
 from asr_adapt.report import Console
+from asr_adapt.transcriber import Transcriber
 
 # Searched one after the other, twice: alpha and beta as pyctcdecode's users find them, from "hardly" to "too much".
 _TRIED: dict[str, tuple[float, ...]] = {
@@ -50,11 +51,8 @@ class Heard:
         """
         chosen = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), _DEV_CLIPS)).astype(int))
         with console.progress("hear dev", total=len(chosen)) as bar:
-            clips = (waveform(int(i)) for i in bar.over(chosen))
-            nothing = np.zeros((0, len(model.alphabet)), np.float32)
-            said = [
-                models.log_probs(model, [clip])[0] if len(clip) >= model.shortest_clip else nothing for clip in clips
-            ]
+            transcriber = Transcriber(model)
+            said = [transcriber.frames(waveform(int(i)))[1] for i in bar.over(chosen)]
         return cls(said, [model.normaliser(texts[i]) for i in chosen])
 
 
@@ -143,11 +141,7 @@ def _rates(text_of: Callable[[np.ndarray], str], dev: Heard) -> tuple[float, flo
     """Return WER and CER on dev; decoders leave Python while they work, so that threads help."""
     with ThreadPoolExecutor() as pool:
         texts = list(pool.map(text_of, dev.log_probs))
-    pairs = list(zip(dev.references, texts, strict=True))
-    return (
-        score.rate([score.word_errors(*pair) for pair in pairs]),
-        score.rate([score.character_errors(*pair) for pair in pairs]),
-    )
+    return score.rates(list(zip(dev.references, texts, strict=True)))
 
 
 def _say_what_dev_has(estimated: NGram, dev: Heard, console: Console) -> None:

@@ -1,13 +1,12 @@
 """run: prepare → train → evaluate for one recipe, in one run folder that can be stopped and started again."""
 
-import hashlib
+import itertools
 import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -39,24 +38,19 @@ from asr_adapt import (
 )
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError, RunLocked, TrainingDiverged
-from asr_adapt.files import disk_full_is_said, read_lines, write_whole
+from asr_adapt.files import contents, disk_full_is_said, make_folder, read_lines, write_whole
 from asr_adapt.metrics import Metrics
 from asr_adapt.recipe import Recipe, Resolved, Source, Train, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import Console
+from asr_adapt.stages import Stages
 from asr_adapt.text import Alphabet
 from asr_adapt.transcriber import Transcriber
-from asr_adapt.utterance import SPLITS, Utterance
+from asr_adapt.utterance import Utterance
 
 Named = TypeVar("Named", bound=Source)
-_OUTPUTS = {
-    "prepare": ("data/doctor.json", *(f"data/{split}.arrow" for split in SPLITS)),
-    "train": ("model/asr_adapt.json", "model/model.safetensors"),
-    "evaluate": ("metrics.json", "hypotheses.jsonl"),
-    "report": (publish.PAGE, f"model/{publish.CARD}"),
-}
 _OF_TRAINING = ("checkpoints", "model", "adapter", "train_log.jsonl", "tensorboard")
+_LISTENED_S = 0.5  # of each recording of noise, to know that it is sound
 _LONGEST_STAGE = timedelta(days=7)  # processes wait for the one that prepares
-_ORDER = tuple(_OUTPUTS)
 _PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "numpy", "soundfile", "soxr", "jiwer")
 
 
@@ -73,26 +67,28 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
     config = base.configuration(recipe.model)
     base.adapter(recipe.model, recipe.language)  # a language that it has not is said before hours of preparation
     grid = base.frame_grid(config)
-    precision = recipe.train.precision
-    recipe = _settled(recipe)
+    asked, recipe = recipe, _settled(recipe)
     reading = corpora.read_all(corpora.sources(recipe), recipe.language)
     utterances = reading.utterances
     prepare.check_splits(recipe, utterances)
     noises = _noises(recipe)
-    contents = _contents({u.audio for u in utterances})
+    digests = contents({u.audio for u in utterances})
     heard = fingerprint(
         recipe.language,
         recipe.text,
         (grid.kernels, grid.strides),
         recipe.corpus.model_dump(mode="json", exclude={*Source.model_fields, "workers"}),
-        [(u.model_dump(mode="json", exclude={"audio"}), contents[u.audio]) for u in utterances],
+        [(u.model_dump(mode="json", exclude={"audio"}), digests[u.audio]) for u in utterances],
     )
 
     # Under torchrun or accelerate launch every process comes here. One owns the folder; the others train with it.
     team = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_STAGE)
     leads = team.is_main_process
     console = console if leads else Console(quiet=True)
-    with _claimed(recipe, out) if leads else nullcontext():
+    with (
+        disk_full_is_said(out, "Make room, then start the same command."),
+        _claimed(recipe, out) if leads else nullcontext(),
+    ):
         console.heading("prepare")
         for note in reading.notes:
             console.say(note)
@@ -103,18 +99,8 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         console.heading("train")
         hours = prepare.load_summary(out / "data").hours["train"]
         resolved, choices = presets.resolve(recipe, hours, config.hidden_size)
-        how = resolved.train.model_dump(mode="json", exclude={"hours", "checkpoint_minutes", "tensorboard"})
-        stages = _Stages(out)
-        # A precision that was left open is the machine's: on another one, what was trained here is still this run's.
-        ours = str(resolved.train.precision)
-        precisions = (
-            (ours,) if precision else (ours, *(other for other in get_args(model.Precision) if other != ours))
-        )
-        inputs = [fingerprint(heard, resolved.model, how | {"precision": each}, noises) for each in precisions]
-        trained = next((each for each in inputs if stages.begun("train", each)), inputs[0])
-        if stages.done("train", trained):  # recipe.toml goes on saying what it was trained in
-            of_then = {"precision": precisions[inputs.index(trained)]}
-            resolved = resolved.model_copy(update={"train": resolved.train.model_copy(update=of_then)})
+        stages = Stages(out)
+        trained, resolved = _training(stages, resolved, heard, noises, any_precision=asked.train.precision is None)
         # Not part of what is compared: a run that goes on elsewhere keeps the batches that it began with.
         if leads and recipe.train.batch_s is None:
             if stages.begun("train", trained):
@@ -132,7 +118,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         else:
             if leads and not stages.begun("train", trained):
                 _say_what_goes(stages, "train", "the model's or training's settings are", console)
-                stages.begin("train", trained, remove=(*_OF_TRAINING, *(["data/features"] if noises else [])))
+                stages.begin("train", trained, remove=_OF_TRAINING)
             team.wait_for_everyone()
             _show_choices(presets.describe(recipe, hours), choices, console)
             _train(resolved, prepare.load_summary(out / "data"), leads, out, console)
@@ -193,6 +179,7 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Sourc
     for path, lines in said:
         console.say(f"{path}: {len(lines):,} lines")
     adapted = model.CTCModel.load(model_folder)
+    make_folder(model_folder, "Copy the model to where you may write.")  # before minutes of tuning
     dev = None
     if tune is not None:
         utterances = _split(tune, adapted.language, "dev")
@@ -274,7 +261,7 @@ def _absolute(source: Named) -> Named:
 def _prepare(
     recipe: Recipe, utterances: list[Utterance], grid: FrameGrid, heard: str, out: Path, console: Console
 ) -> None:
-    stages = _Stages(out)
+    stages = Stages(out)
     if stages.done("prepare", heard):
         console.say("is done")
         return
@@ -284,12 +271,32 @@ def _prepare(
     stages.finish("prepare")
 
 
+def _training(
+    stages: Stages, resolved: Resolved, heard: str, noises: list, *, any_precision: bool
+) -> tuple[str, Resolved]:
+    """Return the fingerprint of what is trained, and the recipe, in the precision of a training that is done.
+
+    A precision that was left open is the machine's own. On a machine of another one what was trained here is still
+    this run's: done, it stays; begun, it goes on in the precision of this machine.
+    """
+
+    def of(recipe: Resolved) -> str:
+        how = recipe.train.model_dump(mode="json", exclude={"hours", "checkpoint_minutes", "tensorboard"})
+        return fingerprint(heard, recipe.model, how, noises)
+
+    for precision in get_args(model.Precision) if any_precision else ():
+        then = resolved.model_copy(update={"train": resolved.train.model_copy(update={"precision": precision})})
+        if stages.begun("train", of(then)):
+            return of(then), then if stages.done("train", of(then)) else resolved
+    return of(resolved), resolved
+
+
 def _batches_of(kept: Train, resolved: Resolved) -> Resolved:
     batches = {"batch_s": kept.batch_s, "accumulate": kept.accumulate}
     return resolved.model_copy(update={"train": resolved.train.model_copy(update=batches)})
 
 
-def _say_what_goes(stages: "_Stages", stage: str, what: str, console: Console) -> None:
+def _say_what_goes(stages: Stages, stage: str, what: str, console: Console) -> None:
     """Say that what was trained here before is removed, and why."""
     if stages.known("train"):
         console.warn(
@@ -327,14 +334,13 @@ def _train(recipe: Resolved, summary: prepare.Summary, leads: bool, out: Path, c
 
 
 def _save(recipe: Resolved, adapted: model.CTCModel, out: Path) -> None:
-    with disk_full_is_said(out / "model", "Make room, then start the same command."):
-        if recipe.model.adapter != "none":
-            adapted.save_adapter(out / "adapter")
-        adapted.merged().save(out / "model")
+    if recipe.model.adapter != "none":
+        adapted.save_adapter(out / "adapter")
+    adapted.merged().save(out / "model")
 
 
 def _evaluate(trained: str, out: Path, console: Console) -> None:
-    stages = _Stages(out)
+    stages = Stages(out)
     if stages.done("evaluate", trained):
         evaluate.show(Metrics.read(out), console)
         return
@@ -349,7 +355,7 @@ def _evaluate(trained: str, out: Path, console: Console) -> None:
 def _report(recipe: Recipe, trained: str, out: Path) -> None:
     """Write the evaluation's page and the model's card, again where what they show is to be another."""
     licences = [source.licence for source in (recipe.corpus, *recipe.corpora)]
-    stages, shown = _Stages(out), fingerprint(trained, recipe.report, licences)
+    stages, shown = Stages(out), fingerprint(trained, recipe.report, licences)
     if not stages.done("report", shown):
         stages.begin("report", shown)
         publish.page(out, sound=recipe.report.audio, names=recipe.report.names)
@@ -361,36 +367,13 @@ def _noises(recipe: Recipe) -> list[dict[str, str | None]]:
     """Return what is in the folders of noise and rooms, so that other recordings are another training.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or one cannot be read, which a step would find out hours later.
     """
     folders = {"train.noise": recipe.train.noise, "train.rooms": recipe.train.rooms}
-    return [_contents(map(str, augment.recordings(folder, place))) for place, folder in folders.items() if folder]
-
-
-def _contents(recordings: Iterable[str]) -> dict[str, str | None]:
-    """Return a digest of each recording's file, so that a clip that was mended is prepared again; None without one.
-
-    Not its time: a corpus that was copied or unpacked anew is the same corpus, and hours of training hang on that.
-    """
-    file_of = {name: _file_of(name) for name in sorted(recordings)}
-    files = sorted(set(file_of.values()))
-    with ThreadPoolExecutor() as pool:  # an archive is read once, however many clips it holds
-        digests = dict(zip(files, pool.map(_digest, files), strict=True))
-    return {name: digests[file] for name, file in file_of.items()}
-
-
-def _file_of(recording: str) -> str:
-    """Return the file that a locator is in: itself, or its archive."""
-    with suppress(OSError, ValueError):
-        if Path(recording).is_file():
-            return recording
-    return recording.partition("#")[0]
-
-
-def _digest(path: str) -> str | None:
-    with suppress(OSError, ValueError), Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
-    return None
+    found = [augment.recordings(folder, place) for place, folder in folders.items() if folder]
+    for path in itertools.chain(*found):
+        audio.load(path, end_s=_LISTENED_S)
+    return [contents(map(str, recordings)) for recordings in found]
 
 
 @contextmanager
@@ -401,10 +384,7 @@ def _claimed(recipe: Recipe, out: Path) -> Iterator[None]:
         raise InputError("is a file", place=out, remedy="Give a folder as --out.")
     if not kept.exists() and out.exists() and any(p.name != ".lock" for p in out.iterdir()):
         raise InputError("is not empty, and no run folder", place=out, remedy="Give another --out.")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot be made ({error.strerror})", place=out, remedy="Give another --out.") from error
+    make_folder(out, "Give another --out.")
     lock = FileLock(out / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -451,42 +431,3 @@ def _write_environment(path: Path) -> None:
         "versions": {"asr-adapt": version("asr-adapt")} | {name: version(name) for name in _PACKAGES},
     }
     write_whole(path, json.dumps(fields, indent=1) + "\n")
-
-
-class _Stages:
-    """Which stages of a run folder are done, and with what inputs: `stages.json`."""
-
-    def __init__(self, out: Path) -> None:
-        self._out = out
-        self._path = out / "stages.json"
-        self._stages: dict[str, dict] = json.loads(self._path.read_text()) if self._path.exists() else {}
-
-    def done(self, stage: str, inputs: str) -> bool:
-        """Whether the stage ended, had these inputs, and left what it makes."""
-        there = all((self._out / name).exists() for name in _OUTPUTS[stage])
-        return there and self.begun(stage, inputs) and self._stages[stage]["finished"]
-
-    def begun(self, stage: str, inputs: str) -> bool:
-        """Whether the stage was started with these inputs."""
-        return self._stages.get(stage, {}).get("inputs") == inputs
-
-    def known(self, stage: str) -> bool:
-        """Whether the stage was ever started here."""
-        return stage in self._stages
-
-    def begin(self, stage: str, inputs: str, remove: tuple[str, ...] = ()) -> None:
-        """Note that a stage starts afresh: later ones are no longer done, and what they left behind is removed."""
-        earlier = {name: self._stages[name] for name in _ORDER[: _ORDER.index(stage)] if name in self._stages}
-        self._write(earlier | {stage: {"inputs": inputs, "finished": False}})
-        outdated = [name for later in _ORDER[_ORDER.index(stage) :] for name in _OUTPUTS[later]]
-        for name in (*remove, *outdated):
-            path = self._out / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-    def finish(self, stage: str) -> None:
-        """Note that a stage is done."""
-        self._write(self._stages | {stage: self._stages[stage] | {"finished": True}})
-
-    def _write(self, stages: dict[str, dict]) -> None:
-        self._stages = stages
-        write_whole(self._path, json.dumps(stages, indent=1))

@@ -94,6 +94,11 @@ def rate(errors: Sequence[Errors]) -> float:
     return pooled.total / pooled.reference_length
 
 
+def rates(pairs: Sequence[tuple[str, str]]) -> tuple[float, float]:
+    """Return WER and CER of pairs `(reference, hypothesis)`, pooled as `rate` does; raises what it raises."""
+    return rate([word_errors(*pair) for pair in pairs]), rate([character_errors(*pair) for pair in pairs])
+
+
 def rate_interval(errors: Sequence[Errors], *, draws: int = _DRAWS, seed: int = 0) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of `rate` over utterances (Bisani & Ney 2004).
 

@@ -143,14 +143,14 @@ def train(
                 progress.at(run.step, f"loss {record['loss']:.2f} blank {record['blank_rate']:.0%} {run.dev_line} "
                             f"{record['audio_s_per_s']:.0f}× real time")  # fmt: skip
                 tally = _Tally()
-            if run.step % conf.eval_steps == 0 or last_step:
-                with tally.paused():
+            looks = run.step % conf.eval_steps == 0 or last_step
+            with tally.paused() if looks else nullcontext():
+                if looks:
                     run.look_at_dev(dev)
+                told = _any(stop(), accelerator)
+                if looks or told or run.minutes_since_save() > conf.checkpoint_minutes:
                     run.save()
-            elif run.minutes_since_save() > conf.checkpoint_minutes:
-                run.save()
-            if _any(stop(), accelerator):
-                run.save()
+            if told:
                 console.warn(f"told to stop; saved after step {run.step:,}. The same command goes on from there.")
                 raise Interrupted(143)
             if run.looks_since_best >= conf.patience:
@@ -453,14 +453,12 @@ def _dev_rates(model: CTCModel, dev: Prepared) -> tuple[float, float]:
     """Return WER and CER on dev, in evaluation mode."""
     model.net.eval()
     normalise = model.normaliser
-    words, characters = [], []
+    pairs = []
     results = Transcriber(model).transcribe_all(dev.waveform(i) for i in range(len(dev)))
     for reference, result in zip(dev.texts, results, strict=True):
         assert isinstance(result, Transcript), result  # these waveforms were decoded before
-        hypothesis = normalise(result.text)
-        words.append(score.word_errors(reference, hypothesis))
-        characters.append(score.character_errors(reference, hypothesis))
-    return score.rate(words), score.rate(characters)
+        pairs.append((reference, normalise(result.text)))
+    return score.rates(pairs)
 
 
 def _say_what_will_happen(

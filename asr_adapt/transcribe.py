@@ -1,6 +1,5 @@
 """transcribe: recordings become transcripts beside each other in a folder, or on standard output."""
 
-import hashlib
 import json
 import os
 import time
@@ -12,11 +11,11 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from asr_adapt import formats
+from asr_adapt.engines import TORCH
 from asr_adapt.errors import InputError
-from asr_adapt.files import printable, write_whole
+from asr_adapt.files import digest_of_folder, printable, write_whole
 from asr_adapt.recordings import Input, exists
 from asr_adapt.report import Console
-from asr_adapt.transcript import Transcript
 
 if TYPE_CHECKING:  # it brings torch, and a misspelt path shall be answered at once
     from asr_adapt.transcriber import Transcriber
@@ -56,7 +55,8 @@ def transcribe(
     format: str,
     out: Path | None,
     console: Console,
-    settings: str = "",
+    engine: str = TORCH,
+    hotwords: Sequence[str] = (),
 ) -> int:
     """Transcribe recordings, and return how many could not be done; those are named, the others are done.
 
@@ -70,7 +70,8 @@ def transcribe(
         format: A name in `formats.WRITERS`.
         out: Folder for the transcripts; None prints them.
         console: Where to report.
-        settings: What else decides about the text; empty where nothing is other than usual.
+        engine: What `load` runs the model with; it decides about the text too, as the next does.
+        hotwords: What `load` favours.
 
     Raises:
         InputError: the folder holds transcripts of another model, or a file that would be written over and is not
@@ -80,6 +81,7 @@ def transcribe(
         raise InputError(f"{len(inputs)} files as {format} need a folder", place="--out", remedy="Give --out DIR.")
     work: list[tuple[Input, Path | None]] = [(item, None) for item in inputs]
     if out:
+        settings = "" if engine == TORCH and not hotwords else f"{engine} {' '.join(hotwords)}"
         work = [*_missing(inputs, destinations(inputs, out, format), out, _fingerprint(model, settings), console)]
     if not work:
         return 0
@@ -95,7 +97,7 @@ def transcribe(
                 if isinstance(result, InputError):
                     raise InputError(result.problem, place=item.name, remedy=result.remedy)
                 audio_s += result.duration_s
-                text = _written(result, format, item, place)
+                text = formats.written(result, format, item.media, place.parent if place else None)
                 if place is None:
                     print(f"{item.name}: {text}" if len(inputs) > 1 else text, end="", flush=True)
                 else:
@@ -161,18 +163,7 @@ def _claim(out: Path, fingerprint: str, sources: dict[Path, str]) -> None:
 
 def _fingerprint(model: Path, settings: str) -> str:
     """Return SHA-256 over what decides about the text that a model writes."""
-    digests = hashlib.sha256(settings.encode())
-    for pattern in _DECISIVE:
-        for path in sorted(model.glob(pattern)):
-            with path.open("rb") as file:
-                digests.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
-    return digests.hexdigest()
-
-
-def _written(transcript: Transcript, format: str, item: Input, place: Path | None) -> str:
-    if format == "eaf":
-        return formats.to_eaf(transcript, item.media, place.parent if place else None)
-    return formats.WRITERS[format](transcript)
+    return digest_of_folder(model, _DECISIVE, settings)
 
 
 def _keep(text: str, place: Path) -> None:

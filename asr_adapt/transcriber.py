@@ -165,6 +165,14 @@ class Transcriber:
         read: dict[int, dict[int, Segment]] = defaultdict(dict)  # of each recording, by first sample
         ended: dict[int, _End] = {}
         following = 0
+
+        def done() -> Iterator[Transcript | InputError]:
+            nonlocal following
+            while (result := self._result(ended.get(following), read)) is not None:
+                del ended[following]
+                following += 1
+                yield result
+
         for event in in_background(_decoded(recordings), _DECODED_AHEAD):
             if isinstance(event, _Piece):
                 waiting.append(event)
@@ -175,15 +183,9 @@ class Transcriber:
             if sum(len(piece.waveform) for piece in waiting) >= self._look_ahead_samples:
                 self._read(waiting, read)
                 waiting = []
-            while (done := self._result(ended.get(following), read)) is not None:
-                del ended[following]
-                yield done
-                following += 1
+            yield from done()
         self._read(waiting, read)
-        while (done := self._result(ended.get(following), read)) is not None:
-            del ended[following]
-            yield done
-            following += 1
+        yield from done()
 
     def align(self, recording: Recording, lines: Sequence[str]) -> Transcript:
         """Return when the words of a text that is known are said; each line becomes a segment.
@@ -206,7 +208,7 @@ class Transcriber:
             raise InputError("there is no word in the text", place="TEXT", remedy="Name the text that is said.")
         labels = [self.model.alphabet.encode(word.normalised) for word in words]
         joined = [label for of_word in labels for label in (*of_word, DELIMITER_ID)][:-1]
-        times_s, log_probs, samples = self._frames(recording)
+        times_s, log_probs, samples = self.frames(recording)
         if len(log_probs) * len(joined) > _ALIGNED_CELLS:
             minutes = samples / audio.SAMPLE_RATE_HZ / 60
             raise InputError(
@@ -242,8 +244,15 @@ class Transcriber:
                 found[-1] = (f"{found[-1][0]} {text}", found[-1][1])
         return found
 
-    def _frames(self, recording: Recording) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return every frame's time (seconds), log_probs float32 (frames, vocab), and the recording's samples."""
+    def frames(self, recording: Recording) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return what the model hears, before it is decoded: times, log-probs, and the recording's samples.
+
+        Cut as `transcribe_all` cuts it. Times are seconds, float64 (frames,); log-probs float32 (frames, vocab), none
+        where the recording is shorter than a frame.
+
+        Raises:
+            AudioError: it cannot be read as sound.
+        """
         times_s: list[np.ndarray] = [np.zeros(0)]
         scores = [np.zeros((0, len(self.model.alphabet)), np.float32)]
         samples = 0

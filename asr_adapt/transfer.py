@@ -59,7 +59,7 @@ def transfer(recipe: Recipe, out: Path, console: Console) -> list[Row]:
         raise InputError("there is nothing to transfer from", place="model.base", remedy="Name a base model.")
     if recipe.model.adapter != "none":
         raise InputError(
-            "the rows differ in what of the base model is trained, and with an adapter nothing of it is",
+            "the rows differ in what of the base model is trained; with an adapter none of it is",
             place="model.adapter",
             remedy="Leave it out, or give --model.adapter none.",
         )

@@ -136,6 +136,20 @@ def test_clips_that_change_are_not_kept_unless_copies_are_asked_for_and_then_eac
     assert len({inputs.of([3], step, 0, 0)[1][0].tobytes() for step in range(20)}) == 2
 
 
+def test_what_was_kept_with_recordings_of_the_same_name_that_were_replaced_is_made_again(
+    data: Prepared, adapted: CTCModel, tmp_path: Path, console: Console, noise: Path
+) -> None:
+    conf = recipe("feature_encoder", noise=noise, noise_share=1, noise_snr_db=(0.0, 0.0), cached_copies=1)
+    said = []
+    for _ in range(2):
+        inputs = Inputs(conf, adapted, data, tmp_path)
+        inputs.keep(console)
+        said.append(inputs.of([3], 0, 0, 0)[1][0].tobytes())
+        for path in noise.rglob("*.wav"):
+            soundfile.write(path, 0.1 * np.sin(np.arange(8000) / 9), 16_000)
+    assert said[0] != said[1]
+
+
 def test_what_was_kept_with_other_noise_is_made_again(
     data: Prepared, adapted: CTCModel, tmp_path: Path, console: Console, noise: Path
 ) -> None:

@@ -17,7 +17,7 @@ LAYERS = [
     {"pages"},
     {"prepare", "train", "lm", "export", "transcribe", "evaluate", "new", "doctor"},
     {"publish"},
-    {"run"},
+    {"run", "stages"},
     {"demo", "transfer", "serve"},
     {"cli"},
 ]

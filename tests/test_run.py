@@ -1,13 +1,18 @@
+import errno
 import json
 import os
+import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from conftest import tone_recipe, write_corpus
 from filelock import FileLock
 
+from asr_adapt import files, prepared
 from asr_adapt import run as stages
-from asr_adapt.errors import InputError, RunLocked
+from asr_adapt.errors import AudioError, DiskFull, InputError, RunLocked
 from asr_adapt.recipe import Source, read_recipe
 from asr_adapt.report import Console
 from asr_adapt.run import evaluate_folder, run
@@ -65,14 +70,46 @@ def test_finished_stages_are_not_done_twice(finished: Path, tones: Path) -> None
 
 
 def test_a_run_that_was_trained_on_a_machine_of_another_precision_is_still_done(
-    finished: Path, tones: Path, monkeypatch: pytest.MonkeyPatch
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = times(finished)
+    monkeypatch.setattr(stages.train, "resolve_precision", lambda conf: conf.precision or "fp32")
+    run(tone_recipe(tones, steps=2, precision=None), tmp_path, Console(quiet=True))
+    before = times(tmp_path)
     monkeypatch.setattr(stages.train, "resolve_precision", lambda conf: conf.precision or "bf16")
-    run(tone_recipe(tones, steps=STEPS), finished, Console(quiet=True))
-    after = times(finished)
+    run(tone_recipe(tones, steps=2, precision=None), tmp_path, Console(quiet=True))
+    after = times(tmp_path)
     assert {name for name in after if after[name] != before.get(name)} <= {"recipe.toml", ".lock"}
-    assert read_recipe(finished / "recipe.toml").train.precision == "fp32"
+    assert read_recipe(tmp_path / "recipe.toml").train.precision == "fp32"
+
+
+def test_a_run_that_was_begun_on_a_machine_of_another_precision_goes_on_from_its_checkpoint(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    recipe = tone_recipe(tones, steps=4, eval_steps=2, precision=None)
+    look, looks = stages.train._Run.look_at_dev, []
+
+    def look_once(self: object, dev: object) -> None:
+        look(self, dev)  # type: ignore[arg-type]
+        looks.append(dev)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(stages.train, "resolve_precision", lambda conf: conf.precision or "bf16")
+    with monkeypatch.context() as told:
+        told.setattr(stages.train._Run, "look_at_dev", look_once)
+        with pytest.raises(stages.train.Interrupted):
+            run(recipe, tmp_path, Console(quiet=True))
+    assert len(looks) == 1 and not (tmp_path / "metrics.json").exists()
+    monkeypatch.setattr(stages.train, "resolve_precision", lambda conf: conf.precision or "fp32")
+    run(recipe, tmp_path, Console())
+    assert "going on from the checkpoint after step 2" in "".join(capsys.readouterr())
+    assert read_recipe(tmp_path / "recipe.toml").train.precision == "fp32"
+
+
+def test_a_precision_that_is_asked_for_is_another_training(tones: Path, tmp_path: Path) -> None:
+    run(tone_recipe(tones, steps=2), tmp_path, Console(quiet=True))
+    before = times(tmp_path)
+    run(tone_recipe(tones, steps=2, precision="bf16"), tmp_path, Console(quiet=True))
+    assert times(tmp_path)["model/model.safetensors"] != before["model/model.safetensors"]
 
 
 def test_a_field_of_training_redoes_training_and_not_preparation(tones: Path, tmp_path: Path) -> None:
@@ -233,8 +270,40 @@ def test_evaluate_refuses_a_place_that_is_a_file_before_it_hears_anything(
 def test_an_archive_is_read_once_to_know_its_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive, read = tmp_path / "clips.tar", []
     archive.write_bytes(b"clips")
-    digest = stages._digest
-    monkeypatch.setattr(stages, "_digest", lambda path: read.append(path) or digest(path))
-    found = stages._contents([f"{archive}#{number}.wav" for number in range(100)] + [str(tmp_path / "gone.wav")])
+    digest = files._digest
+    monkeypatch.setattr(files, "_digest", lambda path: read.append(path) or digest(path))
+    found = files.contents([f"{archive}#{number}.wav" for number in range(100)] + [str(tmp_path / "gone.wav")])
     assert read == [str(archive), str(tmp_path / "gone.wav")]
     assert len(found) == 101 and len(set(found.values())) == 2 and found[str(tmp_path / "gone.wav")] is None
+
+
+def test_a_recording_of_noise_that_cannot_be_read_is_said_before_anything_is_done(
+    tones: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "noise").mkdir()
+    (tmp_path / "noise" / "x.wav").touch()
+    with pytest.raises(AudioError, match=r"x\.wav"):
+        run(tone_recipe(tones, noise=tmp_path / "noise", noise_share=0.5), tmp_path / "out", Console(quiet=True))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_short_recording_of_noise_is_as_good_as_a_long_one(tones: Path, tmp_path: Path) -> None:
+    (tmp_path / "noise").mkdir()
+    soundfile.write(tmp_path / "noise" / "x.wav", np.random.default_rng(0).normal(0, 0.1, 800), 16_000)
+    recipe = tone_recipe(tones, steps=2, noise=tmp_path / "noise", noise_share=0.5)
+    assert run(recipe, tmp_path / "out", Console(quiet=True)).utterances
+
+
+@pytest.mark.parametrize("stage", ["prepare", "log"])
+def test_a_disk_that_fills_in_any_stage_is_one_line_and_the_same_command_goes_on(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    recipe = tone_recipe(tones, steps=2)
+    with monkeypatch.context() as full:
+        full.setattr(*{"prepare": (prepared, "write"), "log": (stages.train._Run, "_write")}[stage], no_room)
+        with pytest.raises(DiskFull, match=r"cannot be written: the disk is full\. Make room"):
+            run(recipe, tmp_path / "out", Console(quiet=True))
+    assert run(recipe, tmp_path / "out", Console(quiet=True)).utterances
