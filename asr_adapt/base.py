@@ -1,5 +1,6 @@
 """The base model: what it is, whether it can be used, and loading it."""
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,7 +124,7 @@ def load(spec: Model, seed: int, language: str) -> tuple[Wav2Vec2ForCTC, bool]:
     config = configuration(spec)
     torch.manual_seed(seed)
     if spec.base == "none":
-        net = Wav2Vec2ForCTC(config)
+        net = _with_channels_last(Wav2Vec2ForCTC(config))
         _start_as_mel(net.wav2vec2.feature_extractor.conv_layers[0].conv)
         return net, True
     source = _source(spec)
@@ -213,7 +214,7 @@ def from_pretrained(
     """
     try:
         with quiet():
-            return Wav2Vec2ForCTC.from_pretrained(
+            net = Wav2Vec2ForCTC.from_pretrained(
                 base,
                 use_safetensors=not pickled_weights or None,
                 revision=revision or "main",
@@ -223,6 +224,27 @@ def from_pretrained(
     except Exception as error:  # safetensors, zipfile, unpickling and torch each raise their own on damage
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"no model can be loaded from here ({first_line})", place=base) from error
+    return _with_channels_last(net)
+
+
+def _with_channels_last(net: Wav2Vec2ForCTC) -> Wav2Vec2ForCTC:
+    """Have the positional convolution run with its channels innermost, where oneDNN is twice as fast at it.
+
+    As three dimensions PyTorch never does so. The numbers are the same up to rounding.
+    """
+    conv = net.wav2vec2.encoder.pos_conv_embed.conv
+    conv._conv_forward = functools.partial(_convolve, padding=conv.padding[0], groups=conv.groups)
+    return net
+
+
+def _convolve(
+    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, *, padding: int, groups: int
+) -> torch.Tensor:
+    """Return conv1d's output, (batch, channels, frames), as that of a picture one pixel high."""
+    if hidden.device.type != "cpu":
+        return torch.nn.functional.conv1d(hidden, weight, bias, padding=padding, groups=groups)
+    hidden, weight = (each[:, :, None].contiguous(memory_format=torch.channels_last) for each in (hidden, weight))
+    return torch.nn.functional.conv2d(hidden, weight, bias, padding=(0, padding), groups=groups)[:, :, 0]
 
 
 @contextmanager

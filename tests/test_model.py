@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import resolved, sentences, tone_recipe, write_base
+from transformers import Wav2Vec2ForCTC
 
 from asr_adapt import base as base_model
 from asr_adapt import model, train
@@ -47,6 +48,18 @@ def test_scores_are_those_of_transformers(base: Path) -> None:
     with torch.no_grad():
         theirs = adapted.net(model.normalised(torch.from_numpy(waveform))[None]).logits[0].log_softmax(-1)
     np.testing.assert_allclose(ours, theirs.numpy(), atol=2e-5)
+
+
+def test_the_positional_convolution_and_its_gradients_are_those_of_transformers(base: Path) -> None:
+    ours = base_model.from_pretrained(base, pickled_weights=False).wav2vec2.encoder.pos_conv_embed
+    theirs = Wav2Vec2ForCTC.from_pretrained(base).wav2vec2.encoder.pos_conv_embed
+    hidden = torch.randn(3, 21, ours.conv.in_channels)
+    for each in (ours, theirs):
+        each(hidden).square().sum().backward()
+    torch.testing.assert_close(ours(hidden), theirs(hidden))
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert mine.grad is not None and float(mine.grad.abs().sum()) > 0
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_normalisation_is_that_of_transformers_feature_extractor() -> None:
