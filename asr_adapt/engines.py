@@ -19,7 +19,7 @@ from asr_adapt.errors import InputError
 from asr_adapt.files import digest_of_folder, write_whole
 
 if TYPE_CHECKING:
-    from asr_adapt.model import CTCModel
+    from asr_adapt.model import CTCModel, Precision
 
 TORCH, AUTO = "torch", "auto"
 NAMES = (TORCH, "onnx", "onnx-int8", "openvino")
@@ -76,6 +76,9 @@ def runs_here(name: str) -> bool:
 def measured(folder: Path) -> dict[str, Measured]:
     """Return what was measured on a model as it is now; nothing where its weights were others.
 
+    Nor where the processor was of another precision: PyTorch and OpenVINO take bf16 where it multiplies in it, so
+    that both rates and speeds were others.
+
     Raises:
         InputError: the file is damaged.
     """
@@ -86,8 +89,9 @@ def measured(folder: Path) -> dict[str, Measured]:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["model"] != key(folder):
             return {}
-        return {name: Measured(float(of_engine["wer"]), float(of_engine["rtfx"]))
-                for name, of_engine in kept["dev"].items() if name in NAMES}  # fmt: skip
+        found = {name: Measured(float(of_engine["wer"]), float(of_engine["rtfx"]))
+                 for name, of_engine in kept["dev"].items() if name in NAMES}  # fmt: skip
+        return found if kept.get("precision", "fp32") == _precision() else {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"damaged ({error!r})", place=path, remedy="Delete it.") from error
 
@@ -95,13 +99,17 @@ def measured(folder: Path) -> dict[str, Measured]:
 def keep_measured(folder: Path, found: Mapping[str, Measured]) -> Path:
     """Write down how engines did on dev; `auto` goes by it from then on. Returns the file."""
     path = folder / _FOLDER / _MEASURED
-    about = {"model": key(folder), "dev": {name: asdict(of_engine) for name, of_engine in found.items()}}
+    about = {
+        "model": key(folder),
+        "precision": _precision(),
+        "dev": {name: asdict(of_engine) for name, of_engine in found.items()},
+    }
     with _writing(path.parent):
         write_whole(path, json.dumps(about, indent=1))
     return path
 
 
-def load(model: "CTCModel", folder: Path, name: str) -> LogProbs:
+def load(model: "CTCModel", folder: Path, name: str, precision: "Precision | None" = None) -> LogProbs:
     """Return what runs a model instead of PyTorch, on the processor, with as many threads as PyTorch would take.
 
     It reads clip by clip: alone, padding cannot change what is heard, and int8's scale, which is one for all that is
@@ -111,6 +119,7 @@ def load(model: "CTCModel", folder: Path, name: str) -> LogProbs:
         model: The folder's, on the processor.
         folder: Where the engine is kept, and made where it is not there.
         name: One of `NAMES`, not PyTorch's.
+        precision: Of OpenVINO; None: `bf16` where the processor multiplies in it. The others are in float32.
 
     Raises:
         InputError: it cannot be made or run here; `made` says why.
@@ -119,10 +128,11 @@ def load(model: "CTCModel", folder: Path, name: str) -> LogProbs:
 
     if not runs_here(name):
         raise InputError(f"{name} is missing", place="--engine", remedy=f"pip install 'asr-adapt[{name}]'")
-    run = _openvino if name == "openvino" else _onnxruntime
     graph = made(model, folder, name)
     try:
-        return run(graph, torch.get_num_threads())
+        if name == "openvino":
+            return _openvino(graph, torch.get_num_threads(), precision or _precision())
+        return _onnxruntime(graph, torch.get_num_threads())
     except Exception as error:  # each of the two has exceptions of its own, of no common kind
         raise InputError(
             f"cannot be loaded ({error})", place=graph, remedy="Delete its folder, and it is made anew."
@@ -135,8 +145,8 @@ def made(model: "CTCModel", folder: Path, name: str) -> Path:
     Args:
         model: The folder's, in evaluation mode, on the processor.
         folder: The model's; the graph is kept in it, named by the weights.
-        name: `onnx` or `openvino`, which run the same graph in float32; `onnx-int8`, whose matrix products with
-            weights are in 8 bits. Convolutions in 8 bits are slower than in float32.
+        name: `onnx` or `openvino`, which run the same graph; `onnx-int8`, whose matrix products with weights are in
+            8 bits. Convolutions in 8 bits are slower than in float32.
 
     Raises:
         InputError: what makes it is not installed, or the folder cannot be written.
@@ -229,14 +239,14 @@ def _onnxruntime(graph: Path, threads: int) -> LogProbs:
     return log_probs
 
 
-def _openvino(graph: Path, threads: int) -> LogProbs:
+def _openvino(graph: Path, threads: int, precision: "Precision") -> LogProbs:
     # Importing openvino tells Google Analytics so, unasked; where this package is missing it does not.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
     core: Any = openvino.Core()
-    # float32, also where the processor has bf16: the WER that was measured shall hold on every machine.
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    hint = {"fp32": "f32", "bf16": "bf16"}[precision]
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": hint}
     compiled = core.compile_model(core.read_model(graph), "CPU", settings)
 
     def log_probs(waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -275,6 +285,15 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def _precision() -> "Precision":
+    """Return the precision that PyTorch and OpenVINO run models in on this processor."""
+    import torch
+
+    from asr_adapt import model as models
+
+    return models.fastest_precision(torch.device("cpu"))
 
 
 def _has_gpu() -> bool:

@@ -14,7 +14,7 @@ import torch
 from conftest import RATE_HZ, say
 from test_cli import asr_adapt
 
-from asr_adapt import embedded, engines, score
+from asr_adapt import audio, embedded, engines, score
 from asr_adapt import model as models
 from asr_adapt.ctc import BeamSearch, Weights
 from asr_adapt.engines import Measured
@@ -47,7 +47,7 @@ def small(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
 def test_an_engine_in_float32_says_what_pytorch_says_at_any_length(name: str, untrained: Path) -> None:
     model = CTCModel.load(untrained)
-    run = engines.load(model, untrained, name)
+    run = engines.load(model, untrained, name, "fp32")
     rng = np.random.default_rng(0)
     lengths = (model.shortest_clip, model.shortest_clip + 1, 20_001, 30 * RATE_HZ)
     clips = [(0.1 * rng.standard_normal(length)).astype(np.float32) for length in lengths]
@@ -56,6 +56,17 @@ def test_an_engine_in_float32_says_what_pytorch_says_at_any_length(name: str, un
         np.testing.assert_allclose(scores, models.log_probs(model, [clip])[0], atol=1e-4)
         assert scores.dtype == np.float32
     np.testing.assert_array_equal(run(clips[:1])[0], said[0])
+
+
+def test_openvino_in_bf16_is_near_what_it_says_in_float32(
+    phones: Transcriber, clips: list[Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(embedded.folder("base"), tmp_path / "base"))
+    waveforms = [audio.load(clip) for clip in clips]
+    exact, near = (engines.load(phones.model, folder, "openvino", p)(waveforms) for p in ("fp32", "bf16"))
+    for left, right in zip(exact, near, strict=True):
+        assert 0 < np.abs(np.exp(left) - np.exp(right)).max() < 0.5 and right.dtype == np.float32
+        assert (left.argmax(1) == right.argmax(1)).mean() > 0.98
 
 
 def test_openvino_tells_nobody_that_it_is_used(untrained: Path) -> None:
@@ -142,6 +153,14 @@ def test_auto_takes_no_engine_that_is_not_installed_and_none_where_there_is_a_gp
     assert engines.resolved(small, "auto") == "torch"
 
 
+def test_what_was_measured_in_another_precision_does_not_count(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "fastest_precision", lambda device: "bf16")
+    engines.keep_measured(small, {"torch": Measured(0.2, 10), "openvino": Measured(0.2, 20)})
+    assert engines.resolved(small, "auto") == "openvino"
+    monkeypatch.setattr(models, "fastest_precision", lambda device: "fp32")
+    assert engines.resolved(small, "auto") == "torch"
+
+
 def test_what_was_measured_on_other_weights_does_not_count(small: Path) -> None:
     engines.keep_measured(small, {"torch": Measured(0.2, 10), "onnx": Measured(0.2, 12)})
     assert engines.resolved(small, "auto") == "onnx"
@@ -200,7 +219,10 @@ def test_a_folder_that_cannot_be_written_is_one_line(small: Path, monkeypatch: p
     )
 
 
-def test_export_measures_dev_and_auto_goes_by_it(small: Path, tones: Path, capfd: pytest.CaptureFixture) -> None:
+def test_export_measures_dev_and_auto_goes_by_it(
+    small: Path, tones: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "fastest_precision", lambda device: "fp32")  # in which engines agree
     export_engines(small, ["onnx", "onnx-int8"], False, Source(root=tones), Console())
     found = engines.measured(small)
     assert list(found) == ["torch", "onnx", "onnx-int8"]
