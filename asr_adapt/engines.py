@@ -73,6 +73,15 @@ def runs_here(name: str) -> bool:
     return name != "openvino" or importlib.util.find_spec("openvino") is not None
 
 
+def precision(name: str) -> "Precision":
+    """Return what an engine multiplies in on this processor: PyTorch and OpenVINO in bf16 where it can."""
+    import torch
+
+    from asr_adapt import model as models
+
+    return models.fastest_precision(torch.device("cpu")) if name in (TORCH, "openvino") else "fp32"
+
+
 def measured(folder: Path) -> dict[str, Measured]:
     """Return what was measured on a model as it is now; nothing where its weights were others.
 
@@ -91,7 +100,7 @@ def measured(folder: Path) -> dict[str, Measured]:
             return {}
         found = {name: Measured(float(of_engine["wer"]), float(of_engine["rtfx"]))
                  for name, of_engine in kept["dev"].items() if name in NAMES}  # fmt: skip
-        return found if kept.get("precision", "fp32") == _precision() else {}
+        return found if kept.get("precision", "fp32") == precision(TORCH) else {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"damaged ({error!r})", place=path, remedy="Delete it.") from error
 
@@ -101,7 +110,7 @@ def keep_measured(folder: Path, found: Mapping[str, Measured]) -> Path:
     path = folder / _FOLDER / _MEASURED
     about = {
         "model": key(folder),
-        "precision": _precision(),
+        "precision": precision(TORCH),
         "dev": {name: asdict(of_engine) for name, of_engine in found.items()},
     }
     with _writing(path.parent):
@@ -109,7 +118,7 @@ def keep_measured(folder: Path, found: Mapping[str, Measured]) -> Path:
     return path
 
 
-def load(model: "CTCModel", folder: Path, name: str, precision: "Precision | None" = None) -> LogProbs:
+def load(model: "CTCModel", folder: Path, name: str, openvino_in: "Precision | None" = None) -> LogProbs:
     """Return what runs a model instead of PyTorch, on the processor, with as many threads as PyTorch would take.
 
     It reads clip by clip: alone, padding cannot change what is heard, and int8's scale, which is one for all that is
@@ -119,7 +128,7 @@ def load(model: "CTCModel", folder: Path, name: str, precision: "Precision | Non
         model: The folder's, on the processor.
         folder: Where the engine is kept, and made where it is not there.
         name: One of `NAMES`, not PyTorch's.
-        precision: Of OpenVINO; None: `bf16` where the processor multiplies in it. The others are in float32.
+        openvino_in: What OpenVINO multiplies in; None: see `precision`.
 
     Raises:
         InputError: it cannot be made or run here; `made` says why.
@@ -131,7 +140,7 @@ def load(model: "CTCModel", folder: Path, name: str, precision: "Precision | Non
     graph = made(model, folder, name)
     try:
         if name == "openvino":
-            return _openvino(graph, torch.get_num_threads(), precision or _precision())
+            return _openvino(graph, torch.get_num_threads(), openvino_in or precision(name))
         return _onnxruntime(graph, torch.get_num_threads())
     except Exception as error:  # each of the two has exceptions of its own, of no common kind
         raise InputError(
@@ -239,13 +248,13 @@ def _onnxruntime(graph: Path, threads: int) -> LogProbs:
     return log_probs
 
 
-def _openvino(graph: Path, threads: int, precision: "Precision") -> LogProbs:
+def _openvino(graph: Path, threads: int, multiplies_in: "Precision") -> LogProbs:
     # Importing openvino tells Google Analytics so, unasked; where this package is missing it does not.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
     core: Any = openvino.Core()
-    hint = {"fp32": "f32", "bf16": "bf16"}[precision]
+    hint = {"fp32": "f32", "bf16": "bf16"}[multiplies_in]
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": hint}
     compiled = core.compile_model(core.read_model(graph), "CPU", settings)
 
@@ -285,15 +294,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _precision() -> "Precision":
-    """Return the precision that PyTorch and OpenVINO run models in on this processor."""
-    import torch
-
-    from asr_adapt import model as models
-
-    return models.fastest_precision(torch.device("cpu"))
 
 
 def _has_gpu() -> bool:

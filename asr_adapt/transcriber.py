@@ -77,7 +77,7 @@ class Transcriber:
             the device multiplies in it.
         search: Decodes with an n-gram, or towards hotwords; None decodes greedily.
         decoding: What is said of the decoding in reports.
-        engine: Runs the model instead of PyTorch (`engines.load`), in its own precision.
+        engine: Runs the model instead of PyTorch (`engines.load`), in a precision of its own (`engines.precision`).
         hotwords: What the search favours: normalised words that the model can write.
     """
 
@@ -94,11 +94,10 @@ class Transcriber:
         hotwords: Sequence[str] = (),
     ) -> None:
         self.model, self.decoding = model, decoding
-        self.precision = precision or ("fp32" if engine else models.fastest_precision(model.net.device))
         self.search = search
         self._runs: Decode = functools.partial(search.runs, hotwords=hotwords) if search else ctc.greedy
         self._log_probs: engines.LogProbs = engine or functools.partial(
-            models.log_probs, model, precision=self.precision
+            models.log_probs, model, precision=precision or models.fastest_precision(model.net.device)
         )
         suits_s = _BATCH_ON_CPU_S if engine or model.net.device.type == "cpu" else _BATCH_ON_GPU_S
         self._batch_samples = int((batch_s or suits_s) * audio.SAMPLE_RATE_HZ)
