@@ -1,9 +1,12 @@
-"""The embedded base model: phones of many languages, from nothing, on the speech of `speak.py`.
+"""The embedded base model: phones of many languages, from nothing, on the speech of `speak.py` and `recordings.py`.
 
     python recipes/pretrain/speak.py --out corpus --hours 25
     python recipes/pretrain/base.py --corpus.root corpus/manifest.jsonl
     python recipes/pretrain/second_round.py --corpus.root corpus/manifest.jsonl --model.base runs/base/model
-    python recipes/pretrain/ship.py runs/base runs/second_round --out data/base
+    python recipes/pretrain/recordings.py --out people
+    python recipes/pretrain/third_round.py --model.base runs/second_round/model --corpus.root corpus/manifest.jsonl \
+        --corpora '[{"root": "people/manifest.jsonl"}]'
+    python recipes/pretrain/ship.py runs/third_round --out data/base
 
 dev is heard languages by unheard speakers, test is unheard languages; the rates are of phones and of words in phones.
 """

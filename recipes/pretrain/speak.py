@@ -456,13 +456,13 @@ def espeak(rng: np.random.Generator, split: Split, scratch: Path) -> Iterator[Sp
         word_gap = rng.choice([0, 0, 0, 1, 2, 4])
         manner = ["-v", speaker, "-s", str(rate), "-p", str(pitch), "-g", str(word_gap)]
         try:
-            ipa = _run(["espeak-ng", *manner, "--ipa", "-w", str(audio), text]).stdout.decode()
+            ipa = run(["espeak-ng", *manner, "--ipa", "-w", str(audio), text]).stdout.decode()
             yield Spoken(_load(audio), labels_of(ipa, voice), voice, speaker)
         except Unspeakable as reason:
             yield reason
 
 
-def _run(command: list[str], *, may_fail: bool = False) -> subprocess.CompletedProcess[bytes]:
+def run(command: list[str], *, may_fail: bool = False) -> subprocess.CompletedProcess[bytes]:
     """Run an engine.
 
     Raises:
@@ -500,7 +500,7 @@ def festival(rng: np.random.Generator, split: Split, scratch: Path) -> Iterator[
             stretch = rng.uniform(0.8, 1.25)
             lines.append(f'(say voice_{name} {stretch:.3f} "{scratch}" {number} "'.encode() + text + b'")')
         program.write_bytes(b"\n".join(lines))
-        done = _run(["festival", "-b", str(program)], may_fail=True)
+        done = run(["festival", "-b", str(program)], may_fail=True)
         if f"unbound variable : voice_{name}".encode() in done.stderr:
             raise InputError("no such voice", place=name, remedy=REMEDY)
         if done.returncode:
@@ -542,7 +542,7 @@ def _flite(voice: str, text: str, audio: str, settings: Sequence[str] = ()) -> l
     command = ["flite", "-voice", voice, "-t", text, "-ps", "-o", audio]
     for setting in settings:
         command += ["--setf", setting]
-    return [phone for phone in _run(command).stdout.decode().split() if phone != "pau"]
+    return [phone for phone in run(command).stdout.decode().split() if phone != "pau"]
 
 
 def _phones(phones: list[str], units: dict[str, str]) -> str:
