@@ -73,49 +73,87 @@ def runs_here(name: str) -> bool:
     return name != "openvino" or importlib.util.find_spec("openvino") is not None
 
 
-def precision(name: str) -> "Precision":
-    """Return what an engine multiplies in on this processor: PyTorch and OpenVINO in bf16 where it can."""
+def precision(name: str, folder: Path) -> "Precision":
+    """Return what an engine multiplies in on this processor.
+
+    PyTorch and OpenVINO: in the precision that they were measured in on dev, where that measurement counts, so that
+    what was found good is what runs; else in the faster one. The others in fp32.
+
+    Args:
+        name: One of `NAMES`.
+        folder: The model's.
+    """
     import torch
 
     from asr_adapt import model as models
 
-    return models.fastest_precision(torch.device("cpu")) if name in (TORCH, "openvino") else "fp32"
+    if name not in (TORCH, "openvino"):
+        return "fp32"
+    try:
+        kept = _kept(folder)
+    except InputError:  # `auto` says so; whoever names an engine needs no measurement
+        kept = None
+    return models.kept_precision(kept.precision if kept else None, torch.device("cpu"))
 
 
 def measured(folder: Path) -> dict[str, Measured]:
     """Return what was measured on a model as it is now; nothing where its weights were others.
 
-    Nor where the processor was of another precision: PyTorch and OpenVINO take bf16 where it multiplies in it, so
-    that both rates and speeds were others.
+    Nor where one of the processors has instructions for bf16 and the other has not: PyTorch and OpenVINO may multiply
+    in something else there, so that both rates and speeds were others. Which precision is the faster is not asked
+    again: two that are near each other would change places, and the measurement with them.
 
     Raises:
         InputError: the file is damaged.
     """
-    path = folder / _FOLDER / _MEASURED
-    if not path.is_file():
-        return {}
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["model"] != key(folder):
-            return {}
-        found = {name: Measured(float(of_engine["wer"]), float(of_engine["rtfx"]))
-                 for name, of_engine in kept["dev"].items() if name in NAMES}  # fmt: skip
-        return found if kept.get("precision", "fp32") == precision(TORCH) else {}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"damaged ({error!r})", place=path, remedy="Delete it.") from error
+    kept = _kept(folder)
+    return dict(kept.dev) if kept else {}
 
 
-def keep_measured(folder: Path, found: Mapping[str, Measured]) -> Path:
-    """Write down how engines did on dev; `auto` goes by it from then on. Returns the file."""
+def keep_measured(folder: Path, found: Mapping[str, Measured], multiplied_in: "Precision") -> Path:
+    """Write down how engines did on dev; `auto` goes by it from then on. Returns the file.
+
+    Args:
+        folder: The model's.
+        found: Of each engine.
+        multiplied_in: What PyTorch and OpenVINO multiplied in.
+    """
     path = folder / _FOLDER / _MEASURED
     about = {
         "model": key(folder),
-        "precision": precision(TORCH),
+        "precision": multiplied_in,
+        "processor_has_bf16": _processor_has_bf16(),
         "dev": {name: asdict(of_engine) for name, of_engine in found.items()},
     }
     with _writing(path.parent):
         write_whole(path, json.dumps(about, indent=1))
     return path
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What `measured.json` says, and still counts."""
+
+    precision: "Precision"
+    dev: Mapping[str, Measured]
+
+
+def _kept(folder: Path) -> _Kept | None:
+    path = folder / _FOLDER / _MEASURED
+    if not path.is_file():
+        return None
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if about["model"] != key(folder):
+            return None
+        found = {name: Measured(float(of_engine["wer"]), float(of_engine["rtfx"]))
+                 for name, of_engine in about["dev"].items() if name in NAMES}  # fmt: skip
+        multiplied_in = about.get("precision", "fp32")
+        # Before it was kept, bf16 was taken wherever the processor had it.
+        had_bf16 = about.get("processor_has_bf16", multiplied_in == "bf16")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"damaged ({error!r})", place=path, remedy="Delete it.") from error
+    return _Kept(multiplied_in, found) if had_bf16 == _processor_has_bf16() else None
 
 
 def load(model: "CTCModel", folder: Path, name: str, openvino_in: "Precision | None" = None) -> LogProbs:
@@ -140,7 +178,7 @@ def load(model: "CTCModel", folder: Path, name: str, openvino_in: "Precision | N
     graph = made(model, folder, name)
     try:
         if name == "openvino":
-            return _openvino(graph, torch.get_num_threads(), openvino_in or precision(name))
+            return _openvino(graph, torch.get_num_threads(), openvino_in or precision(name, folder))
         return _onnxruntime(graph, torch.get_num_threads())
     except Exception as error:  # each of the two has exceptions of its own, of no common kind
         raise InputError(
@@ -294,6 +332,14 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def _processor_has_bf16() -> bool:
+    import torch
+
+    from asr_adapt import model as models
+
+    return models.multiplies_in_bf16(torch.device("cpu"))
 
 
 def _has_gpu() -> bool:

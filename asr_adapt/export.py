@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from asr_adapt import engines, score
 from asr_adapt.engines import Measured
 from asr_adapt.errors import InputError
-from asr_adapt.model import CTCModel
+from asr_adapt.model import CTCModel, Precision, fastest_precision
 from asr_adapt.report import Console
 from asr_adapt.transcriber import Recording, Transcriber
 
@@ -44,17 +46,21 @@ def export(folder: Path, names: Sequence[str], dev: Dev | None, console: Console
     if dev is None:
         console.say("not measured: --check or --corpus does, and --engine auto then chooses by it")
         return
-    found = _measure(folder, others, dev, console)
-    place = engines.keep_measured(folder, found)
+    precision = fastest_precision(torch.device("cpu"))  # not what an earlier measurement was in
+    found = _measure(folder, others, precision, dev, console)
+    place = engines.keep_measured(folder, found, precision)
     console.say(f"{place}: --engine auto takes {engines.resolved(folder, engines.AUTO)}")
 
 
-def _measure(folder: Path, others: Sequence[str], dev: Dev, console: Console) -> dict[str, Measured]:
+def _measure(
+    folder: Path, others: Sequence[str], precision: Precision, dev: Dev, console: Console
+) -> dict[str, Measured]:
     """Let PyTorch and the others read dev in turns, show their rates, and return them."""
-    usual = Transcriber.from_folder(folder, device="cpu")
+    usual = Transcriber.from_folder(folder, device="cpu", precision=precision)
     model = usual.model
     readers = {engines.TORCH: usual} | {
-        name: Transcriber(model, search=usual.search, engine=engines.load(model, folder, name)) for name in others
+        name: Transcriber(model, search=usual.search, engine=engines.load(model, folder, name, precision))
+        for name in others
     }
     texts: dict[str, list[str | None]] = {name: [] for name in readers}
     elapsed_s = dict.fromkeys(readers, 0.0)

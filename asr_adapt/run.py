@@ -112,7 +112,8 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
                 choices += smaller
         if leads:
             write_recipe(resolved, out / "recipe.toml")
-        resolved = broadcast_object_list([resolved])[0]
+        # One precision and one set of batches for all: others measure and count for themselves.
+        trained, resolved = broadcast_object_list([trained, resolved])
         if stages.done("train", trained):
             console.say("is done")
         else:
@@ -127,7 +128,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
 
         console.heading("evaluate")
         if leads:
-            _evaluate(trained, out, console)
+            _evaluate(trained, resolved.train.precision, out, console)
             _report(recipe, trained, out)
         team.wait_for_everyone()
         metrics = Metrics.read(out)
@@ -237,7 +238,7 @@ def _split(corpus: Source, language: str, split: str) -> list[Utterance]:
 
 
 def _settled(recipe: Recipe) -> Recipe:
-    """Return the recipe with the precision that this machine has, and every path absolute."""
+    """Return the recipe with the precision that is the faster here, and every path absolute."""
     start = Path(recipe.model.base)
     return recipe.model_copy(
         update={
@@ -274,10 +275,11 @@ def _prepare(
 def _training(
     stages: Stages, resolved: Resolved, heard: str, noises: list, *, any_precision: bool
 ) -> tuple[str, Resolved]:
-    """Return the fingerprint of what is trained, and the recipe, in the precision of a training that is done.
+    """Return the fingerprint of what is trained, and the recipe, in the precision of what is begun or done.
 
-    A precision that was left open is the machine's own. On a machine of another one what was trained here is still
-    this run's: done, it stays; begun, it goes on in the precision of this machine.
+    A precision that was left open is measured once, when training begins: a second measurement, or that of another
+    machine, is no other training. Done, it stays; begun, it goes on in its precision, or on a machine that lacks the
+    instructions for it in that of the machine.
     """
 
     def of(recipe: Resolved) -> str:
@@ -285,10 +287,16 @@ def _training(
         return fingerprint(heard, recipe.model, how, noises)
 
     for precision in get_args(model.Precision) if any_precision else ():
-        then = resolved.model_copy(update={"train": resolved.train.model_copy(update={"precision": precision})})
+        then = _multiplying_in(precision, resolved)
         if stages.begun("train", of(then)):
-            return of(then), then if stages.done("train", of(then)) else resolved
+            if stages.done("train", of(then)):
+                return of(then), then
+            return of(then), _multiplying_in(model.kept_precision(precision, train.device()), resolved)
     return of(resolved), resolved
+
+
+def _multiplying_in(precision: model.Precision, resolved: Resolved) -> Resolved:
+    return resolved.model_copy(update={"train": resolved.train.model_copy(update={"precision": precision})})
 
 
 def _batches_of(kept: Train, resolved: Resolved) -> Resolved:
@@ -339,14 +347,15 @@ def _save(recipe: Resolved, adapted: model.CTCModel, out: Path) -> None:
     adapted.merged().save(out / "model")
 
 
-def _evaluate(trained: str, out: Path, console: Console) -> None:
+def _evaluate(trained: str, precision: model.Precision | None, out: Path, console: Console) -> None:
+    """Score test in the precision of training, so that a run that goes on has the figures of one never stopped."""
     stages = Stages(out)
     if stages.done("evaluate", trained):
         evaluate.show(Metrics.read(out), console)
         return
     stages.begin("evaluate", trained)
     data = prepared.load(out / "data", "test")
-    transcriber = Transcriber.from_folder(out / "model")
+    transcriber = Transcriber.from_folder(out / "model", precision=model.kept_precision(precision, train.device()))
     excluded = prepare.load_summary(out / "data").excluded_counts("test")
     evaluate.evaluate(transcriber, data.utterances, data.waveform, "test", out, console, excluded)
     stages.finish("evaluate")

@@ -60,7 +60,8 @@ def train(
     weights of one that was not: batches, masks and dropout are functions of the seed and the step.
 
     Args:
-        recipe: A recipe with every choice made (`presets.resolve`).
+        recipe: A recipe with every choice made (`presets.resolve`). On several processes its precision must be one of
+            them: each would measure for itself.
         model: The base model with its new head.
         data: The train split.
         dev: The dev split, which chooses the best weights.
@@ -73,12 +74,14 @@ def train(
         DiskFull: a checkpoint could not be written; the last one is whole.
         Interrupted: the process was told to stop; the state is saved.
     """
-    conf, alone = recipe.train, recipe.model.freeze == "all_but_head"
+    precision = resolve_precision(recipe.train)
+    conf = recipe.train.model_copy(update={"precision": precision})  # in which dev is read, too
+    alone = recipe.model.freeze == "all_but_head"
     # It remembers the precision of the first run in a process and would refuse another; processes stay connected.
     AcceleratorState._reset_state()
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
-        mixed_precision={"fp32": "no", "bf16": "bf16"}[resolve_precision(conf)],
+        mixed_precision={"fp32": "no", "bf16": "bf16"}[precision],
         # While the head is trained alone, the transformer's gradients stay away.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
@@ -92,7 +95,7 @@ def train(
     durations_s = [u.duration_s or 0.0 for u in data.utterances]
     run = _Run(conf, model, accelerator, optimiser, folder, console)
     if accelerator.is_main_process:
-        _say_what_will_happen(recipe, model, data, accelerator, console)
+        _say_what_will_happen(recipe, precision, model, data, accelerator, console)
     inputs = Inputs(recipe, model, data, folder / "data" / "features")
     with accelerator.main_process_first(), accelerator.autocast():
         model.net.eval()
@@ -167,9 +170,12 @@ def trained_s(folder: Path) -> float:
 
 def resolve_precision(conf: Train) -> models.Precision:
     """Return the precision that was asked for, else the fastest of the device."""
-    if conf.precision:
-        return conf.precision
-    return models.fastest_precision(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return conf.precision or models.fastest_precision(device())
+
+
+def device() -> torch.device:
+    """Return where training runs: the GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class _Trainee(torch.nn.Module):
@@ -371,7 +377,7 @@ class _Run:
     def look_at_dev(self, dev: Prepared) -> None:
         """Score dev, keep the model if it is the best so far; name the blank plateau when it begins and ends."""
         if self.accelerator.is_main_process:
-            wer, cer = _dev_rates(self.model, dev)
+            wer, cer = _dev_rates(self.model, dev, self.conf.precision)
         else:
             wer = cer = 0.0
         wer, cer = self.accelerator.reduce(torch.tensor([wer, cer], device=self.accelerator.device)).tolist()
@@ -449,12 +455,15 @@ def _badness(wer: float, cer: float) -> float:
     return min(wer, 1.0) + cer
 
 
-def _dev_rates(model: CTCModel, dev: Prepared) -> tuple[float, float]:
-    """Return WER and CER on dev, in evaluation mode."""
+def _dev_rates(model: CTCModel, dev: Prepared, precision: models.Precision | None) -> tuple[float, float]:
+    """Return WER and CER on dev, in evaluation mode and the precision of training.
+
+    In another, a run that goes on could hold other weights to be the best.
+    """
     model.net.eval()
     normalise = model.normaliser
     pairs = []
-    results = Transcriber(model).transcribe_all(dev.waveform(i) for i in range(len(dev)))
+    results = Transcriber(model, precision=precision).transcribe_all(dev.waveform(i) for i in range(len(dev)))
     for reference, result in zip(dev.texts, results, strict=True):
         assert isinstance(result, Transcript), result  # these waveforms were decoded before
         pairs.append((reference, normalise(result.text)))
@@ -462,7 +471,12 @@ def _dev_rates(model: CTCModel, dev: Prepared) -> tuple[float, float]:
 
 
 def _say_what_will_happen(
-    recipe: Resolved, model: CTCModel, data: Prepared, accelerator: Accelerator, console: Console
+    recipe: Resolved,
+    precision: models.Precision,
+    model: CTCModel,
+    data: Prepared,
+    accelerator: Accelerator,
+    console: Console,
 ) -> None:
     conf = recipe.train
     console.table(
@@ -472,7 +486,7 @@ def _say_what_will_happen(
     )
     heard_s = conf.steps * conf.accumulate * conf.batch_s
     console.say(
-        f"{resolve_precision(conf)}, {torch.get_num_threads()} threads, {accelerator.num_processes} process(es), "
+        f"{precision}, {torch.get_num_threads()} threads, {accelerator.num_processes} process(es), "
         f"{accelerator.device.type}; {conf.steps:,} steps × {conf.accumulate} × {conf.batch_s:g} s = "
         f"{heard_s / 3600:.1f} h of audio, {heard_s / _audio_s(data, range(len(data))):.1f} times the data; "
         f"rate {conf.learning_rate:g} (head {conf.head_learning_rate:g}), head alone for {conf.head_steps} steps"

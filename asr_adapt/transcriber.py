@@ -73,8 +73,8 @@ class Transcriber:
         model: An adapted model, in evaluation mode.
         batch_s: Seconds of audio that run together; None: what suits the device.
         look_ahead_s: Seconds of audio that are decoded ahead, so that pieces of like length can share a batch.
-        precision: `fp32`, in which a text is the same whatever it shares a batch with, or `bf16`; None: `bf16` where
-            the device multiplies in it.
+        precision: `fp32`, in which a text is the same whatever it shares a batch with, or `bf16`; None: the faster
+            (`model.fastest_precision`).
         search: Decodes with an n-gram, or towards hotwords; None decodes greedily.
         decoding: What is said of the decoding in reports.
         engine: Runs the model instead of PyTorch (`engines.load`), in a precision of its own (`engines.precision`).
@@ -109,6 +109,7 @@ class Transcriber:
         folder: str | Path,
         *,
         device: str | None = None,
+        precision: models.Precision | None = None,
         engine: str = engines.TORCH,
         hotwords: Sequence[str] = (),
     ) -> "Transcriber":
@@ -120,6 +121,7 @@ class Transcriber:
         Args:
             folder: The model's.
             device: Where PyTorch runs: `cpu`, `cuda`; None: see above. Other engines run on the processor.
+            precision: What PyTorch multiplies in; None: see `engines.precision`.
             engine: One of `engines.NAMES`, made beside the model where it is not there; `auto`: the fastest that was
                 measured (`asr-adapt export --corpus`) and is no worse, else PyTorch.
             hotwords: Words that are favoured, in any spelling that the model's normaliser knows; those that it cannot
@@ -133,6 +135,8 @@ class Transcriber:
         runner = None
         if name == engines.TORCH:
             model.net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]
+            if precision is None and model.net.device.type == "cpu":
+                precision = engines.precision(name, Path(folder))
         else:
             runner = engines.load(model, Path(folder), name)
             model.net.to("meta")  # type: ignore[arg-type] # the engine has the weights; PyTorch's give their memory back
@@ -142,7 +146,7 @@ class Transcriber:
             decoding += f"; not favoured, since the model cannot write them: {', '.join(unwritten)}"
         if runner:
             decoding += f"; engine {name}"
-        return cls(model, search=search, decoding=decoding, engine=runner, hotwords=favoured)
+        return cls(model, precision=precision, search=search, decoding=decoding, engine=runner, hotwords=favoured)
 
     def transcribe(self, recording: Recording) -> Transcript:
         """Return the transcript of one recording of any length.

@@ -149,7 +149,7 @@ def _ours(
     elapsed_s, cpu_s = time.perf_counter() - began, time.process_time() - before_s
     audio_s = sum(result.duration_s for result in results)
     texts = [result.text for result in results]
-    return _measured(texts, audio_s, elapsed_s, cpu_s) | {"precision": precision or engines.precision(engine)}
+    return _measured(texts, audio_s, elapsed_s, cpu_s) | {"precision": precision or engines.precision(engine, folder)}
 
 
 def _pipeline(folder: Path, utterances: list[Utterance], batch: int) -> dict[str, Any]:

@@ -130,14 +130,14 @@ def test_auto_is_the_fastest_that_is_not_worse_on_dev(
     int8: Measured, openvino: Measured | None, chosen: str, small: Path
 ) -> None:
     found = {"torch": Measured(0.2, 10), "onnx": Measured(0.2, 12), "onnx-int8": int8}
-    engines.keep_measured(small, found | ({"openvino": openvino} if openvino else {}))
+    engines.keep_measured(small, found | ({"openvino": openvino} if openvino else {}), "fp32")
     assert engines.resolved(small, "auto") == chosen
     assert engines.resolved(small, "torch") == "torch"
 
 
 def test_auto_takes_pytorch_where_all_others_are_slower_or_nothing_was_measured(small: Path) -> None:
     assert engines.resolved(small, "auto") == "torch"
-    engines.keep_measured(small, {"torch": Measured(0.2, 10), "onnx": Measured(0.2, 9)})
+    engines.keep_measured(small, {"torch": Measured(0.2, 10), "onnx": Measured(0.2, 9)}, "fp32")
     assert engines.resolved(small, "auto") == "torch"
 
 
@@ -145,7 +145,7 @@ def test_auto_takes_no_engine_that_is_not_installed_and_none_where_there_is_a_gp
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engines.keep_measured(
-        small, {"torch": Measured(0.2, 10), "onnx": Measured(0.2, 12), "openvino": Measured(0.2, 40)}
+        small, {"torch": Measured(0.2, 10), "onnx": Measured(0.2, 12), "openvino": Measured(0.2, 40)}, "fp32"
     )
     without(monkeypatch, "openvino")
     assert engines.resolved(small, "auto") == "onnx"
@@ -153,16 +153,44 @@ def test_auto_takes_no_engine_that_is_not_installed_and_none_where_there_is_a_gp
     assert engines.resolved(small, "auto") == "torch"
 
 
-def test_what_was_measured_in_another_precision_does_not_count(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "fastest_precision", lambda device: "bf16")
-    engines.keep_measured(small, {"torch": Measured(0.2, 10), "openvino": Measured(0.2, 20)})
+FOUND = {"torch": Measured(0.2, 10), "openvino": Measured(0.2, 20)}
+
+
+@pytest.mark.parametrize("kept", ["fp32", "bf16"])
+def test_engines_run_in_the_precision_that_they_were_measured_in(
+    kept: models.Precision, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "multiplies_in_bf16", lambda device: True)
+    monkeypatch.setattr(models, "fastest_precision", lambda device: {"fp32": "bf16", "bf16": "fp32"}[kept])
+    assert engines.precision("torch", small) != kept
+    engines.keep_measured(small, FOUND, kept)
     assert engines.resolved(small, "auto") == "openvino"
+    assert [engines.precision(name, small) for name in engines.NAMES] == [kept, "fp32", "fp32", kept]
+    model = CTCModel.load(small)
+    exact = engines.load(model, small, "openvino", kept)([say("ab")])
+    np.testing.assert_array_equal(engines.load(model, small, "openvino")([say("ab")])[0], exact[0])
+    (said,) = Transcriber.from_folder(small, device="cpu")._log_probs([say("ab")])
+    np.testing.assert_array_equal(said, models.log_probs(model, [say("ab")], kept)[0])
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_was_measured_does_not_count_where_one_processor_has_bf16_and_the_other_has_not(
+    there: bool, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "multiplies_in_bf16", lambda device: there)
+    place = engines.keep_measured(small, FOUND, "bf16" if there else "fp32")
+    assert engines.resolved(small, "auto") == "openvino"
+    earlier = json.loads(place.read_text())
+    del earlier["processor_has_bf16"]  # as it was before that was kept
+    place.write_text(json.dumps(earlier))
+    assert engines.resolved(small, "auto") == "openvino"
+    monkeypatch.setattr(models, "multiplies_in_bf16", lambda device: not there)
     monkeypatch.setattr(models, "fastest_precision", lambda device: "fp32")
-    assert engines.resolved(small, "auto") == "torch"
+    assert engines.resolved(small, "auto") == "torch" and engines.precision("torch", small) == "fp32"
 
 
 def test_what_was_measured_on_other_weights_does_not_count(small: Path) -> None:
-    engines.keep_measured(small, {"torch": Measured(0.2, 10), "onnx": Measured(0.2, 12)})
+    engines.keep_measured(small, {"torch": Measured(0.2, 10), "onnx": Measured(0.2, 12)}, "fp32")
     assert engines.resolved(small, "auto") == "onnx"
     model = CTCModel.load(small)
     model.net.lm_head.bias.data += 0.1
@@ -172,16 +200,18 @@ def test_what_was_measured_on_other_weights_does_not_count(small: Path) -> None:
 
 @pytest.mark.parametrize("kept", ["", "[]", '{"model": "KEY"}', '{"model": "KEY", "dev": {"torch": {"wer": "x"}}}'])
 def test_a_damaged_measurement_is_one_line_and_no_matter_to_who_names_an_engine(kept: str, small: Path) -> None:
-    place = engines.keep_measured(small, {})
+    place = engines.keep_measured(small, {}, "fp32")
     place.write_text(kept.replace("KEY", engines.key(small)))
     with pytest.raises(InputError, match=r"engines/measured.json: damaged .* Delete it"):
         engines.resolved(small, "auto")
     assert engines.resolved(small, "onnx") == "onnx"
+    assert engines.precision("onnx", small) == "fp32"
+    assert Transcriber.from_folder(small, engine="torch").transcribe(say("ab")).duration_s > 0
 
 
 def test_an_engine_of_a_later_version_is_passed_over(small: Path) -> None:
     found: dict[str, Any] = {"torch": Measured(0.2, 10), "onnx": Measured(0.2, 12), "quantum": Measured(0.2, 99)}
-    engines.keep_measured(small, found)
+    engines.keep_measured(small, found, "fp32")
     assert engines.resolved(small, "auto") == "onnx"
 
 
@@ -222,7 +252,8 @@ def test_a_folder_that_cannot_be_written_is_one_line(small: Path, monkeypatch: p
 def test_export_measures_dev_and_auto_goes_by_it(
     small: Path, tones: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "fastest_precision", lambda device: "fp32")  # in which engines agree
+    engines.keep_measured(small, {}, "bf16")
+    monkeypatch.setattr("asr_adapt.export.fastest_precision", lambda device: "fp32")  # in which engines agree
     export_engines(small, ["onnx", "onnx-int8"], False, Source(root=tones), Console())
     found = engines.measured(small)
     assert list(found) == ["torch", "onnx", "onnx-int8"]
@@ -231,6 +262,7 @@ def test_export_measures_dev_and_auto_goes_by_it(
     assert "6 clips of dev" in said and f"--engine auto takes {engines.resolved(small, 'auto')}" in said
     kept = json.loads((small / "engines" / "measured.json").read_text())
     assert kept["dev"] == {name: asdict(of) for name, of in found.items()}
+    assert kept["precision"] == "fp32", "measured anew, whatever it was before"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import soundfile
 from conftest import tone_recipe, write_corpus
 from filelock import FileLock
 
-from asr_adapt import files, prepared
+from asr_adapt import files, model, prepared
 from asr_adapt import run as stages
 from asr_adapt.errors import AudioError, DiskFull, InputError, RunLocked
 from asr_adapt.recipe import Source, read_recipe
@@ -82,8 +82,13 @@ def test_a_run_that_was_trained_on_a_machine_of_another_precision_is_still_done(
     assert read_recipe(tmp_path / "recipe.toml").train.precision == "fp32"
 
 
-def test_a_run_that_was_begun_on_a_machine_of_another_precision_goes_on_from_its_checkpoint(
-    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_a_run_that_goes_on_keeps_its_precision_where_the_machine_has_it(
+    has_bf16: bool,
+    tones: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     recipe = tone_recipe(tones, steps=4, eval_steps=2, precision=None)
     look, looks = stages.train._Run.look_at_dev, []
@@ -93,16 +98,39 @@ def test_a_run_that_was_begun_on_a_machine_of_another_precision_goes_on_from_its
         looks.append(dev)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(stages.train, "resolve_precision", lambda conf: conf.precision or "bf16")
+    monkeypatch.setattr(model, "multiplies_in_bf16", lambda device: True)
+    monkeypatch.setattr(model, "fastest_precision", lambda device: "bf16")
     with monkeypatch.context() as told:
         told.setattr(stages.train._Run, "look_at_dev", look_once)
         with pytest.raises(stages.train.Interrupted):
             run(recipe, tmp_path, Console(quiet=True))
     assert len(looks) == 1 and not (tmp_path / "metrics.json").exists()
-    monkeypatch.setattr(stages.train, "resolve_precision", lambda conf: conf.precision or "fp32")
+    monkeypatch.setattr(model, "multiplies_in_bf16", lambda device: has_bf16)
+    monkeypatch.setattr(model, "fastest_precision", lambda device: "fp32")  # a second measurement says something else
     run(recipe, tmp_path, Console())
     assert "going on from the checkpoint after step 2" in "".join(capsys.readouterr())
-    assert read_recipe(tmp_path / "recipe.toml").train.precision == "fp32"
+    assert read_recipe(tmp_path / "recipe.toml").train.precision == ("bf16" if has_bf16 else "fp32")
+
+
+def test_a_run_is_evaluated_in_the_precision_that_it_was_trained_in(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "multiplies_in_bf16", lambda device: True)
+    taken = []
+    log_probs = model.log_probs
+
+    def noted(adapted: model.CTCModel, waveforms: list, precision: model.Precision) -> list[np.ndarray]:
+        taken.append(precision)
+        return log_probs(adapted, waveforms, precision)
+
+    monkeypatch.setattr(model, "log_probs", noted)
+    run(tone_recipe(tones, steps=2, precision="bf16"), tmp_path, Console(quiet=True))
+    assert set(taken) == {"bf16"}
+    (tmp_path / "metrics.json").unlink()
+    taken.clear()
+    monkeypatch.setattr(model, "multiplies_in_bf16", lambda device: False)
+    run(tone_recipe(tones, steps=2, precision="bf16"), tmp_path, Console(quiet=True))
+    assert set(taken) == {"fp32"}, "emulated, bf16 would take hours"
 
 
 def test_a_precision_that_is_asked_for_is_another_training(tones: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -399,15 +400,27 @@ def test_bf16_trains_with_masks_and_keeps_the_weights_in_float32(tones: Path, da
     assert all(math.isfinite(record["loss"]) for record in log(tmp_path) if "loss" in record)
 
 
-@pytest.mark.parametrize(("native", "chosen"), [(True, "bf16"), (False, "fp32")])
-def test_bf16_is_chosen_where_the_processor_multiplies_in_it(
-    monkeypatch: pytest.MonkeyPatch, native: bool, chosen: str
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert train.resolve_precision(Train()) == chosen
+def test_a_precision_that_is_asked_for_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "fastest_precision", lambda device: "bf16")
+    assert train.resolve_precision(Train()) == "bf16"
     assert train.resolve_precision(Train(precision="fp32")) == "fp32"
+
+
+def test_dev_is_read_in_the_precision_of_training(
+    tones: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+
+    class Noting(train.Transcriber):
+        def __init__(self, adapted: model.CTCModel, **settings: Any) -> None:
+            taken.append(settings["precision"])
+            super().__init__(adapted, **settings)
+
+    monkeypatch.setattr(train, "Transcriber", Noting)
+    monkeypatch.setattr(model, "fastest_precision", lambda device: "fp32")
+    for precision in ("bf16", None):
+        trained(tone_recipe(tones, steps=1, precision=precision), data, tmp_path / f"{precision}")
+    assert taken == ["bf16", "fp32"]
 
 
 def test_tensorboard_gets_the_curves_where_they_are_wanted(tones: Path, data: Path, tmp_path: Path) -> None:
