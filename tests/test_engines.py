@@ -330,3 +330,26 @@ def test_hotwords_are_said_to_be_of_no_use_where_the_decoder_does_not_run(
     monkeypatch.setattr("ctc_beam_decoder.BeamSearchDecoder.__init__", old_glibc)
     transcriber = Transcriber.from_folder(small, hotwords=["abad"])
     assert transcriber.decoding == "greedy, since ctc-beam-decoder does not run here: hotwords are not used"
+
+
+@pytest.mark.parametrize(("width", "stride", "bias"), [(3, 2, False), (2, 2, True)])
+def test_a_convolution_as_a_product_over_windows_says_the_same(width: int, stride: int, bias: bool) -> None:
+    torch.manual_seed(1)
+    convolution = torch.nn.Conv1d(8, 12, width, stride, bias=bias)
+    for samples in (width, 20, 21):
+        heard = torch.randn(1, 8, samples)
+        torch.testing.assert_close(engines._windows(convolution)(heard), convolution(heard))
+
+
+def test_writing_a_graph_leaves_the_model_as_it_was(small: Path) -> None:
+    net: Any = CTCModel.load(small).net
+    before = [layer.conv for layer in net.wav2vec2.feature_extractor.conv_layers]
+    with engines._written_out(net, on_windows=True):
+        meanwhile = [layer.conv for layer in net.wav2vec2.feature_extractor.conv_layers]
+        assert net.config._attn_implementation == "eager"
+    assert [layer.conv for layer in net.wav2vec2.feature_extractor.conv_layers] == before
+    assert [one is other for one, other in zip(meanwhile, before, strict=True)] == [
+        True,
+        *[False] * (len(before) - 1),
+    ]
+    assert net.config._attn_implementation == "sdpa"
