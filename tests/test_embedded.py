@@ -6,6 +6,7 @@ import math
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,6 +92,33 @@ def test_the_card_says_what_the_recipe_says() -> None:
     assert synthesised > 10 and recorded > 10, "tens of hours"
     for said in ("Māori", "Hawaiian", "Mboshi"):
         assert said in CARD
+
+
+def test_recordings_are_found_with_what_is_said_in_them(tmp_path: Path) -> None:
+    recordings: Any = script("recordings")
+
+    def write(path: str, text: str = "") -> None:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text, encoding="utf-8")
+
+    fish, apple, voice = "games/fillets-ng", "tuxpaint/stamps/food/apple", "asterisk/sounds/it_IT_m_Carlo"
+    write(f"{fish}/script/city/dialogs_nl.lua", 'dialogId("let-m-a", "small", "Go!")\ndialogStr("Zeg \\"ga\\"!")\n')
+    write(f"{fish}/script/city/dialogs_en.lua", 'dialogId("let-m-a", "small", "Go!")\n')
+    for language in ("nl", "en"):
+        write(f"{fish}/sound/city/{language}/let-m-a.ogg")
+    write(f"{apple}.txt", "An apple.\nfr.utf8=Une pomme.\n")
+    for of_language in ("", "_fr", "_pl"):
+        write(f"{apple}_desc{of_language}.ogg")
+    for name in ("17", "at"):
+        write(f"{voice}/digits/{name}.wav")
+
+    found = [*recordings.fillets(tmp_path), *recordings.stamps(tmp_path), *recordings.numbers(tmp_path)]
+    assert [(one.text, one.language, one.speaker, one.split) for one in found] == [
+        ('Zeg "ga"!', "nl", "fillets-nl-m", "train"),
+        ("An apple.", "en", "stamps-en", "train"),
+        ("Une pomme.", "fr", "stamps-fr", "train"),
+        ("17", "it", "numbers-it_IT_m_Carlo", "dev"),
+    ]
 
 
 @pytest.mark.slow

@@ -17,12 +17,9 @@ import torch
 import typer
 from safetensors.torch import load_file, save_file
 
-from asr_adapt import cli, corpora
+from asr_adapt import cli
 from asr_adapt.files import write_whole
-from asr_adapt.metrics import Metrics
-from asr_adapt.recipe import Corpus, read_recipe
-from asr_adapt.report import Console
-from asr_adapt.run import evaluate_folder
+from asr_adapt.recipe import read_recipe
 
 CARD = Path(__file__).with_name("card.md")
 
@@ -52,11 +49,11 @@ def ship(run: Path, out: Path) -> None:
 def card(run: Path, out: Path, parameters: int, config: dict[str, Any]) -> str:
     """Return the model card."""
     recipe, log = read_recipe(run / "recipe.toml"), _log(run)
-    environment = _read(run / "environment.json")
+    data, environment = _read(run / "data" / "doctor.json"), _read(run / "environment.json")
     best = min((look for look in log if "dev_wer" in look), key=lambda look: look["dev_wer"] + look["dev_cer"])
-    spoken, *recorded = (source.root for source in (recipe.corpus, *recipe.corpora) if source.root is not None)
-    # A short run, as of the tests, may have one corpus only.
-    people = recorded[0] if recorded else spoken
+    # The synthesisers and the people; a short run, as of the tests, may have one corpus for both.
+    spoken, *others = (source.root for source in (recipe.corpus, *recipe.corpora) if source.root is not None)
+    people = others[0] if others else spoken
     return CARD.read_text(encoding="utf-8").format(
         parameters=parameters / 1e6,
         layers=config["num_hidden_layers"],
@@ -64,8 +61,7 @@ def card(run: Path, out: Path, parameters: int, config: dict[str, Any]) -> str:
         frame_ms=math.prod(config["conv_stride"]) / 16,
         megabytes=(out / "model.safetensors").stat().st_size / 1e6,
         units=config["vocab_size"] - 1,
-        spoken_hours=_hours(spoken),
-        people_hours=_hours(people),
+        hours=data["hours"]["train"],
         steps=recipe.train.steps,
         batch_s=recipe.train.batch_s,
         seed=recipe.train.seed,
@@ -84,16 +80,12 @@ def _log(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "train_log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def _hours(corpus: Path) -> float:
-    """Of speech to train on, copies counted."""
-    train = (utterance for utterance in corpora.read(corpus, "mul") if utterance.split == "train")
-    return math.fsum(utterance.duration_s or 0 for utterance in train) / 3600
-
-
-def _rates(model: Path, corpus: Path, split: str) -> Metrics:
+def _rates(model: Path, corpus: Path, split: str) -> Any:
     """Score what is shipped, not what was trained."""
     with tempfile.TemporaryDirectory() as scratch:
-        return evaluate_folder(model, Corpus(root=corpus), split, Path(scratch), Console(quiet=True), sound=False)
+        folders = ["--model", str(model), "--corpus", str(corpus), "--out", scratch]
+        cli.app(["evaluate", *folders, "--split", split, "--no-audio"], standalone_mode=False)
+        return _read(Path(scratch) / "metrics.json")
 
 
 def _read(path: Path) -> Any:
