@@ -103,7 +103,7 @@ def test_the_model_that_is_kept_is_the_best_on_dev(tones: Path, data: Path, tmp_
     adapted, outcome = trained(tone_recipe(tones, steps=75), data, tmp_path)
     looks = {r["step"]: min(r["dev_wer"], 1) + r["dev_cer"] for r in log(tmp_path) if "dev_wer" in r}
     assert looks[outcome.best_step] == min(looks.values())
-    assert train._dev_rates(adapted, prepared.load(data, "dev")) == pytest.approx(
+    assert train._dev_rates(adapted, prepared.load(data, "dev"), "fp32") == pytest.approx(
         (outcome.best_wer, outcome.best_cer)
     )
 
