@@ -13,8 +13,9 @@ All three speakers are in every split: the figures say how well the model reads 
 
 Seen: on two cores without bf16, from nothing (5,000 steps, about an hour) test WER .854, CER .345; from the embedded
 base model (`--model.base embedded`), 2,000 steps of 36 s in half an hour, WER .932, CER .394, and with an n-gram of
-the training text WER .683, CER .372. After a whole hour on one core the base model brings no more than starting from
-nothing: CER .355, .344 with `--model.freeze nothing` and weaker masks, against .348 (docs/results.md).
+the training text WER .683, CER .372 (of the base model's second round). After a whole hour on one core: CER .307
+from the embedded base model with `--model.freeze nothing` and masks of .3 and .12, .340 from nothing
+(docs/results.md).
 With the default base, XLS-R 300m, it wants a GPU and has not been run here.
 """
 
