@@ -322,7 +322,7 @@ def multiplies_in_bf16(device: torch.device) -> bool:
 def fastest_precision(device: torch.device) -> Precision:
     """Return the precision in which a device multiplies faster.
 
-    On a GPU that has bf16, bf16. On a processor that has it, what a measurement of about a tenth of a second says,
+    On a GPU that has bf16, bf16. On a processor that has it, what a measurement of 0.05 s says,
     once in a process: bf16 has 203 GFLOP/s where fp32 has 85 on one core of an AMD EPYC with AVX512-BF16, but 84
     where fp32 has 166 on one of an Intel Xeon (Sapphire Rapids class) whose hypervisor hides AMX. It may differ from
     one process to the next where the two are near each other: see `kept_precision`.
