@@ -2,10 +2,8 @@
 
 import importlib.util
 import json
-import logging
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
+from asr_adapt import graphs
 from asr_adapt.errors import InputError
 from asr_adapt.files import digest_of_folder, write_whole
 
 if TYPE_CHECKING:
-    import torch
-
     from asr_adapt.model import CTCModel, Precision
 
 TORCH, AUTO = "torch", "auto"
@@ -195,7 +192,7 @@ def made(model: "CTCModel", folder: Path, name: str) -> Path:
         model: The folder's, in evaluation mode, on the processor.
         folder: The model's; the graph is kept in it, named by the weights.
         name: `onnx` or `openvino`, which run the same graph; `onnx-int8`, whose matrix products with weights are in
-            8 bits, those of the feature encoder among them (`_windows`).
+            8 bits (`graphs`).
 
     Raises:
         InputError: what makes it is not installed, or the folder cannot be written.
@@ -203,20 +200,17 @@ def made(model: "CTCModel", folder: Path, name: str) -> Path:
     place = folder / _FOLDER / f"{'int8' if name == 'onnx-int8' else 'fp32'}-{key(folder)}"
     if (place / _GRAPH).is_file():
         return place / _GRAPH
-    missing = [package for package in ("onnx", "onnxscript") if importlib.util.find_spec(package) is None]
+    missing = [package for package in graphs.NEEDS if importlib.util.find_spec(package) is None]
     if missing:
         raise InputError(f"{name} is not made yet, and {missing[0]}, which makes it, is missing", place="--engine",
                          remedy="pip install 'asr-adapt[onnx]'")  # fmt: skip
     with _writing(place.parent), FileLock(place.parent / ".lock"):
         if not place.exists():
-            with tempfile.TemporaryDirectory(dir=place.parent, prefix=".") as scratch, _quiet():
+            with tempfile.TemporaryDirectory(dir=place.parent, prefix=".") as scratch:
                 partial = Path(scratch) / "made"
                 partial.mkdir()
-                if name == "onnx-int8":
-                    _export(model, Path(scratch) / _GRAPH, on_windows=True)
-                    _quantise(Path(scratch) / _GRAPH, partial / _GRAPH)
-                else:
-                    _export(model, partial / _GRAPH, on_windows=False)
+                write = graphs.write_in_8_bits if name == "onnx-int8" else graphs.write
+                write(model, partial / _GRAPH)
                 for path in partial.iterdir():
                     path.chmod(0o644)  # the quantiser writes for its owner alone, and a server is somebody else
                 partial.rename(place)
@@ -226,107 +220,6 @@ def made(model: "CTCModel", folder: Path, name: str) -> Path:
 def key(folder: Path) -> str:
     """Return what tells a model's weights and the form of the graphs from others: 16 hexadecimal digits."""
     return digest_of_folder(folder, _DECISIVE, str(_FORMAT))[:16]
-
-
-def _export(model: "CTCModel", path: Path, *, on_windows: bool) -> None:
-    """Write a model as a graph: `waveform`, float32 (1, num_samples), to `log_probs`, float32 (1, frames, vocab).
-
-    Args:
-        model: In evaluation mode, on the processor.
-        path: Of the graph; its weights lie beside it.
-        on_windows: Write the feature encoder's convolutions as products over windows (see `_windows`).
-    """
-    import torch
-
-    from asr_adapt import model as models
-
-    class Whole(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = model.net
-
-        def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-            clip = models.normalised(waveform) if model.normalise_waveform else waveform
-            return torch.log_softmax(self.net(clip).logits, dim=-1)
-
-    example = torch.zeros(1, 2 * 16_000)
-    with torch.no_grad(), _written_out(model.net, on_windows):
-        torch.onnx.export(
-            Whole().eval(),
-            (example,),
-            path,
-            dynamo=True,
-            input_names=["waveform"],
-            output_names=["log_probs"],
-            # At least two frames: one is a size that export would take for a constant; the graph reads one as well.
-            dynamic_shapes=({1: torch.export.Dim("samples", min=2 * model.shortest_clip)},),
-            external_data=True,  # one file holds 2 GB at most
-            verbose=False,
-        )
-
-
-@contextmanager
-def _written_out(net: Any, on_windows: bool) -> Iterator[None]:
-    """Have a model attend by plain products meanwhile: the graph of PyTorch's kernel looks for masks and for NaN.
-
-    Where `on_windows`, have all convolutions of the feature encoder but the first, whose one channel is the waveform,
-    be products too.
-    """
-    attention = net.config._attn_implementation
-    layers = net.wav2vec2.feature_extractor.conv_layers[1:] if on_windows else []
-    convolutions = [layer.conv for layer in layers]
-    net.set_attn_implementation("eager")
-    for layer, convolution in zip(layers, convolutions, strict=True):
-        layer.conv = _windows(convolution)
-    try:
-        yield
-    finally:
-        net.set_attn_implementation(attention)
-        for layer, convolution in zip(layers, convolutions, strict=True):
-            layer.conv = convolution
-
-
-def _windows(convolution: "torch.nn.Conv1d") -> "torch.nn.Module":
-    """Return what a convolution does, (batch, channels, time) to the same, as one product over windows side by side.
-
-    Products can be quantised; ONNX Runtime has no convolution in 8 bits that beats its own in float32. In float32
-    the product is the slower one (a twentieth of all of wav2vec2-base).
-    """
-    import torch
-
-    (width,), (stride,) = convolution.kernel_size, convolution.stride
-    out, bias = convolution.out_channels, convolution.bias
-
-    class Windows(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear = torch.nn.Linear(width * convolution.in_channels, out, bias=bias is not None)
-            self.linear.weight = torch.nn.Parameter(convolution.weight.detach().permute(0, 2, 1).reshape(out, -1))
-            if bias is not None:
-                self.linear.bias = torch.nn.Parameter(bias.detach())
-
-        def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-            frames = hidden.transpose(1, 2)  # (B, T, C)
-            last = frames.shape[1] - width
-            cuts = [frames[:, at : last + at + 1 : stride] for at in range(width)]
-            return self.linear(torch.cat(cuts, dim=-1)).transpose(1, 2)
-
-    return Windows()
-
-
-def _quantise(source: Path, path: Path) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    quantize_dynamic(
-        source,
-        path,
-        op_types_to_quantize=["MatMul"],
-        per_channel=True,
-        # 7 bits: without VNNI, products of 8 by 8 bits saturate in the 16 that they are added up in.
-        reduce_range=True,
-        weight_type=QuantType.QInt8,
-        use_external_data_format=True,
-    )
 
 
 def _onnxruntime(graph: Path, threads: int) -> LogProbs:
@@ -382,19 +275,6 @@ def _writing(home: Path) -> Iterator[None]:
             place=home,
             remedy="Copy the model to where you may write, or take --engine torch.",
         ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep exporters from telling what they do not need."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _processor_has_bf16() -> bool:

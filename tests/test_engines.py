@@ -14,7 +14,7 @@ import torch
 from conftest import RATE_HZ, say
 from test_cli import asr_adapt
 
-from asr_adapt import audio, embedded, engines, score
+from asr_adapt import audio, embedded, engines, graphs, score
 from asr_adapt import model as models
 from asr_adapt.ctc import BeamSearch, Weights
 from asr_adapt.engines import Measured
@@ -338,13 +338,13 @@ def test_a_convolution_as_a_product_over_windows_says_the_same(width: int, strid
     convolution = torch.nn.Conv1d(8, 12, width, stride, bias=bias)
     for samples in (width, 20, 21):
         heard = torch.randn(1, 8, samples)
-        torch.testing.assert_close(engines._windows(convolution)(heard), convolution(heard))
+        torch.testing.assert_close(graphs._windows(convolution)(heard), convolution(heard))
 
 
 def test_writing_a_graph_leaves_the_model_as_it_was(small: Path) -> None:
     net: Any = CTCModel.load(small).net
     before = [layer.conv for layer in net.wav2vec2.feature_extractor.conv_layers]
-    with engines._written_out(net, on_windows=True):
+    with graphs._written_out(net, on_windows=True):
         meanwhile = [layer.conv for layer in net.wav2vec2.feature_extractor.conv_layers]
         assert net.config._attn_implementation == "eager"
     assert [layer.conv for layer in net.wav2vec2.feature_extractor.conv_layers] == before

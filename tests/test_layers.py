@@ -11,7 +11,7 @@ LAYERS = [
     {"errors", "files", "ahead", "embedded", "utterance", "transcript", "recipe", "metrics"},
     {"audio", "text", "card", "ctc", "ngram", "score", "findings", "schedule", "presets", "spans", "cues"}
     | {"orthography"},
-    {"adapters", "mms", "base", "model", "engines", "augment", "vad", "corpora"},
+    {"adapters", "mms", "base", "model", "engines", "graphs", "augment", "vad", "corpora"},
     {"transcriber", "checks", "checkpoint", "formats", "recordings", "report"}
     | {"prepared", "features", "inputs", "memory", "pieces"},
     {"pages"},
