@@ -11,12 +11,12 @@ from pathlib import Path
 from asr_adapt import score
 from asr_adapt.errors import InputError
 from asr_adapt.files import write_whole
+from asr_adapt.journal import trained_s
 from asr_adapt.metrics import Metrics
 from asr_adapt.recipe import Recipe, read_recipe
 from asr_adapt.report import Console
 from asr_adapt.run import run
 from asr_adapt.text import Normaliser
-from asr_adapt.train import trained_s
 from asr_adapt.utterance import read_jsonl
 
 _ROWS = {

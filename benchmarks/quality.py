@@ -27,7 +27,7 @@ import typer
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from asr_adapt import corpora, evaluate, model, prepared, presets, run, train
+from asr_adapt import corpora, evaluate, journal, model, prepared, presets, run, train
 from asr_adapt.base import configuration, frame_grid
 from asr_adapt.model import CTCModel
 from asr_adapt.prepare import load_summary, prepare
@@ -149,7 +149,7 @@ def _peer(recipe: Recipe, minutes: float, out: Path, new_head: bool) -> dict[str
         if step % math.ceil(steps / LOOKS) and step != steps:
             return
         began = time.perf_counter()
-        cer = train._dev_rates(adapted, dev, None)[1]
+        cer = journal.dev_rates(adapted, dev, None)[1]
         adapted.net.train()
         curve.append(((began - clock["began"] - clock["away_s"]) / 60, cer))
         print(f"peer, step {step:,}/{steps:,}: dev CER {cer:.3f}", flush=True)

@@ -13,7 +13,7 @@ LAYERS = [
     | {"orthography"},
     {"adapters", "mms", "base", "model", "engines", "graphs", "augment", "vad", "corpora"},
     {"transcriber", "checks", "checkpoint", "formats", "recordings", "report"}
-    | {"prepared", "features", "inputs", "memory", "pieces"},
+    | {"prepared", "features", "inputs", "journal", "memory", "pieces"},
     {"pages"},
     {"prepare", "train", "lm", "export", "transcribe", "evaluate", "new", "doctor"},
     {"publish"},

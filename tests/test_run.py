@@ -10,7 +10,7 @@ import soundfile
 from conftest import tone_recipe, write_corpus
 from filelock import FileLock
 
-from asr_adapt import files, model, prepared
+from asr_adapt import files, journal, model, prepared
 from asr_adapt import run as stages
 from asr_adapt.errors import AudioError, DiskFull, InputError, RunLocked
 from asr_adapt.recipe import Source, read_recipe
@@ -91,7 +91,7 @@ def test_a_run_that_goes_on_keeps_its_precision_where_the_machine_has_it(
     capsys: pytest.CaptureFixture,
 ) -> None:
     recipe = tone_recipe(tones, steps=4, eval_steps=2, precision=None)
-    look, looks = stages.train._Run.look_at_dev, []
+    look, looks = journal.Journal.look_at_dev, []
 
     def look_once(self: object, dev: object) -> None:
         look(self, dev)  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ def test_a_run_that_goes_on_keeps_its_precision_where_the_machine_has_it(
     monkeypatch.setattr(model, "multiplies_in_bf16", lambda device: True)
     monkeypatch.setattr(model, "fastest_precision", lambda device: "bf16")
     with monkeypatch.context() as told:
-        told.setattr(stages.train._Run, "look_at_dev", look_once)
+        told.setattr(journal.Journal, "look_at_dev", look_once)
         with pytest.raises(stages.train.Interrupted):
             run(recipe, tmp_path, Console(quiet=True))
     assert len(looks) == 1 and not (tmp_path / "metrics.json").exists()
@@ -331,7 +331,7 @@ def test_a_disk_that_fills_in_any_stage_is_one_line_and_the_same_command_goes_on
 
     recipe = tone_recipe(tones, steps=2)
     with monkeypatch.context() as full:
-        full.setattr(*{"prepare": (prepared, "write"), "log": (stages.train._Run, "_write")}[stage], no_room)
+        full.setattr(*{"prepare": (prepared, "write"), "log": (journal.Journal, "_write")}[stage], no_room)
         with pytest.raises(DiskFull, match=r"cannot be written: the disk is full\. Make room"):
             run(recipe, tmp_path / "out", Console(quiet=True))
     assert run(recipe, tmp_path / "out", Console(quiet=True)).utterances

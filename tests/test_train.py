@@ -18,7 +18,7 @@ import torch
 from conftest import resolved, tone_recipe
 from safetensors.torch import load_file
 
-from asr_adapt import checkpoint, corpora, model, prepared, schedule, train
+from asr_adapt import checkpoint, corpora, journal, model, prepared, schedule, train
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import DiskFull, InputError, TrainingDiverged
 from asr_adapt.model import CTCModel
@@ -52,7 +52,7 @@ def data(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def trained(recipe: Recipe, data: Path, out: Path) -> tuple[CTCModel, train.Outcome]:
+def trained(recipe: Recipe, data: Path, out: Path) -> tuple[CTCModel, journal.Outcome]:
     recipe = resolved(recipe)
     train_split, dev_split = prepared.load(data, "train"), prepared.load(data, "dev")
     alphabet = Alphabet.from_texts(train_split.texts)
@@ -77,7 +77,7 @@ def test_twenty_clips_are_learned_by_heart(tones: Path, data: Path, tmp_path: Pa
     adapted, _ = trained(tone_recipe(tones, steps=120), data, tmp_path)
     train_split = prepared.load(data, "train")
     assert len(train_split) == 20
-    _, cer = train._dev_rates(adapted, train_split, "fp32")
+    _, cer = journal.dev_rates(adapted, train_split, "fp32")
     assert cer < 0.05
 
 
@@ -90,7 +90,7 @@ def test_the_loss_falls_and_the_log_has_what_it_promises(tones: Path, data: Path
 
 
 def test_the_seconds_of_training_leave_looks_at_dev_out() -> None:
-    tally = train._Tally()
+    tally = journal.Tally()
     before = tally._began
     with tally.paused():
         until = time.perf_counter() + 0.05
@@ -103,13 +103,13 @@ def test_the_model_that_is_kept_is_the_best_on_dev(tones: Path, data: Path, tmp_
     adapted, outcome = trained(tone_recipe(tones, steps=75), data, tmp_path)
     looks = {r["step"]: min(r["dev_wer"], 1) + r["dev_cer"] for r in log(tmp_path) if "dev_wer" in r}
     assert looks[outcome.best_step] == min(looks.values())
-    assert train._dev_rates(adapted, prepared.load(data, "dev"), "fp32") == pytest.approx(
+    assert journal.dev_rates(adapted, prepared.load(data, "dev"), "fp32") == pytest.approx(
         (outcome.best_wer, outcome.best_cer)
     )
 
 
 def test_words_that_were_added_do_not_decide_which_early_model_is_the_best() -> None:
-    assert train._badness(1.08, 0.65) < train._badness(0.93, 0.75) < train._badness(1.02, 0.69)
+    assert journal.badness(1.08, 0.65) < journal.badness(0.93, 0.75) < journal.badness(1.02, 0.69)
 
 
 def test_the_same_seed_trains_the_same_weights_and_another_seed_others(
@@ -411,12 +411,12 @@ def test_dev_is_read_in_the_precision_of_training(
 ) -> None:
     taken = []
 
-    class Noting(train.Transcriber):
+    class Noting(journal.Transcriber):
         def __init__(self, adapted: model.CTCModel, **settings: Any) -> None:
             taken.append(settings["precision"])
             super().__init__(adapted, **settings)
 
-    monkeypatch.setattr(train, "Transcriber", Noting)
+    monkeypatch.setattr(journal, "Transcriber", Noting)
     monkeypatch.setattr(model, "fastest_precision", lambda device: "fp32")
     for precision in ("bf16", None):
         trained(tone_recipe(tones, steps=1, precision=precision), data, tmp_path / f"{precision}")
