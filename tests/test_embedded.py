@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import re
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -82,12 +83,13 @@ def test_the_card_says_what_the_file_is() -> None:
 
 
 def test_the_card_says_what_the_recipe_says() -> None:
-    first, second, third = (
+    first, second, third, fourth = (
         script(name).RECIPE.train  # type: ignore[attr-defined]
-        for name in ("base", "second_round", "third_round")
+        for name in ("base", "second_round", "third_round", "fourth_round")
     )
     assert f"{first.steps:,} and then {second.steps:,} steps of {second.batch_s:g} s" in CARD
-    assert f"{third.steps:,} steps of {third.batch_s:g} s" in CARD
+    for later in (third, fourth):
+        assert f"{later.steps:,} steps of {later.batch_s:g} s" in CARD
     synthesised, recorded = (float(hours) for hours in re.findall(r"\*\* ([\d.]+) hours, ", CARD))
     assert synthesised > 10 and recorded > 10, "tens of hours"
     for said in ("Māori", "Hawaiian", "Mboshi"):
@@ -112,12 +114,52 @@ def test_recordings_are_found_with_what_is_said_in_them(tmp_path: Path) -> None:
     for name in ("17", "at"):
         write(f"{voice}/digits/{name}.wav")
 
-    found = [*recordings.fillets(tmp_path), *recordings.stamps(tmp_path), *recordings.numbers(tmp_path)]
+    russian = "festival/voices/russian/msu_ru_nsh_clunits"
+    write(f"{russian}/etc/txt.done.data", '( ru_0001 "За +ухо." )\n')
+
+    found = [one for source in recordings.SOURCES.values() for one in source(tmp_path)]
     assert [(one.text, one.language, one.speaker, one.split) for one in found] == [
         ('Zeg "ga"!', "nl", "fillets-nl-m", "train"),
         ("An apple.", "en", "stamps-en", "train"),
         ("Une pomme.", "fr", "stamps-fr", "train"),
+        ("За ухо.", "ru", "russian-nsh", "train"),
         ("17", "it", "numbers-it_IT_m_Carlo", "dev"),
+    ]
+
+
+def test_an_archives_dialogue_is_found_segment_by_segment(tmp_path: Path) -> None:
+    recordings: Any = script("recordings")
+
+    def said(number: int, text: bytes) -> bytes:
+        speech = struct.pack(">2xHB", number, len(text)) + text
+        # A text ends at a multiple of four, no text at one of two.
+        return speech + bytes(-len(speech) % (4 if text else 2))
+
+    pilots = said(0, b"") + said(6, b"*FRHello?*15")
+    persons = said(0x1C, b"Yes,*01*XY00(237,112)I am.*02")
+    tree = 32 + 96  # a header and one level
+    header = struct.pack(">5h12x3H4x", 1, 0, 7, 2, 1, tree + len(pilots), 0, 0)
+    members = {
+        "07001CP1.SB": b"yes",
+        "07001CP3.SB": b"i am",
+        "070006J2.SB": b"hello",
+        "JOE00421.SB": b"cute",
+        "QUEEN2.JAS": b"Neat*02\r\nCute*02\r\n",
+        "BOB.DOG": bytes(20) + header.ljust(tree, b"\0") + pilots + persons,
+    }
+    offset, table, sounds = 15 + 21 * len(members), b"", b""
+    for name, content in members.items():
+        table += struct.pack(">12sBII", name.encode(), 1, offset + len(sounds), len(content))
+        sounds += content
+    path = tmp_path / "scummvm/flight-of-the-amazon-queen/queen.1c"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"QTBLCEM10\0\0\0\1" + struct.pack(">H", len(members)) + table + sounds)
+
+    assert [(one.sound, one.text, one.speaker) for one in recordings.queen(tmp_path)] == [
+        (b"cute", "Cute", "queen-en-joe"),
+        (b"hello", "Hello?", "queen-en-joe"),
+        (b"yes", "Yes,", "queen-en-07"),
+        (b"i am", "I am.", "queen-en-07"),
     ]
 
 

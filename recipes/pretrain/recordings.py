@@ -1,13 +1,17 @@
-"""Gather what Debian carries of people's speech, labelled with IPA: the embedded base model's third corpus.
+"""Gather what Debian carries of people's speech, labelled with IPA: the embedded base model's other corpus.
 
-What it is. 5.8 h of people, as two games ship them with the text of what they say:
+What it is. 10.4 h of people, as games and a voice ship them with the text of what they say:
 
-- Fish Fillets NG (GPL-2+): the dubbed dialogue of two fish and those whom they meet, in Czech and Dutch (3.2 h);
-  acted, at times through an effect. Its English clips are left out: they say phrases of other languages.
-- Tux Paint's stamps (GPL-2): what a picture shows, said in a few words on a home microphone, in Belarusian,
-  Bulgarian, Catalan, Danish, French, Greek, Romanian, Russian and Spanish (2.6 h), a little in English and Dutch.
+- `fillets`, Fish Fillets NG (GPL-2+): the dubbed dialogue of two fish and those whom they meet, in Czech and Dutch
+  (3.2 h); acted, at times through an effect. Its English clips are left out: they say phrases of other languages.
+- `queen`, Flight of the Amazon Queen (a free licence of its own): what a pilot and some seventy whom he meets say, in
+  English (3.1 h); acted, from MP3 at 11 kHz.
+- `stamps`, Tux Paint's (GPL-2): what a picture shows, said in a few words on a home microphone, in Belarusian,
+  Bulgarian, Catalan, Danish, French, Greek, Romanian, Russian and Spanish (2.5 h), a little in English and Dutch.
+- `russian`, Debian's festvox-ru (a BSD-like licence): sentences of novels that the voice was cut from, read in
+  Russian by one man (1.5 h).
 
-For dev, the Dutch stamps and Asterisk's numbers (CC-BY-SA-3.0) in six voices of five languages: people whom train
+For dev, the Dutch stamps and `numbers`, Asterisk's (CC-BY-SA-3.0) in six voices of five languages: people whom train
 does not hear, in languages that it hears.
 
 Labels are what eSpeak NG says of the text, in the units of `speak.py`; where the speaker said something else, they
@@ -15,14 +19,15 @@ are wrong. Each recording of train stands there `COPIES` times: once as it is, e
 
     python recipes/pretrain/recordings.py --out DIR
 
-writes `DIR/clips/*.flac` and `DIR/manifest.jsonl`, one `Utterance` a line; some ten minutes on one core.
+writes `DIR/clips/*.flac` and `DIR/manifest.jsonl`, one `Utterance` a line; nine minutes on one core.
 
-Needs Debian's packages fillets-ng-data, fillets-ng-data-cs, fillets-ng-data-nl, tuxpaint-stamps-default,
-asterisk-core-sounds-{en,es,fr,it,ru}-wav, asterisk-prompt-it-menardi-wav and espeak-ng, installed, or unpacked
-(`dpkg -x`) below the folder that `--root` names.
+Needs Debian's packages fillets-ng-data, fillets-ng-data-cs, fillets-ng-data-nl, flight-of-the-amazon-queen,
+tuxpaint-stamps-default, festvox-ru, asterisk-core-sounds-{en,es,fr,it,ru}-wav, asterisk-prompt-it-menardi-wav and
+espeak-ng, installed, or unpacked (`dpkg -x`) below the folder that `--root` names.
 """
 
 import re
+import struct
 from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,9 +53,9 @@ HELD_OUT = ("stamps-nl", "numbers")
 
 
 class Recording(NamedTuple):
-    """A file in which somebody says a text."""
+    """A file, or the bytes of one, in which somebody says a text."""
 
-    path: Path
+    sound: Path | bytes
     text: str
     language: str
     speaker: str
@@ -75,6 +80,68 @@ def fillets(share: Path) -> Iterator[Recording]:
                 yield Recording(path, text.replace('\\"', '"'), language, f"fillets-{language}-{who}")
 
 
+def queen(share: Path) -> Iterator[Recording]:
+    """Yield the dialogue of Flight of the Amazon Queen, all of which is in one archive.
+
+    A command such as `*15` or `*XY00(237,112)` cuts a speech into segments, each with a sound of its own:
+    `020006P2.SB` is the second segment of person 02's speech 0006, `J` for `P` the pilot's. What he says of things is
+    in `JOE....n.SB`: 41 says the first line of `QUEEN2.JAS`.
+    """
+    path = share / "scummvm/flight-of-the-amazon-queen/queen.1c"
+    if not path.is_file():
+        return
+    members = _members(path.read_bytes())
+    speeches = [(f"JOE{line + 41:04d}", text) for line, text in enumerate(_lines(members["QUEEN2.JAS"]))]
+    for name in sorted(members):
+        if name.endswith(".DOG"):
+            speeches += _speeches(members[name])
+    for prefix, speech in speeches:
+        for segment, text in enumerate(re.split(r"\*(?:XY\d\d\(\d+,\d+\)|[A-Z]{2}|\d\d)", speech), start=1):
+            sound = members.get(f"{prefix}{segment:X}.SB")
+            if sound and text.strip():
+                who = prefix[:2] if prefix.endswith("P") else "joe"
+                yield Recording(sound, text.strip(), "en", f"queen-en-{who}")
+
+
+def _members(archive: bytes) -> dict[str, bytes]:
+    """Return the archive's members: a count at byte 13, then for each a name, a bundle's number, offset and size."""
+    (count,) = struct.unpack_from(">H", archive, 13)
+    table = struct.iter_unpack(">12sxII", archive[15 : 15 + 21 * count])
+    return {name.rstrip(b"\0").decode("latin-1"): archive[at : at + size] for name, at, size in table}
+
+
+def _lines(text: bytes) -> list[str]:
+    return text.decode("latin-1").split("\r\n")
+
+
+def _speeches(dialogue: bytes) -> Iterator[tuple[str, str]]:
+    """Yield what the pilot and the person say, each with the beginning of its sounds' names.
+
+    Behind a header of 20 bytes: depth of the tree, -, the person's number, the speeches of both; from byte 22 where
+    the person's begin. Those of the pilot stand behind the tree, 32 + 96 bytes a level.
+    """
+    body = dialogue[20:]
+    depth, _, person, of_pilot, of_person = struct.unpack_from(">5h", body)
+    (persons_at,) = struct.unpack_from(">H", body, 22)
+    for letter, at, count in (("J", 32 + 96 * abs(depth), of_pilot), ("P", persons_at, of_person)):
+        for _ in range(count):
+            number, length = struct.unpack_from(">2xHB", body, at)
+            at += 5
+            yield f"{person:02d}{number:04X}{letter}", body[at : at + length].decode("latin-1")
+            # To a multiple of four behind a text, of two where there is none.
+            at = (at + length + 3) & ~3 if length else (at + 1) & ~1
+
+
+def russian(share: Path) -> Iterator[Recording]:
+    """Yield the sentences of the Festival voice msu_ru_nsh_clunits; `+` marks the stress in its texts."""
+    voice = share / "festival/voices/russian/msu_ru_nsh_clunits"
+    texts = voice / "etc/txt.done.data"
+    if not texts.is_file():
+        return
+    for name, text in re.findall(r'\(\s*(\S+)\s+"(.*)"\s*\)', texts.read_text(encoding="utf-8")):
+        yield Recording(voice / f"wav/{name}.wav", text.replace("+", ""), "ru", "russian-nsh")
+
+
 def stamps(share: Path) -> Iterator[Recording]:
     """Yield what Tux Paint says of its stamps: `apple_desc_fr.ogg` says the line `fr.utf8=` of `apple.txt`."""
     for path in sorted(share.glob("tuxpaint/stamps/**/*_desc*.ogg")):
@@ -95,6 +162,9 @@ def numbers(share: Path) -> Iterator[Recording]:
         for path in sorted(voice.glob("digits/*.wav")):
             if path.stem.isdecimal():
                 yield Recording(path, path.stem, voice.name[:2], f"numbers-{voice.name}")
+
+
+SOURCES = {source.__name__: source for source in (fillets, queen, stamps, russian, numbers)}
 
 
 def labels(recording: Recording) -> str:
@@ -124,17 +194,22 @@ def check(spoken: str, waveform: np.ndarray) -> None:
 def main(
     out: Annotated[Path, typer.Option(help="The corpus's folder.")],
     root: Annotated[Path, typer.Option(help="Where the Debian packages are unpacked.")] = Path("/"),
+    source: Annotated[
+        list[str] | None, typer.Option(help="Of which recordings, again for more; all by default.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another seed, other noises.")] = 1,
 ) -> None:
     """Make the corpus."""
-    (out / "clips").mkdir(parents=True, exist_ok=True)
     share = root / "usr/share"
-    sources = {source.__name__: list(source(share)) for source in (fillets, stamps, numbers)}
-    for name, found in sources.items():
+    recordings: list[Recording] = []
+    for name in source or SOURCES:
+        found = list(SOURCES[name](share)) if name in SOURCES else []
         if not found:
-            typer.echo(InputError(f"no recordings of {name}", place=share, remedy=REMEDY), err=True)
+            remedy = REMEDY if name in SOURCES else f"Known are {', '.join(SOURCES)}."
+            typer.echo(InputError(f"no recordings of '{name}'", place=share, remedy=remedy), err=True)
             raise typer.Exit(2)
-    recordings = [recording for found in sources.values() for recording in found]
+        recordings += found
+    (out / "clips").mkdir(parents=True, exist_ok=True)
     refused: Counter[str] = Counter()
     others: deque[np.ndarray] = deque(maxlen=24)
     utterances: list[Utterance] = []
@@ -142,7 +217,7 @@ def main(
     for number, recording in enumerate(tqdm(recordings, unit="recording", mininterval=5)):
         try:
             spoken = labels(recording)
-            waveform = audio.load(recording.path)
+            waveform = audio.load(recording.sound)
             check(spoken, waveform)
         except (speak.Unspeakable, AudioError) as reason:
             refused["no sound in it" if isinstance(reason, AudioError) else str(reason)] += 1

@@ -1,6 +1,6 @@
 """Make the embedded base model of the run of the last round: half precision, with its model card.
 
-    python recipes/pretrain/ship.py runs/third_round --out data/base
+    python recipes/pretrain/ship.py runs/fourth_round --out data/base
 
 The card is `card.md`, filled in from the run folder and from what the shipped weights score; of the rounds before, it
 has what was seen then.

@@ -1,10 +1,10 @@
 """The embedded base model's third round: people, with six hours of the synthesisers beside them.
 
     python recipes/pretrain/third_round.py --model.base runs/second_round/model \
-        --corpus.root corpus/manifest.jsonl --corpora '[{"root": "people/manifest.jsonl"}]'
+        --corpus.root corpus/manifest.jsonl --corpora '[{"root": "fewer/manifest.jsonl"}]'
 
 After two rounds what the base model lacked was people's speech, not more languages (docs/results.md). The recordings
-that `recordings.py` finds are few, so that each is heard several times: the masks are stronger than before.
+are few, so that each is heard several times: the masks are stronger than before.
 """
 
 from second_round import RECIPE as SECOND
