@@ -8,8 +8,8 @@ What it is. 10.4 h of people, as games and a voice ship them with the text of wh
   English (3.1 h); acted, from MP3 at 11 kHz.
 - `stamps`, Tux Paint's (GPL-2): what a picture shows, said in a few words on a home microphone, in Belarusian,
   Bulgarian, Catalan, Danish, French, Greek, Romanian, Russian and Spanish (2.5 h), a little in English and Dutch.
-- `russian`, Debian's festvox-ru (a BSD-like licence): sentences of novels that the voice was cut from, read in
-  Russian by one man (1.5 h).
+- `russian`, Debian's festvox-ru (a BSD-like licence): the sentences that the voice was cut from, read in Russian by
+  one speaker (1.5 h).
 
 For dev, the Dutch stamps and `numbers`, Asterisk's (CC-BY-SA-3.0) in six voices of five languages: people whom train
 does not hear, in languages that it hears.
@@ -91,7 +91,8 @@ def queen(share: Path) -> Iterator[Recording]:
     if not path.is_file():
         return
     members = _members(path.read_bytes())
-    speeches = [(f"JOE{line + 41:04d}", text) for line, text in enumerate(_lines(members["QUEEN2.JAS"]))]
+    remarks = members["QUEEN2.JAS"].decode("latin-1").split("\r\n")
+    speeches = [(f"JOE{number:04d}", remark) for number, remark in enumerate(remarks, start=41)]
     for name in sorted(members):
         if name.endswith(".DOG"):
             speeches += _speeches(members[name])
@@ -108,10 +109,6 @@ def _members(archive: bytes) -> dict[str, bytes]:
     (count,) = struct.unpack_from(">H", archive, 13)
     table = struct.iter_unpack(">12sxII", archive[15 : 15 + 21 * count])
     return {name.rstrip(b"\0").decode("latin-1"): archive[at : at + size] for name, at, size in table}
-
-
-def _lines(text: bytes) -> list[str]:
-    return text.decode("latin-1").split("\r\n")
 
 
 def _speeches(dialogue: bytes) -> Iterator[tuple[str, str]]:
