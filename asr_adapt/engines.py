@@ -26,7 +26,6 @@ WORSE_BY = 0.003
 """By how much an engine's WER on dev may exceed PyTorch's for `auto` to take it."""
 
 _FOLDER, _GRAPH, _MEASURED = "engines", "model.onnx", "measured.json"
-_FORMAT = 2  # of the graphs: another number, and those that were made before are not taken
 _DECISIVE = ("config.json", "processor_config.json", "*.safetensors")
 
 LogProbs = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
@@ -219,7 +218,7 @@ def made(model: "CTCModel", folder: Path, name: str) -> Path:
 
 def key(folder: Path) -> str:
     """Return what tells a model's weights and the form of the graphs from others: 16 hexadecimal digits."""
-    return digest_of_folder(folder, _DECISIVE, str(_FORMAT))[:16]
+    return digest_of_folder(folder, _DECISIVE, str(graphs.FORMAT))[:16]
 
 
 def _onnxruntime(graph: Path, threads: int) -> LogProbs:

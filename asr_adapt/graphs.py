@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 NEEDS = ("onnx", "onnxscript")
 """Packages that write graphs, and that running one does not need."""
+FORMAT = 2
+"""Of the graphs: another number, and those that were made before are not taken."""
 
 
 def write(model: "CTCModel", path: Path) -> None:
@@ -25,14 +27,17 @@ def write(model: "CTCModel", path: Path) -> None:
 
     Args:
         model: In evaluation mode, on the processor.
-        path: Of the graph.
+        path: Of the graph, in a folder that is there.
     """
     with _quiet():
         _export(model, path, on_windows=False)
 
 
 def write_in_8_bits(model: "CTCModel", path: Path) -> None:
-    """Write a model as a graph whose products with weights are in 8 bits, the feature encoder's convolutions too."""
+    """Write a model as a graph whose products with weights are in 8 bits, the feature encoder's convolutions too.
+
+    Args: see `write`; here, too, the weights lie beside the graph.
+    """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as scratch, _quiet():
         whole = Path(scratch) / path.name
         _export(model, whole, on_windows=True)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from asr_adapt import checkpoint, schedule, score
+from asr_adapt import checkpoint, score
 from asr_adapt import model as models
 from asr_adapt.errors import InputError, TrainingDiverged
 from asr_adapt.model import CTCModel
@@ -32,7 +32,7 @@ _KEPT = ("best", "looks_since_best", "on_plateau", "blank_rate", "bad_steps", "s
 
 @dataclass(frozen=True)
 class Outcome:
-    """How training ended."""
+    """How training ended; the rates are dev's, as fractions."""
 
     steps: int
     best_step: int
@@ -61,13 +61,19 @@ class Tally:
         self._began = time.perf_counter()
 
     def add(self, loss: torch.Tensor, blanks: torch.Tensor, clips: int) -> None:
-        """Count one batch of this process."""
+        """Count one batch of this process.
+
+        Args:
+            loss: Scalar, summed over labels (nats).
+            blanks: Scalar, share of frames whose best label is blank.
+            clips: How many clips `blanks` is of.
+        """
         self._loss = self._loss + loss
         self._blanks = self._blanks + blanks * clips
         self._clips += clips
 
     def close_step(self, labels: int, audio_s: float, norm: float) -> None:
-        """Count what all processes did in a step."""
+        """Count what all processes did in a step: labels, seconds of audio, and the gradient's norm."""
         self._labels += labels
         self._audio_s += audio_s
         self._norms.append(norm)
@@ -80,7 +86,10 @@ class Tally:
         self._began += time.perf_counter() - began
 
     def record(self, accelerator: Accelerator) -> dict[str, float]:
-        """Return means over the steps, over all processes."""
+        """Return what `train_log.jsonl` says of these steps, over all processes, each of which must ask.
+
+        Means: `loss` (nats a label), `blank_rate`, `grad_norm`; of all together `elapsed_s` and `audio_s_per_s`.
+        """
         sums = torch.tensor([float(self._loss), float(self._blanks), float(self._clips)], device=accelerator.device)
         loss, blanks, clips = accelerator.reduce(sums).tolist()
         elapsed_s = time.perf_counter() - self._began
@@ -95,7 +104,10 @@ class Tally:
 
 @dataclass
 class Journal:
-    """What is kept beside the loop: the step, the best model so far, the log, the checkpoints."""
+    """What is kept beside the loop, which itself counts `step` and sets `bad_steps` to 0 after a good one.
+
+    `folder` is the run's.
+    """
 
     conf: ResolvedTrain
     model: CTCModel
@@ -124,7 +136,11 @@ class Journal:
         return self.folder / "train_log.jsonl"
 
     def resume(self) -> None:
-        """Go on from the newest whole checkpoint, if there is one."""
+        """Put model, optimiser and this into the state of the newest whole checkpoint, if there is one.
+
+        Raises:
+            InputError: TensorBoard is wanted and not installed.
+        """
         _ = self._events  # that TensorBoard is missing is said before the first step
         found, problems = checkpoint.newest(self._checkpoints)
         for problem in problems:
@@ -149,7 +165,11 @@ class Journal:
             self.console.say(f"going on from the checkpoint after step {self.step:,}")
 
     def save(self) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint.
+
+        Raises:
+            DiskFull: it could not be written; the last one is whole.
+        """
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             tensors = {f"model.{k}": v for k, v in self.model.net.state_dict().items()}
@@ -162,16 +182,12 @@ class Journal:
         """Return how much would be lost; on several processes only looks at dev save, since clocks differ."""
         return (time.monotonic() - self._saved_at) / 60 if self.accelerator.num_processes == 1 else 0.0
 
-    def set_rates(self) -> dict[str, float]:
-        """Set the learning rates of this step and return them."""
-        scale = schedule.rate_scale(self.step, self.conf)
-        peaks = {"head": self.conf.head_learning_rate, "body": self.conf.learning_rate}
-        for group in self.optimiser.param_groups:
-            group["lr"] = scale * peaks[group["name"]] * self.conf.layer_decay ** group["below"]
-        return {"rate": scale * peaks["body"], "head_rate": scale * peaks["head"]}
-
     def note_bad_step(self, norm: float) -> None:
-        """Count a step that was skipped because its gradient is not finite; too many in a row end the run."""
+        """Count a step that was skipped because its gradient is not finite.
+
+        Raises:
+            TrainingDiverged: 20 of them in a row; the model holds the best weights then, where dev was looked at.
+        """
         self.bad_steps += 1
         self.skipped += 1
         self._write({"step": self.step + 1, "skipped": self.skipped})  # as all lines: steps done
@@ -188,12 +204,16 @@ class Journal:
             )
 
     def log(self, record: dict[str, float]) -> None:
-        """Note what the last steps were like."""
+        """Write down what `Tally.record` says of the last steps, and whatever stands beside it."""
         self.blank_rate = record["blank_rate"]
         self._write({"step": self.step, **record})
 
     def look_at_dev(self, dev: Prepared) -> None:
-        """Score dev, keep the model if it is the best so far; name the blank plateau when it begins and ends."""
+        """Score dev, keep the model if it is the best so far; name the blank plateau when it begins and ends.
+
+        Raises:
+            DiskFull: the best could not be written.
+        """
         if self.accelerator.is_main_process:
             wer, cer = dev_rates(self.model, dev, self.conf.precision)
         else:
@@ -220,7 +240,7 @@ class Journal:
             self.looks_since_best += 1
 
     def finish(self, dev: Prepared) -> Outcome:
-        """Put the best weights into the model."""
+        """Put the best weights into the model, and say how it ended; the best are looked for again if damaged."""
         self.accelerator.wait_for_everyone()
         if not self.best:  # the best was damaged after the last step
             self.look_at_dev(dev)
@@ -274,9 +294,13 @@ def badness(wer: float, cer: float) -> float:
 
 
 def dev_rates(model: CTCModel, dev: Prepared, precision: models.Precision | None) -> tuple[float, float]:
-    """Return WER and CER on dev, in evaluation mode and the precision of training.
+    """Return WER and CER on dev, as fractions; the model is in evaluation mode afterwards.
 
-    In another, a run that goes on could hold other weights to be the best.
+    Args:
+        model: What is scored.
+        dev: The dev split.
+        precision: Of training: in another, a run that goes on could hold other weights to be the best. None: the
+            fastest.
     """
     model.net.eval()
     normalise = model.normaliser

@@ -72,30 +72,30 @@ def train(
     )
     labels = [model.alphabet.encode(text) for text in data.texts]
     durations_s = [u.duration_s or 0.0 for u in data.utterances]
-    run = Journal(conf, model, accelerator, optimiser, folder, console)
+    journal = Journal(conf, model, accelerator, optimiser, folder, console)
     if accelerator.is_main_process:
         _say_what_will_happen(recipe, precision, model, data, accelerator, console)
     inputs = Inputs(recipe, model, data, folder / "data" / "features")
     with accelerator.main_process_first(), accelerator.autocast():
         model.net.eval()
         inputs.keep(console)
-    run.resume()
+    journal.resume()
 
     tally = Tally()
     with _told_to_stop() as stop, console.progress("train", total=conf.steps) as progress:
-        left = conf.steps if run.looks_since_best < conf.patience else run.step
-        for batches in schedule.plan(durations_s, conf, start=run.step, stop=left):
+        left = conf.steps if journal.looks_since_best < conf.patience else journal.step
+        for batches in schedule.plan(durations_s, conf, start=journal.step, stop=left):
             model.net.train()
-            rates = run.set_rates()
-            head_alone = alone or run.step < conf.head_steps
+            rates = _set_rates(optimiser, journal.step, conf)
+            head_alone = alone or journal.step < conf.head_steps
             num_labels = sum(len(labels[i]) for batch in batches for i in batch)
             for number, batch in enumerate(batches):
                 share = _share(batch, accelerator)
-                level, arrays = inputs.of([i for i, _ in share], run.step, number, accelerator.process_index)
-                torch.manual_seed(schedule.seed_of(conf.seed, run.step, number, accelerator.process_index))
+                level, arrays = inputs.of([i for i, _ in share], journal.step, number, accelerator.process_index)
+                torch.manual_seed(schedule.seed_of(conf.seed, journal.step, number, accelerator.process_index))
                 is_last = number == len(batches) - 1
                 clips = [torch.from_numpy(np.array(a, np.float32)).to(accelerator.device) for a in arrays]
-                masks = None if head_alone else _masks(model, conf, level, arrays, run.step, number, accelerator)
+                masks = None if head_alone else _masks(model, conf, level, arrays, journal.step, number, accelerator)
                 with nullcontext() if is_last else accelerator.no_sync(trainee), accelerator.autocast():
                     loss, blanks = trainee(
                         level,
@@ -111,34 +111,37 @@ def train(
             norm = float(accelerator.clip_grad_norm_(trainee.parameters(), conf.max_grad_norm))
             if math.isfinite(norm):
                 optimiser.step()
-                run.bad_steps = 0
+                journal.bad_steps = 0
             else:
-                run.note_bad_step(norm)
+                journal.note_bad_step(norm)
             optimiser.zero_grad(set_to_none=True)
-            run.step += 1
+            journal.step += 1
             tally.close_step(num_labels, _audio_s(data, (i for batch in batches for i in batch)), norm)
 
-            last_step = run.step == conf.steps
-            if run.step % _LOG_STEPS == 0 or last_step:
+            last_step = journal.step == conf.steps
+            if journal.step % _LOG_STEPS == 0 or last_step:
                 record = tally.record(accelerator)
-                run.log(record | rates)
-                progress.at(run.step, f"loss {record['loss']:.2f} blank {record['blank_rate']:.0%} {run.dev_line} "
-                            f"{record['audio_s_per_s']:.0f}× real time")  # fmt: skip
+                journal.log(record | rates)
+                progress.at(
+                    journal.step,
+                    f"loss {record['loss']:.2f} blank {record['blank_rate']:.0%} {journal.dev_line} "
+                    f"{record['audio_s_per_s']:.0f}× real time",
+                )
                 tally = Tally()
-            looks = run.step % conf.eval_steps == 0 or last_step
+            looks = journal.step % conf.eval_steps == 0 or last_step
             with tally.paused() if looks else nullcontext():
                 if looks:
-                    run.look_at_dev(dev)
+                    journal.look_at_dev(dev)
                 told = _any(stop(), accelerator)
-                if looks or told or run.minutes_since_save() > conf.checkpoint_minutes:
-                    run.save()
+                if looks or told or journal.minutes_since_save() > conf.checkpoint_minutes:
+                    journal.save()
             if told:
-                console.warn(f"told to stop; saved after step {run.step:,}. The same command goes on from there.")
+                console.warn(f"told to stop; saved after step {journal.step:,}. The same command goes on from there.")
                 raise Interrupted(143)
-            if run.looks_since_best >= conf.patience:
-                console.say(f"no better model in {conf.patience} looks at dev: stopped after step {run.step:,}")
+            if journal.looks_since_best >= conf.patience:
+                console.say(f"no better model in {conf.patience} looks at dev: stopped after step {journal.step:,}")
                 break
-    return run.finish(dev)
+    return journal.finish(dev)
 
 
 def resolve_precision(conf: Train) -> models.Precision:
@@ -238,6 +241,15 @@ def _groups(model: CTCModel, conf: Train) -> list[dict[str, Any]]:
         {"params": parameters, "name": part, "below": below, "weight_decay": conf.weight_decay if decays else 0.0}
         for (part, below, decays), parameters in groups.items()
     ]
+
+
+def _set_rates(optimiser: Any, step: int, conf: ResolvedTrain) -> dict[str, float]:
+    """Set the learning rates of a step in the groups of `_groups`, and return those of body and head."""
+    scale = schedule.rate_scale(step, conf)
+    peaks = {"head": conf.head_learning_rate, "body": conf.learning_rate}
+    for group in optimiser.param_groups:
+        group["lr"] = scale * peaks[group["name"]] * conf.layer_decay ** group["below"]
+    return {"rate": scale * peaks["body"], "head_rate": scale * peaks["head"]}
 
 
 def _layers_above(name: str, model: CTCModel) -> int:

@@ -16,6 +16,7 @@ from conftest import say
 from safetensors.torch import load_file
 
 from asr_adapt import base, embedded, model
+from asr_adapt.errors import InputError
 from asr_adapt.model import CTCModel
 from asr_adapt.recipe import Corpus, Model, Recipe, Text
 from asr_adapt.report import Console
@@ -117,7 +118,16 @@ def test_recordings_are_found_with_what_is_said_in_them(tmp_path: Path) -> None:
     russian = "festival/voices/russian/msu_ru_nsh_clunits"
     write(f"{russian}/etc/txt.done.data", '( ru_0001 "За +ухо." )\n')
 
-    found = [one for source in recordings.SOURCES.values() for one in source(tmp_path)]
+    (fish_sound,) = recordings.find(["fillets", "fillets"], tmp_path)
+    assert fish_sound.sound == tmp_path / fish / "sound/city/nl/let-m-a.ogg"
+    with pytest.raises(
+        InputError, match=r"^--source: no source 'cats'\. Known are fillets, queen, stamps, russian, "
+    ):
+        recordings.find(["fillets", "cats"], tmp_path)
+    with pytest.raises(InputError, match=r"no recordings of queen\. Install the Debian packages "):
+        recordings.find(["fillets", "queen"], tmp_path)
+
+    found = recordings.find(["fillets", "stamps", "russian", "numbers"], tmp_path)
     assert [(one.text, one.language, one.speaker, one.split) for one in found] == [
         ('Zeg "ga"!', "nl", "fillets-nl-m", "train"),
         ("An apple.", "en", "stamps-en", "train"),

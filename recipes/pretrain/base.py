@@ -1,15 +1,9 @@
-"""The embedded base model: phones of many languages, from nothing, on the speech of `speak.py` and `recordings.py`.
+"""The embedded base model: phones of many languages, from nothing, on the speech of `speak.py`.
 
     python recipes/pretrain/speak.py --out corpus --hours 25
     python recipes/pretrain/base.py --corpus.root corpus/manifest.jsonl
-    python recipes/pretrain/second_round.py --corpus.root corpus/manifest.jsonl --model.base runs/base/model
-    python recipes/pretrain/recordings.py --out fewer --source fillets --source stamps --source numbers
-    python recipes/pretrain/third_round.py --model.base runs/second_round/model --corpus.root corpus/manifest.jsonl \
-        --corpora '[{"root": "fewer/manifest.jsonl"}]'
-    python recipes/pretrain/recordings.py --out people
-    python recipes/pretrain/fourth_round.py --model.base runs/third_round/model --corpus.root corpus/manifest.jsonl \
-        --corpora '[{"root": "people/manifest.jsonl"}]'
-    python recipes/pretrain/ship.py runs/fourth_round --out data/base
+
+Three more rounds follow; `card.md` has the commands of all of them.
 
 dev is heard languages by unheard speakers, test is unheard languages; the rates are of phones and of words in phones.
 """

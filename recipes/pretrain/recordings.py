@@ -3,7 +3,7 @@
 What it is. 10.4 h of people, as games and a voice ship them with the text of what they say:
 
 - `fillets`, Fish Fillets NG (GPL-2+): the dubbed dialogue of two fish and those whom they meet, in Czech and Dutch
-  (3.2 h); acted, at times through an effect. Its English clips are left out: they say phrases of other languages.
+  (3.3 h); acted, at times through an effect. Its English clips are left out: they say phrases of other languages.
 - `queen`, Flight of the Amazon Queen (a free licence of its own): what a pilot and some seventy whom he meets say, in
   English (3.1 h); acted, from MP3 at 11 kHz.
 - `stamps`, Tux Paint's (GPL-2): what a picture shows, said in a few words on a home microphone, in Belarusian,
@@ -29,7 +29,7 @@ espeak-ng, installed, or unpacked (`dpkg -x`) below the folder that `--root` nam
 import re
 import struct
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -40,14 +40,14 @@ import speak
 import typer
 from tqdm import tqdm
 
-from asr_adapt import audio
+from asr_adapt import audio, cli
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.utterance import Split, Utterance, write_jsonl
 
 COPIES = 3
 CLIP_S = (0.5, 15.0)
 REMEDY = "Install the Debian packages that the docstring of recordings.py lists, or name where they are: --root."
-# A game's language -> eSpeak NG's voice, where it is called otherwise.
+# A recording's language -> eSpeak NG's voice, where it is called otherwise.
 VOICES = {"en": "en-us", "fr": "fr-fr"}
 HELD_OUT = ("stamps-nl", "numbers")
 
@@ -84,8 +84,9 @@ def queen(share: Path) -> Iterator[Recording]:
     """Yield the dialogue of Flight of the Amazon Queen, all of which is in one archive.
 
     A command such as `*15` or `*XY00(237,112)` cuts a speech into segments, each with a sound of its own:
-    `020006P2.SB` is the second segment of person 02's speech 0006, `J` for `P` the pilot's. What he says of things is
-    in `JOE....n.SB`: 41 says the first line of `QUEEN2.JAS`.
+    `02001CP2.SB` is the second segment of person 02's speech 0x1C, and with `J` for `P` the pilot's. What he says of
+    things is in `JOE0041n.SB` and on: 41, a decimal number, is the first line of `QUEEN2.JAS`, n the segment. The
+    format is that of ScummVM's engine `queen` (`resource.cpp`, `talk.cpp`); the lengths of texts and sounds agree.
     """
     path = share / "scummvm/flight-of-the-amazon-queen/queen.1c"
     if not path.is_file():
@@ -114,8 +115,9 @@ def _members(archive: bytes) -> dict[str, bytes]:
 def _speeches(dialogue: bytes) -> Iterator[tuple[str, str]]:
     """Yield what the pilot and the person say, each with the beginning of its sounds' names.
 
-    Behind a header of 20 bytes: depth of the tree, -, the person's number, the speeches of both; from byte 22 where
-    the person's begin. Those of the pilot stand behind the tree, 32 + 96 bytes a level.
+    Behind a header of 20 bytes, five int16, big-endian: depth of the tree (negative where the talk cannot be left),
+    one that is not used here, the person's number, how many speeches are the pilot's and the person's; at byte 22
+    where the person's begin. Those of the pilot stand behind the tree: 32 bytes, and 96 a level.
     """
     body = dialogue[20:]
     depth, _, person, of_pilot, of_person = struct.unpack_from(">5h", body)
@@ -164,6 +166,23 @@ def numbers(share: Path) -> Iterator[Recording]:
 SOURCES = {source.__name__: source for source in (fillets, queen, stamps, russian, numbers)}
 
 
+def find(names: Sequence[str], share: Path) -> list[Recording]:
+    """Return the recordings of the sources named, each source once.
+
+    Raises:
+        InputError: there is no source of such a name, or nothing of one in `share`.
+    """
+    found: list[Recording] = []
+    for name in dict.fromkeys(names):
+        if name not in SOURCES:
+            raise InputError(f"no source '{name}'", place="--source", remedy=f"Known are {', '.join(SOURCES)}.")
+        of_source = list(SOURCES[name](share))
+        if not of_source:
+            raise InputError(f"no recordings of {name}", place=share, remedy=REMEDY)
+        found += of_source
+    return found
+
+
 def labels(recording: Recording) -> str:
     """Return the phones of the text, as eSpeak NG would say it.
 
@@ -192,20 +211,13 @@ def main(
     out: Annotated[Path, typer.Option(help="The corpus's folder.")],
     root: Annotated[Path, typer.Option(help="Where the Debian packages are unpacked.")] = Path("/"),
     source: Annotated[
-        list[str] | None, typer.Option(help="Of which recordings, again for more; all by default.")
+        list[str] | None, typer.Option(help="Which recordings; may be given several times; all by default.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed, other noises.")] = 1,
 ) -> None:
     """Make the corpus."""
-    share = root / "usr/share"
-    recordings: list[Recording] = []
-    for name in source or SOURCES:
-        found = list(SOURCES[name](share)) if name in SOURCES else []
-        if not found:
-            remedy = REMEDY if name in SOURCES else f"Known are {', '.join(SOURCES)}."
-            typer.echo(InputError(f"no recordings of '{name}'", place=share, remedy=remedy), err=True)
-            raise typer.Exit(2)
-        recordings += found
+    with cli.one_line_errors():
+        recordings = find(source or list(SOURCES), root / "usr/share")
     (out / "clips").mkdir(parents=True, exist_ok=True)
     refused: Counter[str] = Counter()
     others: deque[np.ndarray] = deque(maxlen=24)

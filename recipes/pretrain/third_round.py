@@ -1,7 +1,7 @@
-"""The embedded base model's third round: people, with six hours of the synthesisers beside them.
+"""The embedded base model's third round: people, with three hours of the synthesisers beside them.
 
-    python recipes/pretrain/third_round.py --model.base runs/second_round/model \
-        --corpus.root corpus/manifest.jsonl --corpora '[{"root": "fewer/manifest.jsonl"}]'
+    python recipes/pretrain/third_round.py --corpus.root spoken/manifest.jsonl \
+        --corpora '[{"root": "fewer/manifest.jsonl"}]'
 
 After two rounds what the base model lacked was people's speech, not more languages (docs/results.md). The recordings
 are few, so that each is heard several times: the masks are stronger than before.
