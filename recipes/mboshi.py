@@ -11,11 +11,10 @@ others write ɛ and ɔ: they are letters here and stay as they are.
 
 All three speakers are in every split: the figures say how well the model reads known voices, not new ones.
 
-Seen: on two cores without bf16, from nothing (5,000 steps, about an hour) test WER .854, CER .345; from the embedded
-base model (`--model.base embedded`), 2,000 steps of 36 s in half an hour, WER .932, CER .394, and with an n-gram of
-the training text WER .683, CER .372 (of the base model's second round). After a whole hour on one core: CER .307
-from the embedded base model with `--model.freeze nothing` and masks of .3 and .12, .340 from nothing
-(docs/results.md).
+Seen: after a whole hour on one core of a Xeon, fp32, test CER .340 and WER .840 from nothing (`--model.base none
+--train.steps 5200`), .305 and .801 from the embedded base model (`--model.base embedded --model.freeze nothing
+--train.steps 5100 --train.head_steps 100 --train.mask_time 0.3 --train.mask_features 0.12`, the rate 1e-3 in both);
+with an n-gram of the training text .321 and .635, .272 and .585 (docs/results.md).
 With the default base, XLS-R 300m, it wants a GPU and has not been run here.
 """
 
