@@ -259,8 +259,8 @@ def evaluate(
     names: _NAMES = False,
 ) -> None:
     """Score a model on a corpus, with intervals and report.html. --corpus.tiers and other fields of it may follow."""
+    from asr_adapt.adapted import evaluate_folder
     from asr_adapt.report import Console
-    from asr_adapt.run import evaluate_folder
 
     out = out or Path(f"evaluation-{split}")
     evaluate_folder(model, _source(corpus, context.args), split, out, Console(), sound=audio, names=names)
@@ -291,8 +291,8 @@ def lm(
     tune: Annotated[Path | None, typer.Option(help="Corpus whose dev split chooses the weights.")] = None,
 ) -> None:
     """Put a word n-gram, of the run's training text and of TEXT, beside a model, which then decodes with it."""
+    from asr_adapt.adapted import add_ngram
     from asr_adapt.report import Console
-    from asr_adapt.run import add_ngram
 
     add_ngram(model, texts or [], order, _source(tune, []) if tune else None, Console())
 
@@ -311,8 +311,8 @@ def export(
     corpus: Annotated[Path | None, typer.Option(help="Measure them on this corpus's dev split.")] = None,
 ) -> None:
     """Put engines beside a model that run it faster than PyTorch; measured on dev, --engine auto chooses by it."""
+    from asr_adapt.adapted import export_engines
     from asr_adapt.report import Console
-    from asr_adapt.run import export_engines
 
     export_engines(model, engine or [], check, _source(corpus, context.args) if corpus else None, Console())
 

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from asr_adapt import corpora, embedded
+from asr_adapt.adapted import add_ngram, evaluate_folder
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Corpus, Model, Recipe, Train
 from asr_adapt.report import Console
-from asr_adapt.run import add_ngram, evaluate_folder, run
+from asr_adapt.run import run
 from asr_adapt.transcriber import Transcriber
 
 # Synthetic Māori: see data/demo/README.md. 36 minutes of train.
@@ -14,8 +15,8 @@ RECIPE = Recipe(
     language="mi",
     corpus=Corpus(licence="CC0-1.0 (synthetic speech)"),
     model=Model(base="embedded"),
-    # Small batches, since with so little speech the number of updates counts; masks that hide a third, without which
-    # dev stops at a WER of .25.
+    # Small batches, since with so little speech the number of updates counts; masks that hide a third: with weaker
+    # ones it was worse (docs/results.md).
     train=Train(
         steps=700,
         batch_s=20,

@@ -18,7 +18,8 @@ from asr_adapt.errors import InputError
 from asr_adapt.files import digest_of_folder, write_whole
 
 if TYPE_CHECKING:
-    from asr_adapt.model import CTCModel, Precision
+    from asr_adapt.model import CTCModel
+    from asr_adapt.precisions import Precision
 
 TORCH, AUTO = "torch", "auto"
 NAMES = (TORCH, "onnx", "onnx-int8", "openvino")
@@ -83,7 +84,7 @@ def precision(name: str, folder: Path) -> "Precision":
     """
     import torch
 
-    from asr_adapt import model as models
+    from asr_adapt import precisions
 
     if name not in (TORCH, "openvino"):
         return "fp32"
@@ -91,7 +92,7 @@ def precision(name: str, folder: Path) -> "Precision":
         kept = _kept(folder)
     except InputError:  # `auto` says so; whoever names an engine needs no measurement
         kept = None
-    return models.kept_precision(kept.precision if kept else None, torch.device("cpu"))
+    return precisions.kept(kept.precision if kept else None, torch.device("cpu"))
 
 
 def measured(folder: Path) -> dict[str, Measured]:
@@ -279,9 +280,9 @@ def _writing(home: Path) -> Iterator[None]:
 def _processor_has_bf16() -> bool:
     import torch
 
-    from asr_adapt import model as models
+    from asr_adapt import precisions
 
-    return models.multiplies_in_bf16(torch.device("cpu"))
+    return precisions.multiplies_in_bf16(torch.device("cpu"))
 
 
 def _has_gpu() -> bool:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
-from asr_adapt import engines, score
+from asr_adapt import engines, precisions, score
 from asr_adapt.engines import Measured
 from asr_adapt.errors import InputError
-from asr_adapt.model import CTCModel, Precision, fastest_precision
+from asr_adapt.model import CTCModel
+from asr_adapt.precisions import Precision
 from asr_adapt.report import Console
 from asr_adapt.transcriber import Recording, Transcriber
 
@@ -46,7 +47,7 @@ def export(folder: Path, names: Sequence[str], dev: Dev | None, console: Console
     if dev is None:
         console.say("not measured: --check or --corpus does, and --engine auto then chooses by it")
         return
-    precision = fastest_precision(torch.device("cpu"))  # not what an earlier measurement was in
+    precision = precisions.fastest(torch.device("cpu"))  # not what an earlier measurement was in
     found = _measure(folder, others, precision, dev, console)
     place = engines.keep_measured(folder, found, precision)
     console.say(f"{place}: --engine auto takes {engines.resolved(folder, engines.AUTO)}")

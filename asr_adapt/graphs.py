@@ -36,7 +36,7 @@ def write(model: "CTCModel", path: Path) -> None:
 def write_in_8_bits(model: "CTCModel", path: Path) -> None:
     """Write a model as a graph whose products with weights are in 8 bits, the feature encoder's convolutions too.
 
-    Args: see `write`; here, too, the weights lie beside the graph.
+    What goes in, and where the weights lie, is as in `write`.
     """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as scratch, _quiet():
         whole = Path(scratch) / path.name

@@ -15,9 +15,9 @@ import torch
 from accelerate import Accelerator
 
 from asr_adapt import checkpoint, score
-from asr_adapt import model as models
 from asr_adapt.errors import InputError, TrainingDiverged
 from asr_adapt.model import CTCModel
+from asr_adapt.precisions import Precision
 from asr_adapt.prepared import Prepared
 from asr_adapt.recipe import ResolvedTrain
 from asr_adapt.report import Console
@@ -293,7 +293,7 @@ def badness(wer: float, cer: float) -> float:
     return min(wer, 1.0) + cer
 
 
-def dev_rates(model: CTCModel, dev: Prepared, precision: models.Precision | None) -> tuple[float, float]:
+def dev_rates(model: CTCModel, dev: Prepared, precision: Precision | None) -> tuple[float, float]:
     """Return WER and CER on dev, as fractions; the model is in evaluation mode afterwards.
 
     Args:

@@ -1,15 +1,13 @@
 """The model: load a base checkpoint, put the CTC head on it, say what is frozen, run it, save and load it."""
 
 import copy
-import functools
 import json
 import shutil
-import time
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,14 +24,10 @@ from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.ctc import FrameGrid, Weights
 from asr_adapt.errors import InputError
 from asr_adapt.files import write_whole
+from asr_adapt.precisions import Precision
 from asr_adapt.recipe import Model, Text
 from asr_adapt.text import BLANK, BLANK_ID, DELIMITER, Alphabet, Normaliser
 
-Precision = Literal["fp32", "bf16"]
-_BF16_GAIN = 1.2
-"""By how much bf16 must be the faster to be taken: texts are the same alone and in a batch in fp32 only, and what a
-few milliseconds say of a busy machine is uncertain."""
-_TRIES = 3  # of each precision, in turns
 _NGRAM = "lm.arpa"
 _NEVER = -1e4  # a logit that no other is below
 _GREEDY = {"method": "greedy"}
@@ -307,66 +301,6 @@ def contextualise(
         hidden = hidden.masked_fill(over_features[:, None], 0)
     real = torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]  # (B, T)
     return net.wav2vec2.encoder(hidden, attention_mask=None if bool(real.all()) else real).last_hidden_state
-
-
-def multiplies_in_bf16(device: torch.device) -> bool:
-    """Whether a device has instructions for bf16, be they fast or slow.
-
-    Without them it is emulated: 0.3 GFLOP/s where fp32 has 166 (two AVX2 cores).
-    """
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def fastest_precision(device: torch.device) -> Precision:
-    """Return the precision in which a device multiplies faster.
-
-    On a GPU that has bf16, bf16. On a processor that has it, what a measurement of 0.05 s says,
-    once in a process: bf16 has 203 GFLOP/s where fp32 has 85 on one core of an AMD EPYC with AVX512-BF16, but 84
-    where fp32 has 166 on one of an Intel Xeon (Sapphire Rapids class) whose hypervisor hides AMX. It may differ from
-    one process to the next where the two are near each other: see `kept_precision`.
-    """
-    if not multiplies_in_bf16(device):
-        return "fp32"
-    return "bf16" if device.type == "cuda" else _faster_on_this_processor()
-
-
-def kept_precision(kept: Precision | None, device: torch.device) -> Precision:
-    """Return the precision that something was begun or measured in, so that no second measurement changes it.
-
-    Args:
-        kept: What was written down; None: nothing was.
-        device: Where it goes on. If it lacks the instructions for `kept`, or nothing was written down, the result is
-            its fastest.
-    """
-    if kept is None or (kept == "bf16" and not multiplies_in_bf16(device)):
-        return fastest_precision(device)
-    return kept
-
-
-@functools.cache
-def _faster_on_this_processor() -> Precision:
-    seconds: dict[Precision, list[float]] = {"fp32": [], "bf16": []}
-    for _ in range(1 + _TRIES):
-        for precision, taken in seconds.items():
-            taken.append(_seconds_to_multiply(precision))
-    # The first of each makes its kernel; of the others the best is the least disturbed by what else the machine does.
-    fp32, bf16 = (min(taken[1:]) for taken in seconds.values())
-    return "bf16" if fp32 >= _BF16_GAIN * bf16 else "fp32"
-
-
-def _seconds_to_multiply(precision: Precision) -> float:
-    """Return how long a transformer's widening layer takes, with what autocast does to run it in a precision.
-
-    256 frames, a clip of 5 s, from 512 features to 2048: the embedded base model has 256, wav2vec2-base 768.
-    """
-    # Of ones: random numbers would be taken from those of whoever trains.
-    frames, weights = torch.ones(256, 512), torch.ones(4 * 512, 512)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        began = time.perf_counter()
-        torch.nn.functional.linear(frames, weights)
-        return time.perf_counter() - began
 
 
 def log_probs(model: CTCModel, waveforms: Sequence[np.ndarray], precision: Precision = "fp32") -> list[np.ndarray]:

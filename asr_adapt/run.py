@@ -5,14 +5,13 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar, get_args
 
-import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
@@ -22,14 +21,11 @@ from asr_adapt import (
     audio,
     augment,
     base,
-    card,
     corpora,
-    engines,
     evaluate,
-    export,
-    lm,
     memory,
     model,
+    precisions,
     prepare,
     prepared,
     presets,
@@ -38,8 +34,9 @@ from asr_adapt import (
 )
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import InputError, RunLocked, TrainingDiverged
-from asr_adapt.files import contents, disk_full_is_said, make_folder, read_lines, write_whole
+from asr_adapt.files import contents, disk_full_is_said, make_folder, write_whole
 from asr_adapt.metrics import Metrics
+from asr_adapt.precisions import Precision
 from asr_adapt.recipe import Recipe, Resolved, Source, Train, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import Console
 from asr_adapt.stages import Stages
@@ -138,105 +135,6 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
     return metrics
 
 
-def evaluate_folder(
-    model_folder: Path,
-    corpus: Source,
-    split: str,
-    out: Path,
-    console: Console,
-    *,
-    sound: bool = True,
-    names: bool = False,
-) -> Metrics:
-    """Score a model's folder on one split of a corpus on disk; `publish.page` says what `sound` and `names` are.
-
-    Raises:
-        InputError: the model or the corpus is not there, or the split is empty.
-    """
-    transcriber = Transcriber.from_folder(model_folder)
-    utterances = _split(corpus, transcriber.model.language, split)
-    metrics = evaluate.evaluate(transcriber, utterances, utterances.__getitem__, split, out, console)
-    console.say(f"report: {publish.page(out, model_folder, sound=sound, names=names)}")
-    return metrics
-
-
-def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Source | None, console: Console) -> None:
-    """Put an n-gram beside a model: of its run's training text and of text files, tuned on dev.
-
-    Args:
-        model_folder: A run's `model/`; training text and dev split are used where they still stand beside it.
-        texts: Text files, UTF-8, a sentence a line.
-        order: Words in the longest n-gram.
-        tune: A corpus whose dev split chooses the weights instead of the run's.
-        console: Where to report.
-
-    Raises:
-        InputError: a file cannot be read, there is no text, or ctc-beam-decoder does not run here.
-    """
-    said: list[tuple[Path, Sequence[str]]] = [(path, read_lines(path)) for path in texts]
-    data = model_folder.resolve().parent / "data"
-    if (data / "train.arrow").exists():
-        said.append((data / "train.arrow", prepared.load(data, "train").texts))
-    for path, lines in said:
-        console.say(f"{path}: {len(lines):,} lines")
-    adapted = model.CTCModel.load(model_folder)
-    make_folder(model_folder, "Copy the model to where you may write.")  # before minutes of tuning
-    dev = None
-    if tune is not None:
-        utterances = _split(tune, adapted.language, "dev")
-
-        def waveform(index: int) -> np.ndarray:
-            piece = utterances[index]
-            return audio.load(piece.audio, start_s=piece.start_s, end_s=piece.end_s)
-
-        dev = lm.Heard.of(adapted, waveform, [u.text or "" for u in utterances], console)
-    elif (data / "dev.arrow").exists():
-        kept = prepared.load(data, "dev")
-        dev = lm.Heard.of(adapted, kept.waveform, kept.texts, console)
-    lm.lm(model_folder, [line for _, lines in said for line in lines], order, dev, console)
-
-
-def export_engines(
-    model_folder: Path, names: Sequence[str], check: bool, corpus: Source | None, console: Console
-) -> None:
-    """Make engines beside a model, and measure them on dev.
-
-    Args:
-        model_folder: A run's `model/`.
-        names: Of `engines.NAMES`; without one, all that can run here.
-        check: Measure them on the run's dev split, which must still stand beside the model.
-        corpus: Measure them on this corpus's dev split instead.
-        console: Where to report.
-
-    Raises:
-        InputError: an engine is unknown, or cannot be made or run here; there is no dev split.
-    """
-    wanted = [engines.resolved(model_folder, name) for name in names or filter(engines.runs_here, engines.NAMES)]
-    dev = None
-    if corpus is not None:
-        utterances = _split(corpus, card.read(model_folder)["language"], "dev")
-        dev = export.Dev(utterances.__getitem__, [u.text or "" for u in utterances])
-    elif check:
-        data = model_folder.resolve().parent / "data"
-        if not (data / "dev.arrow").exists():
-            raise InputError("the run's dev split is not there", place=data, remedy="Name a --corpus with one.")
-        kept = prepared.load(data, "dev")
-        dev = export.Dev(kept.waveform, kept.texts)
-    export.export(model_folder, wanted, dev, console)
-
-
-def _split(corpus: Source, language: str, split: str) -> list[Utterance]:
-    """Return the utterances of one split of a corpus.
-
-    Raises:
-        InputError: the corpus is not there, or has none.
-    """
-    utterances = [u for u in corpora.read_all([corpus], language).utterances if u.split == split]
-    if not utterances:
-        raise InputError(f"the {split} split is empty", place=corpus.root, remedy="Name another split or corpus.")
-    return utterances
-
-
 def _settled(recipe: Recipe) -> Recipe:
     """Return the recipe with the precision that is the faster here, and every path absolute."""
     start = Path(recipe.model.base)
@@ -286,16 +184,16 @@ def _training(
         how = recipe.train.model_dump(mode="json", exclude={"hours", "checkpoint_minutes", "tensorboard"})
         return fingerprint(heard, recipe.model, how, noises)
 
-    for precision in get_args(model.Precision) if any_precision else ():
+    for precision in get_args(Precision) if any_precision else ():
         then = _multiplying_in(precision, resolved)
         if stages.begun("train", of(then)):
             if stages.done("train", of(then)):
                 return of(then), then
-            return of(then), _multiplying_in(model.kept_precision(precision, train.device()), resolved)
+            return of(then), _multiplying_in(precisions.kept(precision, train.device()), resolved)
     return of(resolved), resolved
 
 
-def _multiplying_in(precision: model.Precision, resolved: Resolved) -> Resolved:
+def _multiplying_in(precision: Precision, resolved: Resolved) -> Resolved:
     return resolved.model_copy(update={"train": resolved.train.model_copy(update={"precision": precision})})
 
 
@@ -347,7 +245,7 @@ def _save(recipe: Resolved, adapted: model.CTCModel, out: Path) -> None:
     adapted.merged().save(out / "model")
 
 
-def _evaluate(trained: str, precision: model.Precision | None, out: Path, console: Console) -> None:
+def _evaluate(trained: str, precision: Precision | None, out: Path, console: Console) -> None:
     """Score test in the precision of training, so that a run that goes on has the figures of one never stopped."""
     stages = Stages(out)
     if stages.done("evaluate", trained):
@@ -355,7 +253,7 @@ def _evaluate(trained: str, precision: model.Precision | None, out: Path, consol
         return
     stages.begin("evaluate", trained)
     data = prepared.load(out / "data", "test")
-    transcriber = Transcriber.from_folder(out / "model", precision=model.kept_precision(precision, train.device()))
+    transcriber = Transcriber.from_folder(out / "model", precision=precisions.kept(precision, train.device()))
     excluded = prepare.load_summary(out / "data").excluded_counts("test")
     evaluate.evaluate(transcriber, data.utterances, data.waveform, "test", out, console, excluded)
     stages.finish("evaluate")

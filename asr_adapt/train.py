@@ -13,11 +13,12 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 
-from asr_adapt import augment, schedule
+from asr_adapt import augment, precisions, schedule
 from asr_adapt import model as models
 from asr_adapt.inputs import Inputs, Level
 from asr_adapt.journal import Journal, Outcome, Tally
 from asr_adapt.model import CTCModel
+from asr_adapt.precisions import Precision
 from asr_adapt.prepared import Prepared
 from asr_adapt.recipe import Resolved, ResolvedTrain, Train
 from asr_adapt.report import Console
@@ -144,9 +145,9 @@ def train(
     return journal.finish(dev)
 
 
-def resolve_precision(conf: Train) -> models.Precision:
+def resolve_precision(conf: Train) -> Precision:
     """Return the precision that was asked for, else the fastest of the device."""
-    return conf.precision or models.fastest_precision(device())
+    return conf.precision or precisions.fastest(device())
 
 
 def device() -> torch.device:
@@ -208,7 +209,7 @@ class _Trainee(torch.nn.Module):
 
 def _say_what_will_happen(
     recipe: Resolved,
-    precision: models.Precision,
+    precision: Precision,
     model: CTCModel,
     data: Prepared,
     accelerator: Accelerator,

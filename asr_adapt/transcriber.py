@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asr_adapt import audio, ctc, engines, vad
+from asr_adapt import audio, ctc, engines, precisions, vad
 from asr_adapt import model as models
 from asr_adapt.ahead import in_background
 from asr_adapt.ctc import BeamSearch, Weights
 from asr_adapt.errors import AudioError, InputError, UnknownLetter
 from asr_adapt.model import CTCModel
+from asr_adapt.precisions import Precision
 from asr_adapt.text import DELIMITER_ID
 from asr_adapt.transcript import Segment, Transcript, Word
 from asr_adapt.utterance import Utterance
@@ -74,7 +75,7 @@ class Transcriber:
         batch_s: Seconds of audio that run together; None: what suits the device.
         look_ahead_s: Seconds of audio that are decoded ahead, so that pieces of like length can share a batch.
         precision: `fp32`, in which a text is the same whatever it shares a batch with, or `bf16`; None: the faster
-            (`model.fastest_precision`).
+            (`precisions.fastest`).
         search: Decodes with an n-gram, or towards hotwords; None decodes greedily.
         decoding: What is said of the decoding in reports.
         engine: Runs the model instead of PyTorch (`engines.load`), in a precision of its own (`engines.precision`).
@@ -87,7 +88,7 @@ class Transcriber:
         *,
         batch_s: float | None = None,
         look_ahead_s: float = 300.0,
-        precision: models.Precision | None = None,
+        precision: Precision | None = None,
         search: BeamSearch | None = None,
         decoding: str = "greedy",
         engine: engines.LogProbs | None = None,
@@ -97,7 +98,7 @@ class Transcriber:
         self.search = search
         self._runs: Decode = functools.partial(search.runs, hotwords=hotwords) if search else ctc.greedy
         self._log_probs: engines.LogProbs = engine or functools.partial(
-            models.log_probs, model, precision=precision or models.fastest_precision(model.net.device)
+            models.log_probs, model, precision=precision or precisions.fastest(model.net.device)
         )
         suits_s = _BATCH_ON_CPU_S if engine or model.net.device.type == "cpu" else _BATCH_ON_GPU_S
         self._batch_samples = int((batch_s or suits_s) * audio.SAMPLE_RATE_HZ)
@@ -109,7 +110,7 @@ class Transcriber:
         folder: str | Path,
         *,
         device: str | None = None,
-        precision: models.Precision | None = None,
+        precision: Precision | None = None,
         engine: str = engines.TORCH,
         hotwords: Sequence[str] = (),
     ) -> "Transcriber":

@@ -26,6 +26,7 @@ import torch
 import typer
 
 from asr_adapt import audio, corpora, engines, model, score
+from asr_adapt.precisions import Precision
 from asr_adapt.recipe import Text
 from asr_adapt.text import BLANK_ID, Alphabet
 from asr_adapt.transcriber import Transcriber
@@ -136,7 +137,7 @@ def _ours(
     folder: Path,
     utterances: list[Utterance],
     engine: str = engines.TORCH,
-    precision: model.Precision | None = None,
+    precision: Precision | None = None,
 ) -> dict[str, Any]:
     if engine == engines.TORCH:
         transcriber = Transcriber(Transcriber.from_folder(folder).model, precision=precision)

@@ -14,15 +14,16 @@ import torch
 from conftest import RATE_HZ, say
 from test_cli import asr_adapt
 
-from asr_adapt import audio, embedded, engines, graphs, score
+from asr_adapt import audio, embedded, engines, graphs, precisions, score
 from asr_adapt import model as models
+from asr_adapt.adapted import export_engines
 from asr_adapt.ctc import BeamSearch, Weights
 from asr_adapt.engines import Measured
 from asr_adapt.errors import InputError
 from asr_adapt.model import CTCModel
+from asr_adapt.precisions import Precision
 from asr_adapt.recipe import Model, Source, Text
 from asr_adapt.report import Console
-from asr_adapt.run import export_engines
 from asr_adapt.text import Alphabet
 from asr_adapt.transcriber import Transcriber
 
@@ -64,11 +65,14 @@ def test_openvino_in_bf16_is_near_what_it_says_in_float32(
     folder = Path(shutil.copytree(embedded.folder("base"), tmp_path / "base"))
     waveforms = [audio.load(clip) for clip in clips]
     exact, near = (engines.load(phones.model, folder, "openvino", p)(waveforms) for p in ("fp32", "bf16"))
+    same = []
     for left, right in zip(exact, near, strict=True):
-        assert 0 < np.abs(np.exp(left) - np.exp(right)).max() < 0.5 and right.dtype == np.float32
-    # Over all clips: in a short one, one frame on which two labels are about as likely is 2 % of it.
-    same = np.concatenate([left.argmax(1) == right.argmax(1) for left, right in zip(exact, near, strict=True)])
-    assert same.mean() > 0.98  # 0.995 was seen
+        probability = np.exp(left)
+        assert 0 < np.abs(probability - np.exp(right)).max() < 0.5 and right.dtype == np.float32
+        theirs = np.take_along_axis(probability, right.argmax(1)[:, None], axis=1)[:, 0]
+        assert (probability.max(1) - theirs).max() < 0.1, "another label, and not one that is about as likely"
+        same.append(left.argmax(1) == right.argmax(1))
+    assert np.concatenate(same).mean() > 0.98  # 0.995 was seen; one frame of a short clip is 2 % of it
 
 
 def test_openvino_tells_nobody_that_it_is_used(untrained: Path) -> None:
@@ -160,10 +164,10 @@ FOUND = {"torch": Measured(0.2, 10), "openvino": Measured(0.2, 20)}
 
 @pytest.mark.parametrize("kept", ["fp32", "bf16"])
 def test_engines_run_in_the_precision_that_they_were_measured_in(
-    kept: models.Precision, small: Path, monkeypatch: pytest.MonkeyPatch
+    kept: Precision, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "multiplies_in_bf16", lambda device: True)
-    monkeypatch.setattr(models, "fastest_precision", lambda device: {"fp32": "bf16", "bf16": "fp32"}[kept])
+    monkeypatch.setattr(precisions, "multiplies_in_bf16", lambda device: True)
+    monkeypatch.setattr(precisions, "fastest", lambda device: {"fp32": "bf16", "bf16": "fp32"}[kept])
     assert engines.precision("torch", small) != kept
     engines.keep_measured(small, FOUND, kept)
     assert engines.resolved(small, "auto") == "openvino"
@@ -179,15 +183,15 @@ def test_engines_run_in_the_precision_that_they_were_measured_in(
 def test_what_was_measured_does_not_count_where_one_processor_has_bf16_and_the_other_has_not(
     there: bool, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "multiplies_in_bf16", lambda device: there)
+    monkeypatch.setattr(precisions, "multiplies_in_bf16", lambda device: there)
     place = engines.keep_measured(small, FOUND, "bf16" if there else "fp32")
     assert engines.resolved(small, "auto") == "openvino"
     earlier = json.loads(place.read_text())
     del earlier["processor_has_bf16"]  # as it was before that was kept
     place.write_text(json.dumps(earlier))
     assert engines.resolved(small, "auto") == "openvino"
-    monkeypatch.setattr(models, "multiplies_in_bf16", lambda device: not there)
-    monkeypatch.setattr(models, "fastest_precision", lambda device: "fp32")
+    monkeypatch.setattr(precisions, "multiplies_in_bf16", lambda device: not there)
+    monkeypatch.setattr(precisions, "fastest", lambda device: "fp32")
     assert engines.resolved(small, "auto") == "torch" and engines.precision("torch", small) == "fp32"
 
 
@@ -255,7 +259,7 @@ def test_export_measures_dev_and_auto_goes_by_it(
     small: Path, tones: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engines.keep_measured(small, {}, "bf16")
-    monkeypatch.setattr("asr_adapt.export.fastest_precision", lambda device: "fp32")  # in which engines agree
+    monkeypatch.setattr("asr_adapt.precisions.fastest", lambda device: "fp32")  # in which engines agree
     export_engines(small, ["onnx", "onnx-int8"], False, Source(root=tones), Console())
     found = engines.measured(small)
     assert list(found) == ["torch", "onnx", "onnx-int8"]

@@ -11,13 +11,13 @@ LAYERS = [
     {"errors", "files", "ahead", "embedded", "utterance", "transcript", "recipe", "metrics"},
     {"audio", "text", "card", "ctc", "ngram", "score", "findings", "schedule", "presets", "spans", "cues"}
     | {"orthography"},
-    {"adapters", "mms", "base", "model", "engines", "graphs", "augment", "vad", "corpora"},
+    {"adapters", "mms", "base", "precisions", "model", "engines", "graphs", "augment", "vad", "corpora"},
     {"transcriber", "checks", "checkpoint", "formats", "recordings", "report"}
     | {"prepared", "features", "inputs", "journal", "memory", "pieces"},
     {"pages"},
     {"prepare", "train", "lm", "export", "transcribe", "evaluate", "new", "doctor"},
     {"publish"},
-    {"run", "stages"},
+    {"run", "adapted", "stages"},
     {"demo", "transfer", "serve"},
     {"cli"},
 ]

@@ -7,12 +7,12 @@ from conftest import say, sentences
 
 from asr_adapt import corpora, ctc, lm
 from asr_adapt import model as models
+from asr_adapt.adapted import add_ngram, evaluate_folder
 from asr_adapt.ctc import Weights
 from asr_adapt.errors import InputError
 from asr_adapt.model import CTCModel
 from asr_adapt.recipe import Source
 from asr_adapt.report import Console
-from asr_adapt.run import add_ngram, evaluate_folder
 from asr_adapt.transcriber import Transcriber
 
 

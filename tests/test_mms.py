@@ -17,11 +17,12 @@ from transformers import Wav2Vec2ForCTC, pipeline
 
 from asr_adapt import adapters, model
 from asr_adapt import base as bases
+from asr_adapt.adapted import evaluate_folder
 from asr_adapt.cli import main
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Model, Source, Text
 from asr_adapt.report import Console
-from asr_adapt.run import evaluate_folder, run
+from asr_adapt.run import run
 from asr_adapt.text import BLANK, DELIMITER, Alphabet
 from asr_adapt.transcriber import Transcriber
 

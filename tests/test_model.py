@@ -1,5 +1,4 @@
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -261,77 +260,3 @@ def test_another_architecture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(InputError, match="of type 'bert' and is not a Wav2Vec2 encoder"):
         base_model.configuration(Model(base=str(tmp_path)))
-
-
-@pytest.fixture
-def unmeasured() -> Iterator[None]:
-    """No measurement of this process counts, and none of a test's counts later."""
-    model._faster_on_this_processor.cache_clear()
-    yield
-    model._faster_on_this_processor.cache_clear()
-
-
-@pytest.mark.parametrize(
-    ("fp32_ms", "bf16_ms", "chosen"),
-    [
-        ([9.0, 5.0, 4.0, 6.0], [9.0, 3.0, 2.0, 9.0], "bf16"),
-        ([9.0, 2.0, 2.5, 2.0], [9.0, 4.0, 4.0, 4.0], "fp32"),  # it has the instructions, and they are slow
-        ([9.0, 2.2, 2.2, 2.2], [9.0, 2.0, 2.0, 2.0], "fp32"),  # not clearly faster
-        ([9.0, 2.0, 2.0, 2.0], [0.1, 2.0, 2.0, 2.0], "fp32"),  # the first makes a kernel, and does not count
-        ([9.0, 9.0, 9.0, 3.0], [9.0, 9.0, 2.0, 9.0], "bf16"),  # other work disturbs most of them
-    ],
-)
-def test_bf16_is_taken_where_it_is_measured_to_be_a_fifth_faster_and_once_in_a_process(
-    fp32_ms: list[float],
-    bf16_ms: list[float],
-    chosen: str,
-    unmeasured: None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    left = {"fp32": list(fp32_ms), "bf16": list(bf16_ms)}
-    monkeypatch.setattr(model, "multiplies_in_bf16", lambda device: True)
-    monkeypatch.setattr(model, "_seconds_to_multiply", lambda precision: left[precision].pop(0) / 1e3)
-    cpu = torch.device("cpu")
-    assert model.fastest_precision(cpu) == model.fastest_precision(cpu) == chosen
-    assert left == {"fp32": [], "bf16": []}
-
-
-@pytest.mark.parametrize(("avx512", "amx"), [(True, False), (False, True), (False, False)])
-def test_nothing_is_measured_without_instructions_for_bf16_nor_on_a_gpu(
-    avx512: bool, amx: bool, unmeasured: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def measured(precision: str) -> float:
-        raise AssertionError(precision)
-
-    monkeypatch.setattr(model, "_seconds_to_multiply", measured)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    if avx512 or amx:
-        with pytest.raises(AssertionError, match="fp32"):
-            model.fastest_precision(torch.device("cpu"))
-    else:
-        assert model.fastest_precision(torch.device("cpu")) == "fp32"
-    for has in (True, False):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has=has: has)
-        assert model.fastest_precision(torch.device("cuda")) == ("bf16" if has else "fp32")
-
-
-def test_measuring_takes_no_random_number_from_training(unmeasured: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "multiplies_in_bf16", lambda device: True)
-    before = torch.get_rng_state()
-    assert model.fastest_precision(torch.device("cpu")) in ("fp32", "bf16")
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize(
-    ("kept", "has_bf16", "goes_on_in"),
-    [("fp32", True, "fp32"), ("bf16", True, "bf16"), ("bf16", False, "fp32"), ("fp32", False, "fp32")],
-)
-def test_what_was_begun_in_a_precision_goes_on_in_it_where_the_device_has_it(
-    kept: model.Precision, has_bf16: bool, goes_on_in: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = "bf16" if has_bf16 and kept == "fp32" else "fp32"
-    monkeypatch.setattr(model, "multiplies_in_bf16", lambda device: has_bf16)
-    monkeypatch.setattr(model, "fastest_precision", lambda device: other)
-    assert model.kept_precision(kept, torch.device("cpu")) == goes_on_in
-    assert model.kept_precision(None, torch.device("cpu")) == other

@@ -9,10 +9,11 @@ from conftest import tone_recipe
 from huggingface_hub import ModelCard
 
 from asr_adapt import card, findings, publish
+from asr_adapt.adapted import evaluate_folder
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Report, Source, read_recipe, write_recipe
 from asr_adapt.report import Console
-from asr_adapt.run import evaluate_folder, run
+from asr_adapt.run import run
 from asr_adapt.utterance import read_jsonl, write_jsonl
 
 

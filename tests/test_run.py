@@ -10,12 +10,14 @@ import soundfile
 from conftest import tone_recipe, write_corpus
 from filelock import FileLock
 
-from asr_adapt import files, journal, model, prepared
+from asr_adapt import files, journal, model, precisions, prepared
 from asr_adapt import run as stages
+from asr_adapt.adapted import evaluate_folder
 from asr_adapt.errors import AudioError, DiskFull, InputError, RunLocked
+from asr_adapt.precisions import Precision
 from asr_adapt.recipe import Source, read_recipe
 from asr_adapt.report import Console
-from asr_adapt.run import evaluate_folder, run
+from asr_adapt.run import run
 from asr_adapt.score import rate, word_errors
 from asr_adapt.text import Normaliser
 from asr_adapt.utterance import read_jsonl
@@ -98,15 +100,15 @@ def test_a_run_that_goes_on_keeps_its_precision_where_the_machine_has_it(
         looks.append(dev)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(model, "multiplies_in_bf16", lambda device: True)
-    monkeypatch.setattr(model, "fastest_precision", lambda device: "bf16")
+    monkeypatch.setattr(precisions, "multiplies_in_bf16", lambda device: True)
+    monkeypatch.setattr(precisions, "fastest", lambda device: "bf16")
     with monkeypatch.context() as told:
         told.setattr(journal.Journal, "look_at_dev", look_once)
         with pytest.raises(stages.train.Interrupted):
             run(recipe, tmp_path, Console(quiet=True))
     assert len(looks) == 1 and not (tmp_path / "metrics.json").exists()
-    monkeypatch.setattr(model, "multiplies_in_bf16", lambda device: has_bf16)
-    monkeypatch.setattr(model, "fastest_precision", lambda device: "fp32")  # a second measurement says something else
+    monkeypatch.setattr(precisions, "multiplies_in_bf16", lambda device: has_bf16)
+    monkeypatch.setattr(precisions, "fastest", lambda device: "fp32")  # a second measurement says something else
     run(recipe, tmp_path, Console())
     assert "going on from the checkpoint after step 2" in "".join(capsys.readouterr())
     assert read_recipe(tmp_path / "recipe.toml").train.precision == ("bf16" if has_bf16 else "fp32")
@@ -115,11 +117,11 @@ def test_a_run_that_goes_on_keeps_its_precision_where_the_machine_has_it(
 def test_a_run_is_evaluated_in_the_precision_that_it_was_trained_in(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model, "multiplies_in_bf16", lambda device: True)
+    monkeypatch.setattr(precisions, "multiplies_in_bf16", lambda device: True)
     taken = []
     log_probs = model.log_probs
 
-    def noted(adapted: model.CTCModel, waveforms: list, precision: model.Precision) -> list[np.ndarray]:
+    def noted(adapted: model.CTCModel, waveforms: list, precision: Precision) -> list[np.ndarray]:
         taken.append(precision)
         return log_probs(adapted, waveforms, precision)
 
@@ -128,7 +130,7 @@ def test_a_run_is_evaluated_in_the_precision_that_it_was_trained_in(
     assert set(taken) == {"bf16"}
     (tmp_path / "metrics.json").unlink()
     taken.clear()
-    monkeypatch.setattr(model, "multiplies_in_bf16", lambda device: False)
+    monkeypatch.setattr(precisions, "multiplies_in_bf16", lambda device: False)
     run(tone_recipe(tones, steps=2, precision="bf16"), tmp_path, Console(quiet=True))
     assert set(taken) == {"fp32"}, "emulated, bf16 would take hours"
 

@@ -18,7 +18,7 @@ import torch
 from conftest import resolved, tone_recipe
 from safetensors.torch import load_file
 
-from asr_adapt import checkpoint, corpora, journal, model, prepared, schedule, train
+from asr_adapt import checkpoint, corpora, journal, model, precisions, prepared, schedule, train
 from asr_adapt.ctc import FrameGrid
 from asr_adapt.errors import DiskFull, InputError, TrainingDiverged
 from asr_adapt.model import CTCModel
@@ -401,7 +401,7 @@ def test_bf16_trains_with_masks_and_keeps_the_weights_in_float32(tones: Path, da
 
 
 def test_a_precision_that_is_asked_for_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "fastest_precision", lambda device: "bf16")
+    monkeypatch.setattr(precisions, "fastest", lambda device: "bf16")
     assert train.resolve_precision(Train()) == "bf16"
     assert train.resolve_precision(Train(precision="fp32")) == "fp32"
 
@@ -417,7 +417,7 @@ def test_dev_is_read_in_the_precision_of_training(
             super().__init__(adapted, **settings)
 
     monkeypatch.setattr(journal, "Transcriber", Noting)
-    monkeypatch.setattr(model, "fastest_precision", lambda device: "fp32")
+    monkeypatch.setattr(precisions, "fastest", lambda device: "fp32")
     for precision in ("bf16", None):
         trained(tone_recipe(tones, steps=1, precision=precision), data, tmp_path / f"{precision}")
     assert taken == ["bf16", "fp32"]
