@@ -95,8 +95,8 @@ def transfer(
         print(context.get_help())
         return
     recipe, out = _overridden(_recipe_of(script), context.args, f"{script.stem}-transfer", str(script))
-    from asr_adapt.report import Console
-    from asr_adapt.transfer import transfer as measure
+    from asr_adapt.console import Console
+    from asr_adapt.workflows.transfer import transfer as measure
 
     measure(recipe, out, Console())
 
@@ -110,9 +110,9 @@ def new(
     out: Annotated[Path | None, typer.Option(help="The script; default: recipes/LANGUAGE.py.")] = None,
 ) -> None:
     """Look at a corpus and write a recipe for it. --corpus.tiers and every other field of a recipe may follow."""
-    from asr_adapt import new as stage
+    from asr_adapt.console import Console
     from asr_adapt.recipe import recipe_from
-    from asr_adapt.report import Console
+    from asr_adapt.stages import new as stage
 
     recipe = recipe_from({"language": language, "corpus": {"root": corpus}}, "LANGUAGE")
     recipe, _ = _overridden(recipe, context.args)
@@ -133,10 +133,10 @@ def doctor(
     """Say what is wrong with a corpus. --corpus.format, --model.base and every field of a recipe may follow."""
     from dataclasses import replace
 
-    from asr_adapt import doctor as stage
-    from asr_adapt.doctor import machine
+    from asr_adapt.console import Console
     from asr_adapt.recipe import recipe_from
-    from asr_adapt.report import Console
+    from asr_adapt.stages import doctor as stage
+    from asr_adapt.stages.doctor import machine
 
     fields = {"language": language, "corpus": {"root": corpus}, "model": {"base": "embedded"}}
     recipe, _ = _overridden(recipe_from(fields, "command line"), context.args)
@@ -171,8 +171,8 @@ def mms(
     folder = out or Path("models") / f"mms-{language}"
     if folder.exists():
         raise InputError("is there already", place=folder, remedy="Give another --out.")
-    from asr_adapt.model import zero_shot
-    from asr_adapt.report import Console
+    from asr_adapt.console import Console
+    from asr_adapt.model.head import zero_shot
 
     made = zero_shot(recipe.model, language)
     made.save(folder)
@@ -186,8 +186,8 @@ def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
 ) -> None:
     """Adapt the embedded base model to the embedded corpus, score unseen speech, transcribe a file. No network."""
-    from asr_adapt import demo as embedded
-    from asr_adapt.report import Console
+    from asr_adapt.console import Console
+    from asr_adapt.workflows import demo as embedded
 
     embedded.demo(out, Console())
 
@@ -208,18 +208,19 @@ def transcribe(
     hotwords: Annotated[str, typer.Option(help="Words that are favoured, such as names, apart by spaces.")] = "",
 ) -> None:
     """Transcribe recordings of any length. Started again with the same --out, it does what is missing or newer."""
-    from asr_adapt import engines, formats, recordings
-    from asr_adapt import transcribe as stage
-    from asr_adapt.report import Console
+    from asr_adapt.console import Console
+    from asr_adapt.formats import writers
+    from asr_adapt.inference import engines, recordings
+    from asr_adapt.stages import transcribe as stage
 
-    if format not in formats.WRITERS:
-        raise InputError(f"no format '{format}'", place="--format", remedy=f"Known: {', '.join(formats.WRITERS)}.")
+    if format not in writers.WRITERS:
+        raise InputError(f"no format '{format}'", place="--format", remedy=f"Known: {', '.join(writers.WRITERS)}.")
     found = recordings.find(inputs)
     runner = engines.resolved(model, engine)
     favoured = hotwords.split()
 
     def load() -> Any:
-        from asr_adapt.transcriber import Transcriber
+        from asr_adapt.inference.transcriber import Transcriber
 
         return Transcriber.from_folder(model, engine=runner, hotwords=favoured)
 
@@ -236,16 +237,16 @@ def align(
     format: Annotated[str, typer.Option(help="As of transcribe.")] = "json",
 ) -> None:
     """Print when each word of a text that is known is said."""
-    from asr_adapt import formats
-    from asr_adapt.files import read_lines
+    from asr_adapt.formats import writers
+    from asr_adapt.storage import read_lines
 
-    if format not in formats.WRITERS:
-        raise InputError(f"no format '{format}'", place="--format", remedy=f"Known: {', '.join(formats.WRITERS)}.")
+    if format not in writers.WRITERS:
+        raise InputError(f"no format '{format}'", place="--format", remedy=f"Known: {', '.join(writers.WRITERS)}.")
     lines = read_lines(text)
-    from asr_adapt.transcriber import Transcriber
+    from asr_adapt.inference.transcriber import Transcriber
 
     aligned = Transcriber.from_folder(model).align(audio, lines)
-    print(formats.written(aligned, format, formats.Media(audio)), end="")
+    print(writers.written(aligned, format, writers.Media(audio)), end="")
 
 
 @app.command(context_settings=_CORPUS_COMMAND)
@@ -259,8 +260,8 @@ def evaluate(
     names: _NAMES = False,
 ) -> None:
     """Score a model on a corpus, with intervals and report.html. --corpus.tiers and other fields of it may follow."""
-    from asr_adapt.adapted import evaluate_folder
-    from asr_adapt.report import Console
+    from asr_adapt.console import Console
+    from asr_adapt.workflows.model_folder import evaluate_folder
 
     out = out or Path(f"evaluation-{split}")
     evaluate_folder(model, _source(corpus, context.args), split, out, Console(), sound=audio, names=names)
@@ -274,8 +275,8 @@ def report(
     names: _NAMES = False,
 ) -> None:
     """Write report.html again from metrics.json and hypotheses.jsonl; nothing is transcribed."""
-    from asr_adapt import publish
-    from asr_adapt.report import Console
+    from asr_adapt.console import Console
+    from asr_adapt.report import publish
 
     Console().say(f"report: {publish.page(folder, model, sound=audio, names=names)}")
 
@@ -291,8 +292,8 @@ def lm(
     tune: Annotated[Path | None, typer.Option(help="Corpus whose dev split chooses the weights.")] = None,
 ) -> None:
     """Put a word n-gram, of the run's training text and of TEXT, beside a model, which then decodes with it."""
-    from asr_adapt.adapted import add_ngram
-    from asr_adapt.report import Console
+    from asr_adapt.console import Console
+    from asr_adapt.workflows.model_folder import add_ngram
 
     add_ngram(model, texts or [], order, _source(tune, []) if tune else None, Console())
 
@@ -311,8 +312,8 @@ def export(
     corpus: Annotated[Path | None, typer.Option(help="Measure them on this corpus's dev split.")] = None,
 ) -> None:
     """Put engines beside a model that run it faster than PyTorch; measured on dev, --engine auto chooses by it."""
-    from asr_adapt.adapted import export_engines
-    from asr_adapt.report import Console
+    from asr_adapt.console import Console
+    from asr_adapt.workflows.model_folder import export_engines
 
     export_engines(model, engine or [], check, _source(corpus, context.args) if corpus else None, Console())
 
@@ -352,7 +353,7 @@ def serve(
         ) from error
     import os
 
-    from asr_adapt.report import Console
+    from asr_adapt.console import Console
     from asr_adapt.serve.limits import Limits
 
     limits = Limits(
@@ -377,12 +378,12 @@ def run_recipe(recipe: Any, arguments: Sequence[str] | None = None, name: str | 
         name: Of the recipe; the script's by default. The run folder is `runs/NAME` unless `--out` says otherwise.
     """
     with one_line_errors():
-        from asr_adapt.report import Console
+        from asr_adapt.console import Console
 
         name = name or Path(sys.argv[0]).stem
         arguments = sys.argv[1:] if arguments is None else arguments
         wanted, out = _overridden(recipe, list(arguments), name, f"{name}.py")
-        from asr_adapt.run import run as run_stages
+        from asr_adapt.workflows.run import run as run_stages
 
         run_stages(wanted, out, Console())
 

@@ -1,4 +1,11 @@
-"""The package's exceptions: each carries a place, what is wrong there (with the value), and a remedy."""
+"""The package's exceptions: each carries a place, the problem (with the offending value), and a remedy."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+_SHOWN = 200  # characters of an offending value
 
 
 class InputError(Exception):
@@ -61,3 +68,17 @@ class TrainingDiverged(InputError):
     def __init__(self, problem: str, *, place: object = "", remedy: str = "", has_model: bool = False) -> None:
         self.has_model = has_model
         super().__init__(problem, place=place, remedy=remedy)
+
+
+def describe_validation_error(error: "ValidationError") -> str:
+    """Return the first complaint of pydantic on one line: the field, the rule and the value."""
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":  # half a surrogate pair, too, which no file could hold
+        return f"not JSON ({first['ctx']['error']})"
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return f"field '{field}' is missing"
+    value = repr(first["input"])
+    shown = value if len(value) <= _SHOWN else value[:_SHOWN] + "…"
+    rule = str(first["msg"]).removeprefix("Value error, ")
+    return f"field '{field}': {rule}, but is {shown}" if field else f"{rule}, but is {shown}"

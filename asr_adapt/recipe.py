@@ -7,6 +7,7 @@ is printed with its reason and kept in the run folder's `recipe.toml`.
 import hashlib
 import json
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,7 +15,7 @@ import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from asr_adapt.errors import InputError
-from asr_adapt.files import write_whole
+from asr_adapt.storage import write_whole
 
 Format = Literal[
     "manifest",
@@ -314,7 +315,24 @@ def read_recipe(path: Path) -> Recipe:
     return recipe_from(fields, path)
 
 
+def fingerprint_fields(model: BaseModel, exclude: Collection[str] = ()) -> dict[str, Any]:
+    """Return a model's fields as plain values, as fingerprints of run folders take them.
+
+    A field that was added after format 1 must not change the fingerprint of a recipe that leaves it at its default,
+    or older runs would start over. Declare such a field with `json_schema_extra={"since": 2}`: it is left out while
+    it has its default.
+    """
+    plain = model.model_dump(mode="json", exclude={*exclude})
+    for name, info in type(model).model_fields.items():
+        added = isinstance(info.json_schema_extra, dict) and "since" in info.json_schema_extra
+        if name in plain and added and getattr(model, name) == info.get_default(call_default_factory=True):
+            del plain[name]
+        elif name in plain and isinstance(value := getattr(model, name), BaseModel):
+            plain[name] = fingerprint_fields(value)
+    return plain
+
+
 def fingerprint(*parts: Any) -> str:
     """Return a SHA-256 of models and plain values: equal where, and only where, they are equal."""
-    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
+    plain = [fingerprint_fields(part) if isinstance(part, BaseModel) else part for part in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -22,10 +22,14 @@ import torch
 import typer
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
-from asr_adapt import audio, corpora, ctc, score
-from asr_adapt import model as models
-from asr_adapt.model import CTCModel
+from asr_adapt import audio, corpora
+from asr_adapt.artifacts import NGramWeights
+from asr_adapt.decoding import ctc
+from asr_adapt.decoding.beam_search import BeamSearch
+from asr_adapt.model import forward, ngram_file
+from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Text
+from asr_adapt.scoring import error_rates
 
 _ACOUSTIC = "model of the base shape"
 Result = TypeVar("Result")
@@ -42,14 +46,14 @@ def main(
     """Print milliseconds for each second of audio, the share of the acoustic time, WER and CER."""
     torch.set_num_threads(1)
     loaded = CTCModel.load(model)
-    beside = models.ngram_beside(model)
+    beside = ngram_file.read(model)
     if beside is None:
         raise SystemExit(f"{model} has no n-gram: asr-adapt lm --model {model}")
     utterances = [u for u in corpora.read(corpus, loaded.language) if u.split == "dev"][:clips]
     waveforms = [audio.load(u.audio) for u in utterances]
     references = [loaded.normaliser(u.text or "") for u in utterances]
-    said = [models.log_probs(loaded, [waveform])[0] for waveform in waveforms]
-    searches = {width: ctc.BeamSearch(loaded.alphabet, *beside, width=width) for width in (25, 50, 100, 200)}
+    said = [forward.log_probs(loaded, [waveform])[0] for waveform in waveforms]
+    searches = {width: BeamSearch(loaded.alphabet, *beside, width=width) for width in (25, 50, 100, 200)}
     runs: dict[str, Callable[[np.ndarray], list[ctc.Run]]] = {"greedy": ctc.greedy}
     runs |= {f"{width} beams": search.runs for width, search in searches.items()}
 
@@ -63,13 +67,13 @@ def main(
         ways |= {"100 beams, text alone": searches[100].text, "pyctcdecode, 100 beams": _pyctcdecode(loaded, *beside)}
     torch.manual_seed(0)
     large = CTCModel(Wav2Vec2ForCTC(Wav2Vec2Config()).eval(), loaded.alphabet, "und", Text(), normalise_waveform=True)
-    models.log_probs(large, waveforms[:1])
+    forward.log_probs(large, waveforms[:1])
     ctc.align(said[0], ctc.frames_needed([2]) * [2])  # imports torchaudio
 
     taken: dict[str, list[float]] = {name: [] for name in [_ACOUSTIC, *ways]}
     texts: dict[str, list[str]] = {}
     for _ in range(rounds):
-        taken[_ACOUSTIC].append(_ms(lambda w: models.log_probs(large, [w]), waveforms[:heard], waveforms[:heard])[0])
+        taken[_ACOUSTIC].append(_ms(lambda w: forward.log_probs(large, [w]), waveforms[:heard], waveforms[:heard])[0])
         for name, way in ways.items():
             ms, texts[name] = _ms(way, said, waveforms)
             taken[name].append(ms)
@@ -81,12 +85,12 @@ def main(
         line = f"{name:24}{ms:11.2f}{ms / acoustic:8.1%}"
         if name in texts:
             pairs = list(zip(references, texts[name], strict=True))
-            line += f"{score.rate([score.word_errors(*pair) for pair in pairs]):7.3f}"
-            line += f"{score.rate([score.character_errors(*pair) for pair in pairs]):7.3f}"
+            line += f"{error_rates.rate([error_rates.word_errors(*pair) for pair in pairs]):7.3f}"
+            line += f"{error_rates.rate([error_rates.character_errors(*pair) for pair in pairs]):7.3f}"
         print(line)
 
 
-def _pyctcdecode(loaded: CTCModel, arpa: Path, weights: ctc.Weights) -> Callable[[np.ndarray], str]:
+def _pyctcdecode(loaded: CTCModel, arpa: Path, weights: NGramWeights) -> Callable[[np.ndarray], str]:
     from pyctcdecode import build_ctcdecoder
 
     search = build_ctcdecoder(

@@ -18,7 +18,7 @@ import typer
 from tqdm import tqdm
 
 from asr_adapt import corpora
-from asr_adapt.utterance import write_jsonl
+from asr_adapt.records import write_jsonl
 
 VARIANTS = ("m3", "f2", "m7", "f4", "m1", "f5")
 

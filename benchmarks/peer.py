@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from asr_adapt.model import CTCModel, normalised
-from asr_adapt.prepared import Prepared
+from asr_adapt.corpora.prepared import Prepared
+from asr_adapt.model.ctc_model import CTCModel
+from asr_adapt.model.forward import normalised
 
 CLIPS = 8
 RATE = 3e-4

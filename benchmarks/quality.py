@@ -27,14 +27,20 @@ import typer
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from asr_adapt import corpora, evaluate, journal, model, prepared, presets, run, train
-from asr_adapt.base import configuration, frame_grid
-from asr_adapt.model import CTCModel
-from asr_adapt.prepare import load_summary, prepare
+from asr_adapt import corpora
+from asr_adapt.artifacts import PreparationSummary
+from asr_adapt.console import Console
+from asr_adapt.corpora import prepared
+from asr_adapt.inference.transcriber import Transcriber
+from asr_adapt.model import head
+from asr_adapt.model.base import configuration, frame_grid
+from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Corpus, Model, Recipe, Resolved
-from asr_adapt.report import Console
-from asr_adapt.text import Alphabet
-from asr_adapt.transcriber import Transcriber
+from asr_adapt.stages import evaluate, train
+from asr_adapt.stages.prepare import prepare
+from asr_adapt.text.alphabet import Alphabet
+from asr_adapt.training import presets, state
+from asr_adapt.workflows import run
 
 PACE_STEPS = 30
 LOOKS = 10
@@ -149,7 +155,7 @@ def _peer(recipe: Recipe, minutes: float, out: Path, new_head: bool) -> dict[str
         if step % math.ceil(steps / LOOKS) and step != steps:
             return
         began = time.perf_counter()
-        cer = journal.dev_rates(adapted, dev, None)[1]
+        cer = state.dev_rates(adapted, dev, None)[1]
         adapted.net.train()
         curve.append(((began - clock["began"] - clock["away_s"]) / 60, cer))
         print(f"peer, step {step:,}/{steps:,}: dev CER {cer:.3f}", flush=True)
@@ -173,14 +179,14 @@ def _prepared(recipe: Recipe, folder: Path) -> tuple[Resolved, prepared.Prepared
     if not (folder / "doctor.json").exists():
         utterances = corpora.read(recipe.corpus.root, recipe.language)
         prepare(recipe, utterances, frame_grid(config), folder, Console(quiet=True))
-    hours = load_summary(folder).hours["train"]
+    hours = PreparationSummary.read(folder).hours["train"]
     resolved, _ = presets.resolve(run._settled(recipe), hours, config.hidden_size)
     return resolved, prepared.load(folder, "train"), prepared.load(folder, "dev")
 
 
 def _start(recipe: Resolved, data: prepared.Prepared) -> CTCModel:
     alphabet = Alphabet.from_texts(data.texts)
-    return model.create(recipe.model, alphabet, recipe.language, recipe.text, recipe.train.seed)
+    return head.create(recipe.model, alphabet, recipe.language, recipe.text, recipe.train.seed)
 
 
 def _rates(metrics: evaluate.Metrics) -> dict[str, Any]:

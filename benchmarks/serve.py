@@ -31,8 +31,9 @@ import soundfile
 import typer
 from transcribe import _write_base_shape
 
-from asr_adapt import audio, corpora, engines
-from asr_adapt.transcriber import Transcriber
+from asr_adapt import audio, corpora
+from asr_adapt.inference import engines
+from asr_adapt.inference.transcriber import Transcriber
 
 _CLIP_S = (2.0, 8.0)
 _LONG_S = 300.0
@@ -242,7 +243,7 @@ def _peak_mb(pid: int) -> float:
 
 
 def _ours(engine: str, folder: Path, port: int) -> None:
-    from asr_adapt.report import Console
+    from asr_adapt.console import Console
     from asr_adapt.serve import server
 
     server.serve(server.Settings((("base", folder),), engine=engine), "127.0.0.1", port, 1, Console(quiet=True))

@@ -25,13 +25,17 @@ import peer
 import torch
 import typer
 
-from asr_adapt import corpora, embedded, model, prepared, presets, schedule, train
-from asr_adapt.base import configuration, frame_grid
-from asr_adapt.model import CTCModel
-from asr_adapt.prepare import prepare
+from asr_adapt import bundled, corpora
+from asr_adapt.console import Console
+from asr_adapt.corpora import prepared
+from asr_adapt.model import head
+from asr_adapt.model.base import configuration, frame_grid
+from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Corpus, Model, Recipe, Resolved, Text, Train
-from asr_adapt.report import Console
-from asr_adapt.text import Alphabet
+from asr_adapt.stages import train
+from asr_adapt.stages.prepare import prepare
+from asr_adapt.text.alphabet import Alphabet
+from asr_adapt.training import presets, schedule
 
 LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 SHAPES: dict[str, dict[str, Any]] = {
@@ -97,7 +101,7 @@ def _write_base(folder: Path, shape: str) -> Path:
     from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
     if shape == "embedded":
-        return embedded.folder("base")
+        return bundled.folder("base")
     torch.manual_seed(0)
     Wav2Vec2ForCTC(Wav2Vec2Config(**SHAPES[shape])).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(return_attention_mask="feat_extract_norm" in SHAPES[shape]).save_pretrained(folder)
@@ -112,7 +116,7 @@ def _prepare(recipe: Resolved, folder: Path) -> None:
 
 def _start(recipe: Resolved, folder: Path) -> tuple[CTCModel, prepared.Prepared]:
     data = prepared.load(folder / "data", "train")
-    return model.create(recipe.model, Alphabet.from_texts(data.texts), recipe.language, Text(), seed=0), data
+    return head.create(recipe.model, Alphabet.from_texts(data.texts), recipe.language, Text(), seed=0), data
 
 
 def _ours(recipe: Resolved, folder: Path, steps: int, number: int, compiled: bool) -> dict[str, float]:

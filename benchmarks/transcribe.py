@@ -25,12 +25,15 @@ import soundfile
 import torch
 import typer
 
-from asr_adapt import audio, corpora, engines, model, score
-from asr_adapt.precisions import Precision
+from asr_adapt import audio, corpora
+from asr_adapt.inference import engines
+from asr_adapt.inference.transcriber import Transcriber
+from asr_adapt.model import ctc_model
+from asr_adapt.model.precisions import Precision
 from asr_adapt.recipe import Text
-from asr_adapt.text import BLANK_ID, Alphabet
-from asr_adapt.transcriber import Transcriber
-from asr_adapt.utterance import Utterance
+from asr_adapt.records import Utterance
+from asr_adapt.scoring import error_rates
+from asr_adapt.text.alphabet import BLANK_ID, Alphabet
 
 Turn = tuple[Callable[..., dict[str, Any]], tuple]
 
@@ -125,7 +128,7 @@ def _long(folder: Path, utterances: list[Utterance], hours: float, scratch: Path
 
 
 def _make(folder: Path, engine: str) -> dict[str, Any]:
-    return {"graph": engines.made(model.CTCModel.load(folder), folder, engine)}
+    return {"graph": engines.made(ctc_model.CTCModel.load(folder), folder, engine)}
 
 
 def _apart(turn: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
@@ -142,7 +145,7 @@ def _ours(
     if engine == engines.TORCH:
         transcriber = Transcriber(Transcriber.from_folder(folder).model, precision=precision)
     else:
-        loaded = model.CTCModel.load(folder)
+        loaded = ctc_model.CTCModel.load(folder)
         transcriber = Transcriber(loaded, engine=engines.load(loaded, folder, engine))
     transcriber.transcribe(np.zeros(audio.SAMPLE_RATE_HZ, np.float32))
     began, before_s = time.perf_counter(), time.process_time()
@@ -176,7 +179,7 @@ def _onnx_asr(folder: Path, utterances: list[Utterance]) -> dict[str, Any]:
     from onnx_asr.asr import _AsrWithCtcDecoding
     from onnx_asr.loader import Manager
 
-    loaded = model.CTCModel.load(folder)
+    loaded = ctc_model.CTCModel.load(folder)
     heard = engines.load(loaded, folder, "onnx")
 
     class Wav2Vec2Ctc(_AsrWithCtcDecoding):
@@ -214,9 +217,12 @@ def _measured(texts: list[str], audio_s: float, elapsed_s: float, cpu_s: float) 
 
 
 def _wer(utterances: list[Utterance], texts: list[str]) -> float:
-    normalise = model.Normaliser(Text(), "und")
-    return score.rate(
-        [score.word_errors(normalise(u.text or ""), normalise(t)) for u, t in zip(utterances, texts, strict=True)]
+    normalise = ctc_model.Normaliser(Text(), "und")
+    return error_rates.rate(
+        [
+            error_rates.word_errors(normalise(u.text or ""), normalise(t))
+            for u, t in zip(utterances, texts, strict=True)
+        ]
     )
 
 
@@ -227,7 +233,7 @@ def _write_base_shape(folder: Path) -> Path:
     torch.manual_seed(0)
     alphabet = Alphabet.from_texts(["abcdefghijklmnopqrstuvwxyzàáèéìíòóùú"])
     net = Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=len(alphabet))).eval()
-    model.CTCModel(net, alphabet, "und", Text(), normalise_waveform=True).save(folder)
+    ctc_model.CTCModel(net, alphabet, "und", Text(), normalise_waveform=True).save(folder)
     return folder
 
 

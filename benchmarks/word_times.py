@@ -17,9 +17,10 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from asr_adapt import audio, corpora, score
-from asr_adapt.transcriber import Transcriber
-from asr_adapt.transcript import Word
+from asr_adapt import audio, corpora
+from asr_adapt.inference.transcriber import Transcriber
+from asr_adapt.records import Word
+from asr_adapt.scoring import error_rates
 
 GAP_S = 0.08
 
@@ -74,7 +75,7 @@ def _spoken(words: list[str], voice: str) -> tuple[np.ndarray, list[tuple[float,
 
 def _matched(said: list[str], read: list[str]) -> list[tuple[int, int]]:
     """Return the pairs of indices of words that were read right."""
-    lines = score.aligned(" ".join(said), " ".join(read))
+    lines = error_rates.aligned(" ".join(said), " ".join(read))
     columns = zip(lines[0].split(), lines[1].split(), strict=True)
     i, j, pairs = itertools.count(), itertools.count(), []
     for one, other in columns:

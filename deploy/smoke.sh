@@ -6,7 +6,7 @@ set -eu
 target=${1:?"usage: sh deploy/smoke.sh TARGET RECORDING"}
 recording=${2:?"name a recording"}
 port=${PORT:-8765}
-model=$("$target/bin/python" -c 'from asr_adapt import embedded; print(embedded.folder("base"))')
+model=$("$target/bin/python" -c 'from asr_adapt import bundled; print(bundled.folder("base"))')
 "$target/bin/asr-adapt" serve --model "base=$model" --port "$port" &
 server=$!
 trap 'kill "$server" 2>/dev/null || true' EXIT

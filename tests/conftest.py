@@ -2,19 +2,25 @@
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from filelock import FileLock
 
-from asr_adapt import corpora, embedded, presets
-from asr_adapt.model import CTCModel
+from asr_adapt import bundled, corpora
+from asr_adapt.console import Console
+from asr_adapt.inference.transcriber import Transcriber
+from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Corpus, Model, Recipe, Resolved, Train
-from asr_adapt.report import Console
-from asr_adapt.run import run
-from asr_adapt.transcriber import Transcriber
+from asr_adapt.training import presets
+from asr_adapt.workflows.run import run
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 
 # Each letter is a tone of 80 ms, a space is silence; every letter is heard as what it is.
 TONES_HZ = {"a": 400.0, "b": 700.0, "c": 1100.0, "d": 1700.0, "e": 2600.0, "ŋ": 3800.0}
@@ -72,22 +78,33 @@ def muxed(waveform: np.ndarray, container: str, codec: str, rate: int, **options
     return file.getvalue()
 
 
+def shared_folder(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that one worker makes and all workers read; it is not to be written to."""
+    root = factory.getbasetemp()
+    home = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / f"shared-{name}"
+    with FileLock(f"{home}.lock"):
+        if not (home / "done").exists():
+            make(home / name)
+            (home / "done").touch()
+    return home / name
+
+
 @pytest.fixture(scope="session")
 def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of tones; not to be written to."""
-    return write_corpus(tmp_path_factory.mktemp("tones") / "corpus")
+    return shared_folder(tmp_path_factory, "corpus", write_corpus)
 
 
 @pytest.fixture(scope="session")
 def phones() -> Transcriber:
     """The embedded base model, which writes phones; in fp32 a text does not depend on what shares its batch."""
-    return Transcriber(CTCModel.load(embedded.folder("base")), precision="fp32")
+    return Transcriber(CTCModel.load(bundled.folder("base")), precision="fp32")
 
 
 @pytest.fixture(scope="session")
 def clips() -> list[Path]:
     """Recordings of the embedded corpus."""
-    return [Path(u.audio) for u in corpora.read(embedded.folder("demo"), "mi")[:8]]
+    return [Path(u.audio) for u in corpora.read(bundled.folder("demo"), "mi")[:8]]
 
 
 @pytest.fixture
@@ -153,12 +170,11 @@ def write_base(folder: Path, norm: str) -> Path:
 @pytest.fixture(scope="session", params=["group", "layer"])
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained checkpoint of each kind."""
-    return write_base(tmp_path_factory.mktemp("base") / request.param, request.param)
+    return shared_folder(tmp_path_factory, request.param, lambda folder: write_base(folder, request.param))
 
 
 @pytest.fixture(scope="session")
 def trained(base: Path, tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of each kind of checkpoint, trained until it writes what it hears."""
-    out = tmp_path_factory.mktemp("runs") / base.name
-    run(tone_recipe(tones, str(base), steps=200, patience=100), out, Console(quiet=True))
-    return out
+    recipe = tone_recipe(tones, str(base), steps=200, patience=100)
+    return shared_folder(tmp_path_factory, f"run-{base.name}", lambda out: run(recipe, out, Console(quiet=True)))

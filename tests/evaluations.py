@@ -8,12 +8,11 @@ from types import SimpleNamespace
 import soundfile
 from conftest import RATE_HZ, say
 
-from asr_adapt.evaluate import evaluate
+from asr_adapt.console import Console
 from asr_adapt.recipe import Text
-from asr_adapt.report import Console
-from asr_adapt.text import Normaliser
-from asr_adapt.transcript import Transcript
-from asr_adapt.utterance import Utterance
+from asr_adapt.records import Transcript, Utterance
+from asr_adapt.stages.evaluate import evaluate
+from asr_adapt.text.normaliser import Normaliser
 
 
 def evaluation(

@@ -13,10 +13,10 @@ import soundfile
 import uvicorn
 from conftest import RATE_HZ
 
+from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.serve import server
 from asr_adapt.serve.app import create_app
 from asr_adapt.serve.limits import Limits
-from asr_adapt.transcriber import Transcriber
 
 
 @contextmanager

@@ -8,12 +8,12 @@ import pytest
 import soundfile
 from conftest import RATE_HZ, muxed, say
 
-from asr_adapt import audio, embedded
+from asr_adapt import audio, bundled
 from asr_adapt.cli import main, run_recipe
+from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.recipe import Recipe
-from asr_adapt.transcriber import Transcriber
 
-BASE = str(embedded.folder("base"))
+BASE = str(bundled.folder("base"))
 HEAVY = ("torch", "transformers", "datasets", "librosa", "soundfile", "av", "numpy")
 
 
@@ -51,7 +51,7 @@ def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys:
             "command line: No such option: --modle (Possible options: --model)",
         ),
         (("evaluate", "--model", "m"), "command line: Missing option '--corpus'"),
-        (("serve", "--model", "nowhere"), "nowhere: no model of asr-adapt is here"),
+        (("serve", "--model", "nowhere"), "nowhere: not an asr-adapt model"),
         (("serve", "--model", f"a={BASE}", "--model", f"a={BASE}"), f"--model a={BASE}: two models are named 'a'."),
         (("serve", "--model", BASE, "--host", "192.0.2.1"), "192.0.2.1:8000: the address cannot be had"),
         (("trancribe",), "command line: No such command 'trancribe'"),
@@ -63,7 +63,7 @@ def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys:
             ("evaluate", "--model", BASE, "--corpus", ".", "--corpus.tirs", "x"),
             "command line: unrecognized arguments: --corpus.tirs x. RECIPE.py --help lists the fields.",
         ),
-        (("evaluate", "--model", "nowhere", "--corpus", "."), "nowhere: no model of asr-adapt is here"),
+        (("evaluate", "--model", "nowhere", "--corpus", "."), "nowhere: not an asr-adapt model"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

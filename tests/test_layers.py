@@ -1,39 +1,51 @@
-"""The house's layers: imports point down, and the stages never import one another."""
+"""The layers of the package: imports point down only, between folders and inside them."""
 
 import ast
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# From the ground up. Inside a layer modules may import one another, except where the layer is in APART.
-LAYERS = [
-    {"errors", "files", "ahead", "embedded", "utterance", "transcript", "recipe", "metrics"},
-    {"audio", "text", "card", "ctc", "ngram", "score", "findings", "schedule", "presets", "spans", "cues"}
-    | {"orthography"},
-    {"adapters", "mms", "base", "precisions", "model", "engines", "graphs", "augment", "vad", "corpora"},
-    {"transcriber", "checks", "checkpoint", "formats", "recordings", "report"}
-    | {"prepared", "features", "inputs", "journal", "memory", "pieces"},
-    {"pages"},
-    {"prepare", "train", "lm", "export", "transcribe", "evaluate", "new", "doctor"},
-    {"publish"},
-    {"run", "adapted", "stages"},
-    {"demo", "transfer", "serve"},
-    {"cli"},
+PACKAGE = ROOT / "asr_adapt"
+# From the ground up. A folder or a top-level module may import what stands before it, and nothing after it.
+LAYERS: list[tuple[str, ...]] = [
+    ("errors", "background", "bundled", "console"),
+    ("storage",),
+    ("recipe", "records"),
+    ("artifacts",),
+    ("audio",),
+    ("text",),
+    ("decoding",),
+    ("corpora",),
+    ("model",),
+    ("scoring",),
+    ("formats",),
+    ("inference",),
+    ("training",),
+    ("report",),
+    ("stages",),
+    ("workflows",),
+    ("serve",),
+    ("cli",),
 ]
-APART = {"prepare", "train", "lm", "export", "transcribe", "evaluate", "new", "doctor"}
-MODULES = sorted((ROOT / "asr_adapt").rglob("*.py"))
+ORDER = {name: number for number, names in enumerate(LAYERS) for name in names}
+MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-def room(path: Path) -> str:
-    """The module's name in LAYERS: a package counts as one."""
-    parts = path.relative_to(ROOT / "asr_adapt").with_suffix("").parts
-    return parts[0]
+def dotted(path: Path) -> str:
+    """Return a file's module below the package: `audio.vad`, `audio` for its __init__, `` for the package's own."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+KNOWN = {dotted(path) for path in MODULES}
 
 
 def imported(path: Path) -> set[str]:
-    """The rooms that a file imports from, wherever in the file that stands."""
-    rooms = set()
+    """Return the package's modules that a file imports, wherever in the file the import stands."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}:{node.lineno}: relative imports hide the layer"
@@ -42,33 +54,59 @@ def imported(path: Path) -> set[str]:
             names = [alias.name for alias in node.names]
         else:
             continue
-        rooms |= {name.split(".")[1] for name in names if name.startswith("asr_adapt.")}
-    return {name for name in rooms if not name.startswith("__")}
+        below = [name.removeprefix("asr_adapt.") for name in names if name.startswith("asr_adapt.")]
+        # `from asr_adapt.audio import load` is the module `audio`, `from asr_adapt.audio import vad` is `audio.vad`.
+        found |= {name if name in KNOWN else name.rpartition(".")[0] for name in below}
+    return found - {""}
 
 
-def layer(name: str) -> int:
-    found = [number for number, names in enumerate(LAYERS) if name in names]
-    assert len(found) == 1, f"the module {name} stands in {len(found)} layers"
-    return found[0]
+def folder(module: str) -> str:
+    return module.partition(".")[0]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_imports_from_below_only(path: Path) -> None:
-    name = room(path)
-    if name == "__init__":
-        assert imported(path) == set(), "importing the package does no work"
+def test_a_module_imports_from_lower_layers_only(path: Path) -> None:
+    name = dotted(path)
+    if not name:
+        assert not [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ImportFrom)], (
+            "importing the package does no work"
+        )
         return
-    for other in imported(path) - {name}:
-        assert layer(other) <= layer(name), f"{name} must not import {other}"
-        if name in APART:
-            assert layer(other) < layer(name), f"the stage {name} must not import the stage {other}"
+    for other in imported(path):
+        if folder(other) != folder(name):
+            assert ORDER[folder(other)] < ORDER[folder(name)], f"{name} must not import {other}"
 
 
-def test_every_module_has_its_layer_and_every_layer_its_modules() -> None:
-    assert {room(path) for path in MODULES} - {"__init__"} == set().union(*LAYERS)
+def test_every_folder_has_its_layer_and_every_layer_its_folder() -> None:
+    assert {folder(dotted(path)) for path in MODULES} - {""} == set(ORDER)
 
 
-def test_recipes_use_the_front_door_alone() -> None:
+def test_stages_never_import_one_another() -> None:
+    def stage(module: str) -> str:
+        return ".".join(module.split(".")[:2])
+
+    for path in MODULES:
+        name = dotted(path)
+        if folder(name) == "stages":
+            others = {stage(other) for other in imported(path) if folder(other) == "stages"}
+            assert others <= {stage(name), "stages"}, f"{name} imports {others}"
+
+
+def test_inside_a_folder_imports_have_no_cycle() -> None:
+    edges = {dotted(path): {o for o in imported(path) if folder(o) == folder(dotted(path))} for path in MODULES}
+
+    def visit(module: str, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        if module in above:
+            yield (*above, module)
+            return
+        for other in edges.get(module, set()) - {module}:
+            yield from visit(other, (*above, module))
+
+    cycles = [cycle for module in edges for cycle in visit(module, ())]
+    assert not cycles, cycles[0]
+
+
+def test_recipes_use_the_public_api_alone() -> None:
     scripts = sorted((ROOT / "recipes").glob("*.py"))
     assert scripts
     for script in scripts:
@@ -79,8 +117,9 @@ def test_scripts_that_make_data_use_the_front_door_the_decoder_the_records_and_t
     scripts = sorted((ROOT / "recipes").glob("*/**/*.py"))
     assert scripts
     homes = {script.stem: script.parent for script in scripts}
+    ground = {name for names in LAYERS[:4] for name in names}
     for script in scripts:
-        assert imported(script) <= {"cli", "audio"} | LAYERS[0], script
+        assert {folder(module) for module in imported(script)} <= {"cli", "audio"} | ground, script
         nodes = list(ast.walk(ast.parse(script.read_text(encoding="utf-8"))))
         names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
         names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
@@ -90,11 +129,26 @@ def test_scripts_that_make_data_use_the_front_door_the_decoder_the_records_and_t
 def test_the_walk_sees_every_way_to_import(tmp_path: Path) -> None:
     file = tmp_path / "x.py"
     file.write_text(
-        "import asr_adapt.run\nfrom asr_adapt import train as t\ndef f():\n    from asr_adapt.corpora import read\n"
+        "import asr_adapt.recipe\nfrom asr_adapt import corpora as c\n"
+        "def f():\n    from asr_adapt.audio import load, vad\n"
     )
-    assert imported(file) == {"run", "train", "corpora"}
+    assert imported(file) == {"recipe", "corpora", "audio", "audio.vad"}
 
 
-def test_a_module_in_no_layer_is_refused() -> None:
-    with pytest.raises(AssertionError, match="utils stands in 0 layers"):
-        layer("utils")
+def test_contributing_shows_the_layers_as_they_are() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tree = text.partition("<!-- layers -->")[2].partition("<!-- /layers -->")[0]
+    shown = re.findall(r"^\| `([^`]+)` \|", tree, re.M)
+    names = [name.strip("/") for cell in shown for name in re.split(r"[ ,]+", cell)]
+    assert [{*group} for group in LAYERS[::-1]] == _grouped(names)
+
+
+def _grouped(names: list[str]) -> list[set[str]]:
+    """Put names that are listed one after another into the groups of `LAYERS`."""
+    groups: list[set[str]] = []
+    for name in [name.removesuffix(".py") for name in names]:
+        if groups and any({name, *groups[-1]} <= {*layer} for layer in LAYERS):
+            groups[-1].add(name)
+        else:
+            groups.append({name})
+    return groups

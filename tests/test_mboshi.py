@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from asr_adapt import audio, corpora
+from asr_adapt.console import Console
+from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.recipe import Corpus, Model, Recipe, Text, Train
-from asr_adapt.report import Console
-from asr_adapt.run import run
-from asr_adapt.text import Alphabet, Normaliser
-from asr_adapt.transcriber import Transcriber
+from asr_adapt.text.alphabet import Alphabet
+from asr_adapt.text.normaliser import Normaliser
+from asr_adapt.workflows.run import run
 
 pytestmark = [pytest.mark.mboshi, pytest.mark.slow]
 

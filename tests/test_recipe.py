@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Corpus, Recipe, Text, Train, fingerprint, read_recipe, recipe_from, write_recipe
@@ -105,3 +105,15 @@ def test_a_fingerprint_changes_with_every_field() -> None:
 def test_a_recipe_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Recipe(language="mi").language = "en"
+
+
+def test_a_field_that_was_added_later_leaves_the_fingerprint_of_its_default_alone() -> None:
+    class Before(BaseModel):
+        a: int = 1
+
+    class After(Before):
+        b: str | None = Field(default=None, json_schema_extra={"since": 2})
+
+    assert fingerprint(After()) == fingerprint(Before())
+    assert fingerprint(After(b="x")) != fingerprint(Before())
+    assert fingerprint(After(a=2)) != fingerprint(Before())

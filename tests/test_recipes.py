@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from asr_adapt.console import Console
 from asr_adapt.recipe import Model, Recipe
-from asr_adapt.report import Console
-from asr_adapt.run import run
-from asr_adapt.text import Alphabet, Normaliser
+from asr_adapt.text.alphabet import Alphabet
+from asr_adapt.text.normaliser import Normaliser
+from asr_adapt.workflows.run import run
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 SCRIPTS = sorted(path for path in RECIPES.glob("*.py") if path.name != "table.py")

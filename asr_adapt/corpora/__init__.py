@@ -1,46 +1,17 @@
-"""Corpora on disk, one reader for each format: each an iterator of `Utterance`.
-
-A reader is a module with `LAYOUT` (what it looks for, in words), `recognises(root) -> bool` and
-`read(root, language, source) -> Iterator[Utterance]`; adding a format adds one file, its name here and in
-`recipe.Format`. Readers open no audio: what is missing or damaged shows when it is decoded, and is listed then.
-"""
+"""Corpora: every utterance of a corpus on disk, each with its split."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr_adapt.corpora import (
-    common_voice,
-    data_collective,
-    elan,
-    hugging_face,
-    kaldi,
-    librispeech,
-    manifest,
-    praat,
-    table,
-    text_files,
-)
+from asr_adapt.corpora.readers import READERS
 from asr_adapt.corpora.splits import Leak, grouping, leaks, with_splits
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Recipe, Source
-from asr_adapt.utterance import SPLITS, Utterance
+from asr_adapt.records import SPLITS, Utterance
 
 __all__ = ["Leak", "Reading", "leaks", "read", "read_all", "sources", "with_splits"]
-
-READERS = {
-    "manifest": manifest,
-    "common_voice": common_voice,
-    "table": table,
-    "text_files": text_files,
-    "kaldi": kaldi,
-    "librispeech": librispeech,
-    "elan": elan,
-    "praat": praat,
-    "hugging_face": hugging_face,
-    "data_collective": data_collective,
-}
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,10 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from asr_adapt.errors import InputError
-from asr_adapt.utterance import SPLITS, Split, Utterance
+from asr_adapt.records import SPLITS, Leak, Split, Utterance
 
 _SHARE = 0.1  # of the utterances, for dev and for test
 _NAMES: dict[str, Split] = {
@@ -93,23 +92,17 @@ def _in_blocks(utterances: Sequence[Utterance]) -> list[Utterance]:
     return [u.model_copy(update={"split": split_of[i]}) for i, u in enumerate(utterances)]
 
 
-@dataclass(frozen=True)
-class Leak:
-    """A recording or a sentence that stands in two splits."""
-
-    kind: str
-    value: str
-    splits: tuple[str, ...]
-    utterances: int
-
-
 def leaks(utterances: Sequence[Utterance], normalised: Sequence[str]) -> list[Leak]:
     """Return recordings and (normalised) sentences that are in more than one split.
 
     Pieces of one long recording count as that recording.
     """
     found = []
-    for kind, keys in (("recording", [u.audio for u in utterances]), ("sentence", normalised)):
+    kinds: tuple[tuple[Literal["recording", "sentence"], Sequence[str]], ...] = (
+        ("recording", [u.audio for u in utterances]),
+        ("sentence", normalised),
+    )
+    for kind, keys in kinds:
         groups: dict[str, list[Utterance]] = defaultdict(list)
         for key, utterance in zip(keys, utterances, strict=True):
             if key:
@@ -117,5 +110,5 @@ def leaks(utterances: Sequence[Utterance], normalised: Sequence[str]) -> list[Le
         for key, group in groups.items():
             splits = tuple(split for split in SPLITS if any(u.split == split for u in group))
             if len(splits) > 1:
-                found.append(Leak(kind, key, splits, len(group)))
+                found.append(Leak(kind=kind, value=key, splits=splits, utterances=len(group)))
     return found

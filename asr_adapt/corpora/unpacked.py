@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from asr_adapt.errors import InputError
-from asr_adapt.files import disk_full_is_said
+from asr_adapt.storage import disk_full_is_said
 
 
 def cache_folder() -> Path:

@@ -21,15 +21,16 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from asr_adapt import __version__, formats
+from asr_adapt import __version__
+from asr_adapt.formats import writers
+from asr_adapt.inference.transcriber import Transcriber
+from asr_adapt.records import Segment, Transcript
 from asr_adapt.serve import live, page
-from asr_adapt.serve.asked import FORM, MEDIA_TYPES, PLAIN, Asked
 from asr_adapt.serve.limits import Limits
 from asr_adapt.serve.refusal import Refusal
 from asr_adapt.serve.service import Served, Service
+from asr_adapt.serve.transcription_request import FORM, MEDIA_TYPES, PLAIN, Asked
 from asr_adapt.serve.upload import read_form
-from asr_adapt.transcriber import Transcriber
-from asr_adapt.transcript import Segment, Transcript
 
 _log = logging.getLogger(__name__)
 _CLOSED = {429: 1013, 500: 1011, 503: 1013}  # a WebSocket's codes: come again, our failure
@@ -174,7 +175,7 @@ async def _unless_left(request: Request, work: Any) -> Any:
 def _answer(asked: Asked, transcript: Transcript) -> Response:
     """Return a transcript in the format that was asked for."""
     if asked.response_format in PLAIN:
-        text = formats.WRITERS[PLAIN[asked.response_format]](transcript)
+        text = writers.WRITERS[PLAIN[asked.response_format]](transcript)
         return Response(text, media_type=MEDIA_TYPES[asked.response_format])
     if asked.response_format == "json":
         return JSONResponse({"text": transcript.text})
@@ -183,9 +184,9 @@ def _answer(asked: Asked, transcript: Transcript) -> Response:
 
 def _verbose(asked: Asked, transcript: Transcript) -> dict[str, Any]:
     """Return `verbose_json`: as `transcribe --format json` writes it, with the times that were asked for."""
-    fields = json.loads(formats.WRITERS["json"](transcript))
+    fields = json.loads(writers.WRITERS["json"](transcript))
     dropped = {name for name, wanted in (("words", asked.words), ("segments", asked.segments)) if not wanted}
-    files = {name: write(transcript) for name, write in formats.WRITERS.items()} if asked.files else None
+    files = {name: write(transcript) for name, write in writers.WRITERS.items()} if asked.files else None
     return {name: value for name, value in fields.items() if name not in dropped} | (
         {"files": files} if files else {}
     )

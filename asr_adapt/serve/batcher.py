@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr_adapt.audio import SAMPLE_RATE_HZ
+from asr_adapt.inference.transcriber import Decode, Transcriber
+from asr_adapt.records import Segment
 from asr_adapt.serve.limits import Limits
 from asr_adapt.serve.metrics import Metrics
-from asr_adapt.transcriber import Decode, Transcriber
-from asr_adapt.transcript import Segment
 
 # A short piece beside a long one is mostly padding: a batch holds at most so much for each second of audio.
 _PADDED = 1.5

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from starlette.websockets import WebSocket
 
-from asr_adapt import vad
-from asr_adapt.audio import SAMPLE_RATE_HZ
+from asr_adapt.audio import SAMPLE_RATE_HZ, vad
+from asr_adapt.records import Segment
 from asr_adapt.serve.refusal import Refusal
 from asr_adapt.serve.service import Served, Service
-from asr_adapt.transcript import Segment
 
 _SPEECH = 0.3  # as vad cuts recordings
 _PAUSE = int(0.6 * SAMPLE_RATE_HZ) // vad.WINDOW  # windows

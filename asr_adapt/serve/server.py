@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from asr_adapt.engines import AUTO
+from asr_adapt.console import Console
 from asr_adapt.errors import InputError
-from asr_adapt.report import Console
+from asr_adapt.inference.engines import AUTO
 from asr_adapt.serve.limits import Limits
 
 if TYPE_CHECKING:  # several workers must set up their metrics first
@@ -41,8 +41,8 @@ class Settings:
 
     def __call__(self) -> "FastAPI":
         """Return the app."""
+        from asr_adapt.inference.transcriber import Transcriber
         from asr_adapt.serve.app import create_app
-        from asr_adapt.transcriber import Transcriber
 
         load = functools.partial(Transcriber.from_folder, device=self.device, engine=self.engine)
         loaders = {name: functools.partial(load, folder) for name, folder in self.models}
@@ -55,7 +55,7 @@ def named(models: list[str]) -> tuple[tuple[str, Path], ...]:
     Raises:
         InputError: a folder is no model, or two have one name.
     """
-    from asr_adapt.model import ngram_beside
+    from asr_adapt.model import ngram_file
 
     found: dict[str, Path] = {}
     for text in models:
@@ -64,7 +64,7 @@ def named(models: list[str]) -> tuple[tuple[str, Path], ...]:
         if not is_named:
             absolute = path.resolve()
             name = absolute.parent.name if absolute.name == "model" else absolute.name
-        ngram_beside(path)  # it says whether this is a model
+        ngram_file.read(path)  # it says whether this is a model
         if not name or name in found:
             problem = f"two models are named '{name}'" if name else "the name is empty"
             raise InputError(problem, place=f"--model {text}", remedy="Name each: --model NAME=DIR.")

@@ -14,16 +14,17 @@ from typing import BinaryIO, TypeVar
 
 import numpy as np
 
+from asr_adapt.artifacts import NGramWeights
 from asr_adapt.audio import SAMPLE_RATE_HZ
-from asr_adapt.ctc import BeamSearch, Weights
+from asr_adapt.decoding.beam_search import BeamSearch
 from asr_adapt.errors import AudioError, InputError
+from asr_adapt.inference.transcriber import Decode, Transcriber, writable
+from asr_adapt.records import Segment, Transcript
 from asr_adapt.serve.batcher import Batcher
 from asr_adapt.serve.limits import Limits
 from asr_adapt.serve.metrics import Metrics
 from asr_adapt.serve.refusal import Refusal
 from asr_adapt.serve.upload import Decoder
-from asr_adapt.transcriber import Decode, Transcriber, writable
-from asr_adapt.transcript import Segment, Transcript
 
 Item = TypeVar("Item")
 _log = logging.getLogger(__name__)
@@ -235,7 +236,7 @@ def _warm(load: Callable[[], Transcriber]) -> tuple[Transcriber, BeamSearch | No
     if transcriber.search is not None:
         return transcriber, transcriber.search
     try:
-        return transcriber, BeamSearch(transcriber.model.alphabet, None, Weights())
+        return transcriber, BeamSearch(transcriber.model.alphabet, None, NGramWeights())
     except (ImportError, OSError):
         return transcriber, None
 

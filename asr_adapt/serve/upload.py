@@ -12,7 +12,8 @@ from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from asr_adapt import audio, vad
+from asr_adapt import audio
+from asr_adapt.audio import vad
 from asr_adapt.serve.limits import Limits
 from asr_adapt.serve.refusal import Refusal
 

@@ -42,7 +42,7 @@ from tqdm import tqdm
 
 from asr_adapt import audio, cli
 from asr_adapt.errors import AudioError, InputError
-from asr_adapt.utterance import Split, Utterance, write_jsonl
+from asr_adapt.records import Split, Utterance, write_jsonl
 
 COPIES = 3
 CLIP_S = (0.5, 15.0)

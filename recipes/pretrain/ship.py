@@ -18,8 +18,8 @@ import typer
 from safetensors.torch import load_file, save_file
 
 from asr_adapt import cli
-from asr_adapt.files import write_whole
 from asr_adapt.recipe import read_recipe
+from asr_adapt.storage import write_whole
 
 CARD = Path(__file__).with_name("card.md")
 

@@ -50,7 +50,7 @@ import typer
 from tqdm import tqdm
 
 from asr_adapt.errors import InputError
-from asr_adapt.utterance import Split, Utterance, write_jsonl
+from asr_adapt.records import Split, Utterance, write_jsonl
 
 SAMPLE_RATE_HZ = 16_000
 CLIP_S = (1.0, 6.0)

@@ -1,0 +1,285 @@
+"""Every JSON file that the package writes beside a model or a run, as a pydantic model.
+
+A file that does not fit its model raises an `InputError`: one line with the file, the field and the remedy. Unknown
+keys are ignored, so that a file of a newer package still loads where its format allows it.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from asr_adapt import __version__
+from asr_adapt.errors import InputError, describe_validation_error
+from asr_adapt.recipe import Text
+from asr_adapt.records import Exclusion, Leak, Split
+from asr_adapt.storage import read_text, write_whole
+
+MODEL_METADATA = "asr_adapt.json"
+FORMAT_VERSION = 1
+"""of a model folder; a folder with a higher number needs a newer package"""
+
+
+class Artifact(BaseModel):
+    """A JSON file. Subclasses are its contents."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    def write_file(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        write_whole(path, json.dumps(self.model_dump(mode="json"), ensure_ascii=False, indent=1) + "\n")
+
+    @classmethod
+    def read_file(cls, path: Path, remedy: str) -> Self:
+        """Return the contents of a file.
+
+        Args:
+            path: The file.
+            remedy: What to do about a file that is damaged.
+
+        Raises:
+            InputError: the file is missing, is not UTF-8 or not JSON, or a field is missing or impossible.
+        """
+        try:
+            return cls.model_validate_json(read_text(path))
+        except ValidationError as error:
+            raise InputError(f"damaged: {describe_validation_error(error)}", place=path, remedy=remedy) from error
+
+
+class Metrics(Artifact):
+    """`metrics.json`: the result of an evaluation. Error rates are fractions and may exceed 1."""
+
+    split: str
+    utterances: int
+    words: int
+    audio_s: float
+    wer: float
+    wer_ci95: tuple[float, float]
+    cer: float
+    cer_ci95: tuple[float, float]
+    substitutions: int
+    deletions: int
+    insertions: int
+    excluded: dict[str, int]
+    normaliser: str
+    decoding: str
+    transcribe_rtfx: float
+
+    def describe_speed(self) -> str:
+        """Return RTFx (seconds of audio per second of work) with at least two digits."""
+        return f"{self.transcribe_rtfx:{'.0f' if self.transcribe_rtfx >= 10 else '.2g'}}"
+
+    def write(self, folder: Path) -> None:
+        """Write `metrics.json` into a folder."""
+        self.write_file(folder / "metrics.json")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Metrics":
+        """Return the metrics of a run folder, or of a folder that `asr-adapt evaluate` wrote.
+
+        Raises:
+            InputError: there is no evaluation, or the file is damaged.
+        """
+        path = folder / "metrics.json"
+        if not path.is_file():
+            raise InputError(
+                "no evaluation here: metrics.json is missing",
+                place=folder,
+                remedy="Give a run folder, or one that `asr-adapt evaluate` wrote.",
+            )
+        return cls.read_file(path, "Evaluate again.")
+
+
+class NGramWeights(BaseModel):
+    """Weights of an n-gram in beam search; tuned on dev by `asr-adapt lm`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    alpha: float = 0.5
+    """weight of the n-gram's natural log probability beside the acoustic one"""
+    beta: float = 1.5
+    """bonus for each word, against the n-gram's preference for few words"""
+    unknown: float = -10.0
+    """added for each word that is not in the n-gram's vocabulary"""
+
+    def describe(self) -> str:
+        """Return the weights on one line, as in `metrics.json`."""
+        return f"beam search with an n-gram: alpha {self.alpha:g}, beta {self.beta:g}, unknown {self.unknown:g}"
+
+
+class DecodingConfig(BaseModel):
+    """How a model folder is decoded by default: greedily, or by beam search with the n-gram beside the model."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    method: Literal["greedy", "beam search"] = "greedy"
+    weights: NGramWeights | None = None
+
+    @model_validator(mode="after")
+    def _beam_search_has_weights(self) -> Self:
+        if self.method == "beam search" and self.weights is None:
+            raise ValueError("beam search needs weights")
+        return self
+
+
+class ModelMetadata(Artifact):
+    """`asr_adapt.json` of a model folder: what the package needs beside `save_pretrained`'s files."""
+
+    format_version: int = FORMAT_VERSION
+    asr_adapt: str = __version__
+    """version of the package that wrote the folder"""
+    language: str
+    """BCP-47"""
+    alphabet: tuple[str, ...] = Field(min_length=2)
+    normaliser: Text
+    decoding: DecodingConfig = DecodingConfig()
+
+    def write(self, folder: Path) -> None:
+        """Write `asr_adapt.json` into a model folder."""
+        self.write_file(folder / MODEL_METADATA)
+
+    @classmethod
+    def read(cls, folder: Path) -> "ModelMetadata":
+        """Return the metadata of a model folder.
+
+        Raises:
+            InputError: the folder is not a model of this package, is of a newer format, or is damaged.
+        """
+        path = folder / MODEL_METADATA
+        if not path.is_file():
+            raise InputError(
+                f"not an asr-adapt model: {MODEL_METADATA} is missing",
+                place=folder,
+                remedy="Give a run's model/ folder.",
+            )
+        _refuse_newer(path)
+        return cls.read_file(path, "Copy the model again.")
+
+
+class _Version(BaseModel):
+    """The part of `asr_adapt.json` that every version has."""
+
+    format_version: int
+    asr_adapt: str = ""
+
+
+def _refuse_newer(path: Path) -> None:
+    try:
+        found = _Version.model_validate_json(read_text(path))
+    except ValidationError:
+        return  # `read_file` names the field
+    if found.format_version > FORMAT_VERSION:
+        raise InputError(
+            f"model format {found.format_version}; asr-adapt {__version__} reads formats up to {FORMAT_VERSION}",
+            place=path,
+            remedy=f"Install asr-adapt {found.asr_adapt} or newer." if found.asr_adapt else "Update asr-adapt.",
+        )
+
+
+class CharacterChange(BaseModel):
+    """How often a character occurs in the transcripts before and after normalisation."""
+
+    model_config = ConfigDict(frozen=True)
+
+    character: str
+    before: int
+    after: int
+    name: str
+    """code points and Unicode names: `U+2019 RIGHT SINGLE QUOTATION MARK`"""
+
+
+class PreparationSummary(Artifact):
+    """`data/doctor.json` of a run folder: what `prepare` found and left out."""
+
+    alphabet: tuple[str, ...]
+    utterances: dict[str, int]
+    hours: dict[str, float]
+    speakers: dict[str, int]
+    unknown_letters: dict[str, dict[str, int]]
+    character_changes: tuple[CharacterChange, ...]
+    leaks: tuple[Leak, ...]
+    excluded: tuple[Exclusion, ...]
+
+    def excluded_counts(self, split: Split) -> dict[str, int]:
+        """Return reason → count for one split."""
+        return dict(Counter(e.reason for e in self.excluded if e.split == split))
+
+    def write(self, folder: Path) -> None:
+        """Write `doctor.json` into a run's `data/`."""
+        self.write_file(folder / "doctor.json")
+
+    @classmethod
+    def read(cls, folder: Path) -> "PreparationSummary":
+        """Return what `prepare` wrote into a run's `data/`.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        return cls.read_file(folder / "doctor.json", "Delete it and run again; prepare is repeated.")
+
+
+class StageState(BaseModel):
+    """One stage of a run folder."""
+
+    model_config = ConfigDict(frozen=True)
+
+    inputs: str
+    """fingerprint of everything that the stage depends on"""
+    finished: bool
+
+
+class RunStages(Artifact):
+    """`stages.json` of a run folder: which stages were started, and with which inputs."""
+
+    stages: dict[str, StageState] = {}
+
+    def write_file(self, path: Path) -> None:
+        """Write the stages, without a key of their own around them."""
+        fields = {name: state.model_dump() for name, state in self.stages.items()}
+        write_whole(path, json.dumps(fields, indent=1) + "\n")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _wrap(cls, data: object) -> object:
+        return {"stages": data} if not isinstance(data, dict) or "stages" not in data else data
+
+
+class EngineMeasurement(BaseModel):
+    """How an engine did on dev: word error rate, and RTFx (seconds of audio per second of work)."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    wer: float
+    rtfx: float
+
+
+class EngineMeasurements(Artifact):
+    """`engines/measured.json` of a model folder: what `asr-adapt export` measured on dev."""
+
+    model: str
+    """key of the weights that were measured"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """of PyTorch and OpenVINO"""
+    processor_has_bf16: bool | None = None
+    dev: dict[str, EngineMeasurement]
+
+
+class Environment(Artifact):
+    """`environment.json` of a run folder: where the model was trained. Another version may have written it."""
+
+    python: str | None = None
+    machine: str | None = None
+    cores: int | None = None
+    threads: int | None = None
+    gpus: tuple[str, ...] = ()
+    versions: dict[str, str] = {}
+
+
+class TranscriptionRecord(Artifact):
+    """`.asr-adapt.json` in a folder of transcripts: which model wrote them, and from which recordings."""
+
+    model: str = ""
+    sources: dict[str, str] = {}
+    """transcript → recording, both relative to the folder"""

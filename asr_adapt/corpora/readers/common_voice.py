@@ -1,0 +1,118 @@
+"""Common Voice's layout: `train.tsv`, `dev.tsv` and `test.tsv` (or `validated.tsv` alone) beside `clips/`.
+
+Tab-separated without quoting: a quotation mark is part of the sentence (Common Voice's own tables break readers
+that take it for one). Columns used: `client_id` (speaker), `path`, `sentence`, `locale`.
+
+A release as it is downloaded, `cv-corpus-….tar.gz`, is unpacked once into the cache.
+"""
+
+import functools
+import shutil
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from asr_adapt.corpora.unpacked import stamp, unpacked
+from asr_adapt.errors import InputError
+from asr_adapt.recipe import Source
+from asr_adapt.records import SPLITS, Split, Utterance
+from asr_adapt.storage import read_lines
+
+LAYOUT = "train.tsv, dev.tsv, test.tsv (or validated.tsv) beside clips/, or a .tar.gz of that"
+_WHOLE = "validated.tsv"
+
+
+def recognises(root: Path) -> bool:
+    """Whether `root` is a folder with one of the tables, or an archive."""
+    if root.is_file():
+        return root.name.endswith((".tar.gz", ".tgz", ".tar"))
+    return root.is_dir() and any((root / name).is_file() for name in (*(f"{s}.tsv" for s in SPLITS), _WHOLE))
+
+
+def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
+    """Yield the utterances of the split tables, or of `validated.tsv` (without a split) where there are none.
+
+    Raises:
+        InputError: a table has no header, a line lacks a column, a path leads out of `clips/`, or the archive is
+            damaged or holds no such layout.
+    """
+    if root.is_file():
+        folder = unpacked(f"common_voice {stamp(root)}", functools.partial(unpack, root))
+        root = chosen(folder, language, root)
+    tables: list[tuple[Split | None, Path]] = [(split, root / f"{split}.tsv") for split in SPLITS]
+    found = [(split, table) for split, table in tables if table.is_file()]
+    for split, table in found or [(None, root / _WHOLE)]:
+        yield from _rows(table, root / "clips", split, language)
+
+
+def chosen(folder: Path, language: str, place: object) -> Path:
+    """Return the folder of the language's tables, of what `unpack` wrote.
+
+    Raises:
+        InputError: there are none, or only of other languages.
+    """
+    found = {path.name: path for path in sorted(folder.iterdir()) if recognises(path)}
+    only = next(iter(found.values())) if len(found) == 1 else None
+    if (tables := found.get(language) or only) is None:
+        held = f"tables of {', '.join(found)}" if found else "none of Common Voice's tables"
+        raise InputError(f"the archive holds {held}, not of '{language}'", place=place)
+    return tables
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Write `LOCALE/*.tsv` and `LOCALE/clips/*`, from beginning to end, whatever stands above them in the archive.
+
+    Raises:
+        InputError: the archive is damaged.
+    """
+    try:
+        with tarfile.open(archive, "r|*") as tar:
+            for member in tar:
+                *above, name = PurePosixPath(member.name).parts or ("",)
+                clips = above[-1:] == ["clips"]
+                if not member.isfile() or ".." in above or not (clips or name.endswith(".tsv")):
+                    continue
+                locale = ([".", *above[:-1]] if clips else [".", *above])[-1].strip("./\\") or "corpus"
+                target = folder / locale / ("clips" if clips else "") / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source = tar.extractfile(member)
+                assert source is not None
+                with target.open("wb") as file:
+                    shutil.copyfileobj(source, file)
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise InputError(f"cannot be unpacked ({error})", place=archive, remedy="Download it again.") from error
+
+
+def _rows(table: Path, clips: Path, split: Split | None, language: str) -> Iterator[Utterance]:
+    lines = read_lines(table)
+    header = lines[0].split("\t")
+    missing = {"path", "sentence"} - set(header)
+    if missing:
+        raise InputError(
+            f"the header has no column {', '.join(sorted(missing))}, but is {header!r}",
+            place=f"{table}:1",
+            remedy="Common Voice's tables have client_id, path and sentence; read others with --corpus.format table.",
+        )
+    for number, line in enumerate(lines[1:], start=2):
+        fields = line.split("\t")
+        if fields == [""]:
+            continue
+        if len(fields) < len(header) or any(fields[len(header) :]):  # a tab in a sentence would cut it short
+            raise InputError(
+                f"{len(fields)} columns where the header has {len(header)}",
+                place=f"{table}:{number}",
+                remedy="Fields are separated by one tab each, and are not quoted.",
+            )
+        row = dict(zip(header, fields, strict=False))
+        clip = Path(row["path"])
+        if not row["path"] or clip.is_absolute() or ".." in clip.parts:
+            raise InputError(f"path {row['path']!r} is not a file inside clips/", place=f"{table}:{number}")
+        yield Utterance(
+            id=row["path"],
+            audio=str(clips / clip),
+            split=split,
+            language=row.get("locale") or language,
+            speaker=row.get("client_id") or None,
+            text=row["sentence"],
+        )

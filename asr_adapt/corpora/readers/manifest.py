@@ -1,0 +1,44 @@
+"""A JSONL manifest: one `Utterance` a line; `audio` is absolute, or relative to the manifest's folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr_adapt.errors import InputError
+from asr_adapt.recipe import Source
+from asr_adapt.records import Utterance, read_jsonl
+
+LAYOUT = "a .jsonl file"
+
+
+def recognises(root: Path) -> bool:
+    """Whether `root` is a .jsonl file."""
+    return root.is_file() and root.suffix == ".jsonl"
+
+
+def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
+    """Yield the manifest's utterances, those without a language in `language`.
+
+    Raises:
+        InputError: a line is no utterance, has no text, or its relative path leads out of the folder.
+    """
+    for number, utterance in located(root):
+        if utterance.text is None:
+            raise InputError("field 'text' is missing", place=f"{root}:{number}", remedy="Give the transcript.")
+        yield utterance.model_copy(update={"language": utterance.language or language})
+
+
+def located(root: Path) -> Iterator[tuple[int, Utterance]]:
+    """Yield `(line number, utterance)`, each with its `audio` as it is found from here; a text is not asked for.
+
+    Raises:
+        InputError: a line is no utterance, or its relative path leads out of the folder.
+    """
+    for number, utterance in read_jsonl(root):
+        audio = Path(utterance.audio)
+        if not audio.is_absolute() and ".." in audio.parts:
+            raise InputError(
+                f"audio '{utterance.audio}' leads out of the manifest's folder",
+                place=f"{root}:{number}",
+                remedy="Give an absolute path, or move the audio.",
+            )
+        yield number, utterance.model_copy(update={"audio": str(root.parent / audio)})

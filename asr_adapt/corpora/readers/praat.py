@@ -1,0 +1,72 @@
+"""Praat: .TextGrid files, long or short, beside their recordings; each interval of the chosen tiers is an utterance.
+
+The recording is not cut: an utterance has its times. Of several chosen tiers each is a speaker.
+https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr_adapt.audio import media
+from asr_adapt.corpora import tiers
+from asr_adapt.corpora.rows import utterance_at
+from asr_adapt.corpora.tiers import Tier
+from asr_adapt.errors import InputError
+from asr_adapt.recipe import Source
+from asr_adapt.records import Utterance
+from asr_adapt.storage import read_text
+
+LAYOUT = ".TextGrid files"
+
+
+def recognises(root: Path) -> bool:
+    """Whether `root` is such a file or holds some."""
+    return bool(_files(root))
+
+
+def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
+    """Yield the intervals of the tiers that `source.tiers` names; of the only tier where it names none.
+
+    Raises:
+        InputError: a file is damaged, or its tiers have to be chosen.
+    """
+    base = root.parent if root.is_file() else root
+    chosen = tiers.chosen((tier for path in _files(root) for tier in _tiers(path)), source.tiers)
+    several = len({tier.name for tier in chosen}) > 1
+    for tier in chosen:
+        for number, start_s, end_s, text in tier.annotations:
+            yield utterance_at(
+                f"{tier.file}, tier '{tier.name}', interval {number}",
+                id=f"{tier.file.relative_to(base).as_posix()}#{tier.name}:{number}",
+                audio=tier.audio,
+                start_s=start_s,
+                end_s=end_s,
+                language=language,
+                speaker=tier.name if several else None,
+                text=text,
+            )
+
+
+def _files(root: Path) -> list[Path]:
+    if root.is_file():
+        return [root] if root.suffix.lower() == ".textgrid" else []
+    return [path for path in media.visible(root) if path.suffix.lower() == ".textgrid"]
+
+
+def _tiers(path: Path) -> Iterator[Tier]:
+    from praatio.utilities import constants, textgrid_io
+
+    text = read_text(path, legacy=True).replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        grid = textgrid_io.parseTextgridStr(text, includeEmptyIntervals=True)
+    except Exception as error:  # praatio's own errors, and those of the lists that it takes apart
+        raise InputError(f"cannot be read as a TextGrid ({type(error).__name__}: {error})", place=path) from error
+    audio = str(media.beside(path))
+    for tier in grid["tiers"]:
+        if tier["class"] == constants.INTERVAL_TIER:
+            intervals = [
+                (str(number), float(start), float(end), label.strip())
+                for number, (start, end, label) in enumerate(tier["entries"], start=1)
+                if label.strip()
+            ]
+            yield Tier(path, tier["name"], tier["name"], None, audio, intervals)

@@ -1,0 +1,43 @@
+"""Recordings in a folder, each with a `.txt` of the same stem beside it; subfolders named as splits are splits."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr_adapt.audio import media
+from asr_adapt.corpora.splits import innermost_split
+from asr_adapt.recipe import Source
+from asr_adapt.records import Utterance
+from asr_adapt.storage import read_text
+
+LAYOUT = "recordings with a .txt of the same name beside each"
+_log = logging.getLogger(__name__)
+
+
+def recognises(root: Path) -> bool:
+    """Whether some recording in `root` has a text beside it."""
+    return root.is_dir() and any(media.beside(path).is_file() for path in media.visible(root, "**/*.txt"))
+
+
+def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
+    """Yield an utterance for each recording that has a text; its lines are one transcript.
+
+    Of one recording in two formats (`a.wav`, `a.mp3`) the first of `media.SUFFIXES` is taken.
+
+    Raises:
+        InputError: a text is not UTF-8 or UTF-16.
+    """
+    recordings = [path for path in media.visible(root) if media.is_audio(path)]
+    written = [path for path in recordings if path.with_suffix(".txt").is_file() and path == media.beside(path)]
+    stems = {path.with_suffix("") for path in written}
+    silent = [path for path in recordings if path.with_suffix("") not in stems]
+    if silent:
+        _log.warning("%s: %d recordings have no .txt beside them, the first: %s", root, len(silent), silent[0])
+    for path in written:
+        yield Utterance(
+            id=path.relative_to(root).as_posix(),
+            audio=str(path),
+            split=innermost_split(path.relative_to(root).parts[:-1]),
+            language=language,
+            text=" ".join(read_text(path.with_suffix(".txt")).split("\n")).replace("\r", "").strip(),
+        )

@@ -1,0 +1,1 @@
+"""Decoding of CTC outputs: frames, greedy and beam search, forced alignment, n-grams."""

@@ -1,0 +1,159 @@
+"""What a transcript looks like as a file."""
+
+import html
+import json
+import math
+import mimetypes
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr_adapt.formats import subtitles
+from asr_adapt.formats.spans import Span, spans
+from asr_adapt.records import Transcript
+from asr_adapt.storage import printable
+
+
+@dataclass(frozen=True)
+class Media:
+    """Where the recording of a transcript lies: its file, and from where in it the transcript counts its times."""
+
+    file: Path
+    start_s: float = 0.0
+
+
+def to_txt(transcript: Transcript) -> str:
+    """Return the text alone, on one line."""
+    return transcript.text + "\n"
+
+
+def to_json(transcript: Transcript) -> str:
+    """Return OpenAI's `verbose_json` shape: text, language, duration, segments and words, times in seconds."""
+    words = [
+        {"word": w.text, "start": round(w.start_s, 3), "end": round(w.end_s, 3), "confidence": round(w.confidence, 4)}
+        for w in transcript.words
+    ]
+    segments = [
+        {"id": number, "start": round(s.start_s, 3), "end": round(s.end_s, 3), "text": s.text}
+        for number, s in enumerate(transcript.segments)
+    ]
+    fields = {
+        "task": "transcribe",
+        "language": transcript.language,
+        "duration": round(transcript.duration_s, 3),
+        "text": transcript.text,
+        "segments": segments,
+        "words": words,
+    }
+    return json.dumps(fields, ensure_ascii=False, indent=1) + "\n"
+
+
+# pysubs2 would write these two as well, but takes the `\n` in a word of X-SAMPA (`r\n`) for the end of a line.
+def to_srt(transcript: Transcript) -> str:
+    """Return SubRip's subtitles. The format knows no escapes: a `<` stands as it is."""
+    return _subtitles(transcript, ",", str)
+
+
+def to_vtt(transcript: Transcript) -> str:
+    """Return WebVTT subtitles (W3C), with `&`, `<` and `>` as entities."""
+    return "WEBVTT\n\n" + _subtitles(transcript, ".", lambda line: html.escape(line, quote=False))
+
+
+def to_tsv(transcript: Transcript) -> str:
+    """Return Whisper's table: start and end of each segment in milliseconds, and its text."""
+    rows = [f"{segment.start_ms}\t{segment.end_ms}\t{segment.text}\n" for segment in spans(transcript)]
+    return "start\tend\ttext\n" + "".join(rows)
+
+
+def to_textgrid(transcript: Transcript) -> str:
+    """Return a Praat TextGrid: interval tiers `segments` and `words`, empty intervals between them."""
+    from praatio.utilities import textgrid_io
+
+    segments = spans(transcript)
+    end_s = max(0.001, round(transcript.duration_s, 6), *(segment.end_ms / 1000 for segment in segments))
+    tiers = {"segments": segments, "words": _words(segments)}
+    grid = {
+        "xmin": 0,
+        "xmax": end_s,
+        "tiers": [
+            {
+                "class": "IntervalTier",
+                "name": name,
+                "xmin": 0,
+                "xmax": end_s,
+                "entries": [(span.start_ms / 1000, span.end_ms / 1000, span.text) for span in tier],
+            }
+            for name, tier in tiers.items()
+        ],
+    }
+    return textgrid_io.getTextgridAsStr(grid, "long_textgrid", includeBlankSpaces=True)
+
+
+def to_eaf(transcript: Transcript, media: Media | None = None, folder: Path | None = None) -> str:
+    """Return an ELAN document: a tier `segments`, and in it a tier `words`.
+
+    Args:
+        transcript: What was said.
+        media: The recording that it links, if there is a file of it.
+        folder: Where the document will lie, so that it finds the recording after both have moved; the working
+            folder by default.
+    """
+    from pympi import Elan
+
+    eaf = Elan.Eaf(author="asr-adapt")
+    eaf.header = {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"}
+    eaf.add_linguistic_type("words-lt", constraints="Included_In")
+    eaf.add_tier("segments")
+    eaf.add_tier("words", ling="words-lt", parent="segments")
+    eaf.remove_tier("default")
+    if media is not None:
+        file = Path(printable(media.file)).resolve()
+        relative = Path(os.path.relpath(file, (folder or Path()).resolve())).as_posix()
+        eaf.add_linked_file(
+            f"file://{file.as_posix()}",  # ELAN writes and reads spaces and letters as they are, not as %20
+            relpath=relative if relative.startswith("../") else f"./{relative}",
+            mimetype="audio/x-wav" if file.suffix == ".wav" else mimetypes.guess_type(file.name)[0] or "unknown",
+            time_origin=round(media.start_s * 1000) or None,
+        )
+    segments = spans(transcript)
+    for tier, found in (("segments", segments), ("words", _words(segments))):
+        for span in found:
+            eaf.add_annotation(tier, span.start_ms, span.end_ms, span.text)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + Elan.to_string(eaf) + "\n"
+
+
+WRITERS: dict[str, Callable[[Transcript], str]] = {
+    "txt": to_txt,
+    "json": to_json,
+    "srt": to_srt,
+    "vtt": to_vtt,
+    "tsv": to_tsv,
+    "textgrid": to_textgrid,
+    "eaf": to_eaf,
+}
+
+
+def written(transcript: Transcript, format: str, media: Media | None = None, folder: Path | None = None) -> str:
+    """Return a transcript in a format of `WRITERS`; `media` and `folder` are for those that link the recording."""
+    return to_eaf(transcript, media, folder) if format == "eaf" else WRITERS[format](transcript)
+
+
+def _words(segments: list[Span]) -> list[Span]:
+    return [word for segment in segments for word in segment.words]
+
+
+def _subtitles(transcript: Transcript, point: str, escape: Callable[[str], str]) -> str:
+    found = subtitles.cues(_words(spans(transcript)), math.floor(transcript.duration_s * 1000))
+    return "".join(
+        f"{number}\n{_clock(cue.start_ms, point)} --> {_clock(cue.end_ms, point)}\n"
+        + "".join(f"{escape(line)}\n" for line in cue.lines)
+        + "\n"
+        for number, cue in enumerate(found, start=1)
+    )
+
+
+def _clock(time_ms: int, point: str) -> str:
+    """Return `HH:MM:SS` and milliseconds after the point."""
+    seconds, ms = divmod(time_ms, 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{point}{ms:03}"

@@ -1,0 +1,1 @@
+"""From audio to transcripts: the transcriber and the engines that run a model."""

@@ -1,0 +1,151 @@
+"""Graphs: a model written as ONNX, in float32 or with its matrix products in 8 bits.
+
+A graph reads `waveform`, float32 (1, num_samples), 16 kHz, and gives `log_probs`, float32 (1, frames, vocab).
+"""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from asr_adapt.model.ctc_model import CTCModel
+
+NEEDS = ("onnx", "onnxscript")
+"""Packages that write graphs, and that running one does not need."""
+FORMAT = 2
+"""Of the graphs: another number, and those that were made before are not taken."""
+
+
+def write(model: "CTCModel", path: Path) -> None:
+    """Write a model as a graph; its weights lie beside it, for one file holds 2 GB at most.
+
+    Args:
+        model: In evaluation mode, on the processor.
+        path: Of the graph, in a folder that is there.
+    """
+    with _quiet():
+        _export(model, path, on_windows=False)
+
+
+def write_in_8_bits(model: "CTCModel", path: Path) -> None:
+    """Write a model as a graph whose products with weights are in 8 bits, the feature encoder's convolutions too.
+
+    What goes in, and where the weights lie, is as in `write`.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as scratch, _quiet():
+        whole = Path(scratch) / path.name
+        _export(model, whole, on_windows=True)
+        _quantise(whole, path)
+
+
+def _export(model: "CTCModel", path: Path, *, on_windows: bool) -> None:
+    import torch
+
+    from asr_adapt.model.forward import normalised
+
+    class Whole(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = model.net
+
+        def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+            clip = normalised(waveform) if model.normalise_waveform else waveform
+            return torch.log_softmax(self.net(clip).logits, dim=-1)
+
+    example = torch.zeros(1, 2 * 16_000)
+    with torch.no_grad(), _written_out(model.net, on_windows):
+        torch.onnx.export(
+            Whole().eval(),
+            (example,),
+            path,
+            dynamo=True,
+            input_names=["waveform"],
+            output_names=["log_probs"],
+            # At least two frames: one is a size that export would take for a constant; the graph reads one as well.
+            dynamic_shapes=({1: torch.export.Dim("samples", min=2 * model.shortest_clip)},),
+            external_data=True,
+            verbose=False,
+        )
+
+
+@contextmanager
+def _written_out(net: Any, on_windows: bool) -> Iterator[None]:
+    """Have a model attend by plain products meanwhile: the graph of PyTorch's kernel looks for masks and for NaN.
+
+    Where `on_windows`, have all convolutions of the feature encoder but the first, whose one channel is the waveform,
+    be products too.
+    """
+    attention = net.config._attn_implementation
+    layers = net.wav2vec2.feature_extractor.conv_layers[1:] if on_windows else []
+    convolutions = [layer.conv for layer in layers]
+    net.set_attn_implementation("eager")
+    for layer, convolution in zip(layers, convolutions, strict=True):
+        layer.conv = _windows(convolution)
+    try:
+        yield
+    finally:
+        net.set_attn_implementation(attention)
+        for layer, convolution in zip(layers, convolutions, strict=True):
+            layer.conv = convolution
+
+
+def _windows(convolution: "torch.nn.Conv1d") -> "torch.nn.Module":
+    """Return what a convolution does, (batch, channels, time) to the same, as one product over windows side by side.
+
+    Products can be quantised; ONNX Runtime has no convolution in 8 bits that beats its own in float32. In float32
+    the product is the slower one (a twentieth of all of wav2vec2-base).
+    """
+    import torch
+
+    (width,), (stride,) = convolution.kernel_size, convolution.stride
+    out, bias = convolution.out_channels, convolution.bias
+
+    class Windows(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(width * convolution.in_channels, out, bias=bias is not None)
+            self.linear.weight = torch.nn.Parameter(convolution.weight.detach().permute(0, 2, 1).reshape(out, -1))
+            if bias is not None:
+                self.linear.bias = torch.nn.Parameter(bias.detach())
+
+        def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+            frames = hidden.transpose(1, 2)  # (B, T, C)
+            last = frames.shape[1] - width
+            cuts = [frames[:, at : last + at + 1 : stride] for at in range(width)]
+            return self.linear(torch.cat(cuts, dim=-1)).transpose(1, 2)
+
+    return Windows()
+
+
+def _quantise(source: Path, path: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        source,
+        path,
+        op_types_to_quantize=["MatMul"],
+        per_channel=True,
+        # 7 bits: without VNNI, products of 8 by 8 bits saturate in the 16 that they are added up in.
+        reduce_range=True,
+        weight_type=QuantType.QInt8,
+        use_external_data_format=True,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep exporters from telling what they do not need."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

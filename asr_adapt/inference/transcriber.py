@@ -1,0 +1,431 @@
+"""`Transcriber`: speech to text, one path for training's dev evaluation, the command line and Python."""
+
+import functools
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from asr_adapt import audio
+from asr_adapt.artifacts import NGramWeights
+from asr_adapt.audio import vad
+from asr_adapt.background import in_background
+from asr_adapt.decoding import ctc
+from asr_adapt.decoding.beam_search import BeamSearch
+from asr_adapt.errors import AudioError, InputError, UnknownLetter
+from asr_adapt.inference import engines
+from asr_adapt.model import forward, ngram_file, precisions
+from asr_adapt.model.ctc_model import CTCModel
+from asr_adapt.model.precisions import Precision
+from asr_adapt.records import Segment, Transcript, Utterance, Word
+from asr_adapt.text.alphabet import DELIMITER_ID
+
+Recording = audio.Audio | Utterance | np.ndarray
+"""A path or locator, an encoded file's bytes or stream, an utterance, or float32 (num_samples,) at 16 kHz."""
+
+Decode = Callable[[np.ndarray], list[ctc.Run]]
+"""How log_probs, float32 (frames, vocab), become labels with their frames: `ctc.greedy`, `BeamSearch.runs`."""
+
+# forced_align keeps two bits in a byte each for every frame and every letter with its blank: four gigabytes.
+_ALIGNED_CELLS = 1_000_000_000
+# CTC writes a letter as soon as it is sure of it and is silent while it goes on: ends of words spoken by eSpeak NG
+# were 71 ms early on average, with 80 ms more (as far as nothing else is written) 19 (`benchmarks/word_times.py`).
+_TAIL_S = 0.08
+_DECODED_AHEAD = 16  # pieces that are decoded while the model works
+# On one core a model of wav2vec2-base's shape reads 5.1 s a second in batches of 10 to 15 s, 4.7 of 30 s, 4.1 of 60:
+# what a layer hands on no longer fits into the caches.
+_BATCH_ON_CPU_S, _BATCH_ON_GPU_S = 15.0, 60.0
+_BLOCK = 30 * audio.SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A piece of a recording that waits for the model; waveform: float32 (num_samples,)."""
+
+    recording: int
+    first_sample: int
+    waveform: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Said:
+    """A word of a text that is known: in which line, how it is spelt there, and how the model writes it."""
+
+    line: int
+    text: str
+    normalised: str
+
+
+@dataclass(frozen=True)
+class _End:
+    """A recording of which every piece is decoded, or whose decoding failed."""
+
+    recording: int
+    pieces: int = 0
+    samples: int = 0
+    error: InputError | None = None
+
+
+class Transcriber:
+    """Turns recordings into `Transcript`s. Safe to call from several threads: nothing in it changes.
+
+    Args:
+        model: An adapted model, in evaluation mode.
+        batch_s: Seconds of audio that run together; None: what suits the device.
+        look_ahead_s: Seconds of audio that are decoded ahead, so that pieces of like length can share a batch.
+        precision: `fp32`, in which a text is the same whatever it shares a batch with, or `bf16`; None: the faster
+            (`precisions.fastest`).
+        search: Decodes with an n-gram, or towards hotwords; None decodes greedily.
+        decoding: What is said of the decoding in reports.
+        engine: Runs the model instead of PyTorch (`engines.load`), in a precision of its own (`engines.precision`).
+        hotwords: What the search favours: normalised words that the model can write.
+    """
+
+    def __init__(
+        self,
+        model: CTCModel,
+        *,
+        batch_s: float | None = None,
+        look_ahead_s: float = 300.0,
+        precision: Precision | None = None,
+        search: BeamSearch | None = None,
+        decoding: str = "greedy",
+        engine: engines.LogProbs | None = None,
+        hotwords: Sequence[str] = (),
+    ) -> None:
+        self.model, self.decoding = model, decoding
+        self.search = search
+        self._runs: Decode = functools.partial(search.runs, hotwords=hotwords) if search else ctc.greedy
+        self._log_probs: engines.LogProbs = engine or functools.partial(
+            forward.log_probs, model, precision=precision or precisions.fastest(model.net.device)
+        )
+        suits_s = _BATCH_ON_CPU_S if engine or model.net.device.type == "cpu" else _BATCH_ON_GPU_S
+        self._batch_samples = int((batch_s or suits_s) * audio.SAMPLE_RATE_HZ)
+        self._look_ahead_samples = int(look_ahead_s * audio.SAMPLE_RATE_HZ)
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: str | Path,
+        *,
+        device: str | None = None,
+        precision: Precision | None = None,
+        engine: str = engines.TORCH,
+        hotwords: Sequence[str] = (),
+    ) -> "Transcriber":
+        """Load a run's `model/` folder onto a device: the GPU where there is one, unless told.
+
+        An n-gram beside the model (`asr-adapt lm`) is decoded with where ctc-beam-decoder runs; `decoding` says so,
+        and names hotwords and an engine that is not PyTorch.
+
+        Args:
+            folder: The model's.
+            device: Where PyTorch runs: `cpu`, `cuda`; None: see above. Other engines run on the processor.
+            precision: What PyTorch multiplies in; None: see `engines.precision`.
+            engine: One of `engines.NAMES`, made beside the model where it is not there; `auto`: the fastest that was
+                measured (`asr-adapt export --corpus`) and is no worse, else PyTorch.
+            hotwords: Words that are favoured, in any spelling that the model's normaliser knows; those that it cannot
+                write are left out, and `decoding` says so.
+
+        Raises:
+            InputError: the folder is no model, or a newer one; there is no such engine, or it cannot be made.
+        """
+        model = CTCModel.load(Path(folder))
+        name = engines.resolved(Path(folder), engine)
+        runner = None
+        if name == engines.TORCH:
+            model.net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]
+            if precision is None and model.net.device.type == "cpu":
+                precision = engines.precision(name, Path(folder))
+        else:
+            runner = engines.load(model, Path(folder), name)
+            model.net.to("meta")  # type: ignore[arg-type] # the engine has the weights; PyTorch's give their memory back
+        favoured, unwritten = writable(model, " ".join(hotwords))
+        search, decoding = _search(model, Path(folder), favoured)
+        if unwritten:
+            decoding += f"; not favoured, since the model cannot write them: {', '.join(unwritten)}"
+        if runner:
+            decoding += f"; engine {name}"
+        return cls(model, precision=precision, search=search, decoding=decoding, engine=runner, hotwords=favoured)
+
+    def transcribe(self, recording: Recording) -> Transcript:
+        """Return the transcript of one recording of any length.
+
+        Raises:
+            AudioError: it cannot be read as sound.
+        """
+        (result,) = self.transcribe_all([recording])
+        if isinstance(result, InputError):
+            raise result
+        return result
+
+    def transcribe_all(self, recordings: Iterable[Recording]) -> Iterator[Transcript | InputError]:
+        """Yield one result for each recording, in order; one that cannot be read yields its error instead.
+
+        Recordings are read as they are wanted, so an endless iterator is as good as a list.
+        """
+        waiting: list[_Piece] = []
+        read: dict[int, dict[int, Segment]] = defaultdict(dict)  # of each recording, by first sample
+        ended: dict[int, _End] = {}
+        following = 0
+
+        def done() -> Iterator[Transcript | InputError]:
+            nonlocal following
+            while (result := self._result(ended.get(following), read)) is not None:
+                del ended[following]
+                following += 1
+                yield result
+
+        for event in in_background(_decoded(recordings), _DECODED_AHEAD):
+            if isinstance(event, _Piece):
+                waiting.append(event)
+            else:
+                ended[event.recording] = event
+                if event.error:
+                    waiting = [piece for piece in waiting if piece.recording != event.recording]
+            if sum(len(piece.waveform) for piece in waiting) >= self._look_ahead_samples:
+                self._read(waiting, read)
+                waiting = []
+            yield from done()
+        self._read(waiting, read)
+        yield from done()
+
+    def align(self, recording: Recording, lines: Sequence[str]) -> Transcript:
+        """Return when the words of a text that is known are said; each line becomes a segment.
+
+        The words keep the spelling that they have in `lines`; what the model's normaliser drops has no sound, and
+        stays with the word before it.
+
+        Args:
+            recording: Of any length for which frames times letters fit into memory (some 40 minutes of fast speech).
+            lines: What is said, in order, from the first word to the last.
+
+        Raises:
+            AudioError: the recording cannot be read as sound.
+            UnknownLetter: the text has a letter that the model cannot write.
+            TooFewFrames: the recording is too short for the text.
+            InputError: there is no word, or the recording is too long.
+        """
+        words = [_Said(number, *pair) for number, line in enumerate(lines) for pair in self._spoken(line)]
+        if not words:
+            raise InputError("there is no word in the text", place="TEXT", remedy="Name the text that is said.")
+        labels = [self.model.alphabet.encode(word.normalised) for word in words]
+        joined = [label for of_word in labels for label in (*of_word, DELIMITER_ID)][:-1]
+        times_s, log_probs, samples = self.frames(recording)
+        if len(log_probs) * len(joined) > _ALIGNED_CELLS:
+            minutes = samples / audio.SAMPLE_RATE_HZ / 60
+            raise InputError(
+                f"{minutes:.0f} minutes with {len(joined):,} letters are too much to align at once",
+                place="AUDIO",
+                remedy="Cut recording and text in two.",
+            )
+        runs = iter(ctc.align(log_probs, joined))
+        aligned: list[list[Word]] = [[] for _ in lines]
+        for word, of_word in zip(words, labels, strict=True):
+            letters = list(itertools.islice(runs, len(of_word)))
+            aligned[word.line].append(self._word(word.text, letters, next(runs, None), times_s))  # and the delimiter
+        segments = tuple(
+            Segment(" ".join(w.text for w in line), line[0].start_s, line[-1].end_s, tuple(line))
+            for line in aligned
+            if line
+        )
+        return Transcript(
+            text=" ".join(segment.text for segment in segments),
+            language=self.model.language,
+            duration_s=samples / audio.SAMPLE_RATE_HZ,
+            segments=segments,
+        )
+
+    def _spoken(self, line: str) -> list[tuple[str, str]]:
+        """Return `(spelling, normalised spelling)` of a line's words."""
+        found: list[tuple[str, str]] = []
+        for text in line.split():
+            normalised = self.model.normaliser(text)
+            if normalised:
+                found.append((text, normalised))
+            elif found:
+                found[-1] = (f"{found[-1][0]} {text}", found[-1][1])
+        return found
+
+    def frames(self, recording: Recording) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return what the model hears, before it is decoded: times, log-probs, and the recording's samples.
+
+        Cut as `transcribe_all` cuts it. Times are seconds, float64 (frames,); log-probs float32 (frames, vocab), none
+        where the recording is shorter than a frame.
+
+        Raises:
+            AudioError: it cannot be read as sound.
+        """
+        times_s: list[np.ndarray] = [np.zeros(0)]
+        scores = [np.zeros((0, len(self.model.alphabet)), np.float32)]
+        samples = 0
+        for event in in_background(_decoded([recording]), _DECODED_AHEAD):
+            if isinstance(event, _End):
+                if event.error:
+                    raise event.error
+                samples = event.samples
+            elif len(event.waveform) >= self.model.shortest_clip:
+                (said,) = self._log_probs([event.waveform])
+                offset_s = event.first_sample / audio.SAMPLE_RATE_HZ
+                times_s.append(offset_s + self.model.grid.times_s(len(said)))
+                scores.append(said)
+        return np.concatenate(times_s), np.concatenate(scores), samples
+
+    def _word(self, text: str, letters: list[ctc.Run], following: ctc.Run | None, times_s: np.ndarray) -> Word:
+        """Return a word with its times; `following` is the delimiter or letter after it, if there is one."""
+        heard_until_s = float(times_s[letters[-1].end - 1]) + self.model.frame_s
+        limit_s = float(times_s[following.start]) if following else float(times_s[-1]) + self.model.frame_s
+        return Word(
+            text=text,
+            start_s=float(times_s[letters[0].start]),
+            end_s=max(heard_until_s, min(heard_until_s + _TAIL_S, limit_s)),
+            confidence=float(np.mean([run.confidence for run in letters])),
+        )
+
+    def _result(self, end: _End | None, read: dict[int, dict[int, Segment]]) -> Transcript | InputError | None:
+        """Return what became of a recording; None as long as a piece of it is not read."""
+        if end is None or (not end.error and len(read[end.recording]) < end.pieces):
+            return None
+        segments = sorted(read.pop(end.recording, {}).items())
+        return end.error or self.whole([segment for _, segment in segments], end.samples)
+
+    def _read(self, waiting: list[_Piece], read: dict[int, dict[int, Segment]]) -> None:
+        """Run pieces through the model, those of like length together."""
+        by_length = sorted(waiting, key=lambda piece: len(piece.waveform))
+        while by_length:
+            batch = [by_length.pop()]  # the longest
+            while by_length and (len(batch) + 1) * len(batch[0].waveform) <= self._batch_samples:
+                batch.append(by_length.pop())
+            segments = self.read([(piece.first_sample, piece.waveform) for piece in batch])
+            for piece, segment in zip(batch, segments, strict=True):
+                read[piece.recording][piece.first_sample] = segment
+
+    def read(
+        self, pieces: Sequence[tuple[int, np.ndarray]], decodes: Sequence[Decode | None] | None = None
+    ) -> list[Segment]:
+        """Run pieces of recordings through the model as one batch; one without words has a segment without text.
+
+        Args:
+            pieces: `(first sample in its recording, waveform)`, of `vad.pieces`.
+            decodes: How each is decoded; None is the transcriber's own way.
+        """
+        long_enough = [waveform for _, waveform in pieces if len(waveform) >= self.model.shortest_clip]
+        scores = iter(self._log_probs(long_enough) if long_enough else [])
+        nothing = np.zeros((0, len(self.model.alphabet)), np.float32)
+        ways = decodes or [None] * len(pieces)
+        return [
+            self._segment(next(scores) if len(waveform) >= self.model.shortest_clip else nothing,
+                          first_sample, len(waveform), decode or self._runs)
+            for (first_sample, waveform), decode in zip(pieces, ways, strict=True)
+        ]  # fmt: skip
+
+    def whole(self, segments: Sequence[Segment], num_samples: int) -> Transcript:
+        """Return the transcript of a recording of `num_samples` at 16 kHz, from its pieces' segments in order."""
+        spoken = tuple(segment for segment in segments if segment.text)
+        return Transcript(
+            text=" ".join(segment.text for segment in spoken),
+            language=self.model.language,
+            duration_s=num_samples / audio.SAMPLE_RATE_HZ,
+            segments=spoken,
+        )
+
+    def _segment(self, log_probs: np.ndarray, first_sample: int, num_samples: int, decode: Decode) -> Segment:
+        """Decode one piece: log_probs float32 (frames, vocab)."""
+        offset_s = first_sample / audio.SAMPLE_RATE_HZ
+        times_s = offset_s + self.model.grid.times_s(len(log_probs))
+        words = []
+        runs = decode(log_probs)
+        after = 0
+        for is_gap, group in itertools.groupby(runs, key=lambda run: run.label == DELIMITER_ID):
+            letters = list(group)
+            after += len(letters)
+            if not is_gap:
+                following = runs[after] if after < len(runs) else None
+                text = self.model.alphabet.decode(run.label for run in letters)
+                words.append(self._word(text, letters, following, times_s))
+        return Segment(
+            text=self.model.alphabet.decode(run.label for run in runs),
+            start_s=words[0].start_s if words else offset_s,
+            end_s=words[-1].end_s if words else offset_s + num_samples / audio.SAMPLE_RATE_HZ,
+            words=tuple(words),
+        )
+
+
+def writable(model: CTCModel, text: str) -> tuple[list[str], list[str]]:
+    """Return the words of a text, normalised: those that a model can write, and the others."""
+    words: tuple[list[str], list[str]] = [], []
+    for word in model.normaliser(text).split():
+        try:
+            words[0 if model.alphabet.encode(word) else 1].append(word)
+        except UnknownLetter:
+            words[1].append(word)
+    return words
+
+
+def _search(model: CTCModel, folder: Path, hotwords: Sequence[str]) -> tuple[BeamSearch | None, str]:
+    """Return how a model is decoded: beam search where it has an n-gram or there are hotwords; and what to say of it.
+
+    Raises:
+        InputError: the n-gram is missing or damaged.
+    """
+    beside = ngram_file.read(folder)
+    if beside is None and not hotwords:
+        return None, "greedy"
+    arpa, weights = beside or (None, NGramWeights())
+    favours = [f"hotwords {', '.join(hotwords)}"] if hotwords else []
+    try:
+        search = BeamSearch(model.alphabet, arpa, weights)
+    except (ImportError, OSError):
+        unused = " and ".join((["the n-gram"] if arpa else []) + (["hotwords"] if hotwords else []))
+        are = "are" if hotwords else "is"
+        return None, f"greedy, since ctc-beam-decoder does not run here: {unused} {are} not used"
+    except ValueError as error:
+        raise InputError(f"no ARPA n-gram ({error})", place=arpa, remedy="Make it anew: asr-adapt lm.") from error
+    return search, "; ".join([weights.describe() if arpa else "beam search", *favours])
+
+
+def _decoded(recordings: Iterable[Recording]) -> Iterator[_Piece | _End]:
+    """Yield the pieces of one recording after the other, and its end after each."""
+    for number, recording in enumerate(recordings):
+        pieces = samples = 0
+
+        def counted(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+            nonlocal samples
+            for block in blocks:
+                samples += len(block)
+                yield block
+
+        try:
+            for first_sample, waveform in vad.pieces(counted(_blocks(recording))):
+                pieces += 1
+                yield _Piece(number, first_sample, waveform)
+        except InputError as error:
+            yield _End(number, error=error)
+        else:
+            yield _End(number, pieces, samples)
+
+
+def _blocks(recording: Recording) -> Iterable[np.ndarray]:
+    """Return a recording's samples, float32 (num_samples,) each, 16 kHz."""
+    if isinstance(recording, np.ndarray):
+        waveform = _checked(recording)
+        return (waveform[i : i + _BLOCK] for i in range(0, max(1, len(waveform)), _BLOCK))
+    if isinstance(recording, Utterance):
+        return audio.blocks(recording.audio, start_s=recording.start_s, end_s=recording.end_s)
+    return audio.blocks(recording)
+
+
+def _checked(waveform: np.ndarray) -> np.ndarray:
+    if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating):
+        raise AudioError(
+            f"an array of shape {waveform.shape} and type {waveform.dtype} is no waveform",
+            place="<array>",
+            remedy="Give float32 (num_samples,), mono, 16 kHz.",
+        )
+    if not np.isfinite(waveform).all():
+        raise AudioError("holds a sample that is NaN or infinite", place="<array>")
+    return waveform.astype(np.float32, copy=False)

@@ -1,0 +1,1 @@
+"""The model: base checkpoints, the CTC head, adapters, precision."""

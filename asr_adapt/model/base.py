@@ -1,0 +1,271 @@
+"""The base model: what it is, whether it can be used, and loading it."""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+from transformers.utils import logging
+
+from asr_adapt import bundled
+from asr_adapt.audio import SAMPLE_RATE_HZ
+from asr_adapt.decoding.frames import FrameGrid
+from asr_adapt.errors import InputError
+from asr_adapt.model import adapters, mms
+from asr_adapt.recipe import Model
+
+
+def configuration(spec: Model) -> Wav2Vec2Config:
+    """Return the base model's configuration; says early what `load` would stumble over.
+
+    Raises:
+        InputError: the base model is not there (offline is said as such), is no Wav2Vec2 encoder, or is a folder
+            with pickled weights only.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+    if spec.base == "none":
+        return _small(spec)
+    base = Path(_source(spec))
+    if not base.is_dir() and (spec.base.startswith((".", "/", "~")) or spec.base.count("/") > 1):
+        raise InputError(
+            f"no folder '{spec.base}'", place="model.base", remedy="Give a model's folder or a Hub name."
+        )
+    try:
+        config = AutoConfig.from_pretrained(_source(spec), revision=spec.revision or "main", local_files_only=True)
+    except (OSError, ValueError) as error:
+        if base.is_dir():
+            raise InputError("no model is here: config.json is missing or damaged", place=base) from error
+        try:  # asked once, where loading would ask six times before it gives up
+            HfApi().model_info(spec.base, revision=spec.revision, timeout=10)
+        except RepositoryNotFoundError as missing:
+            raise InputError(
+                f"the Hub has no model '{spec.base}', or it wants a login", place="model.base"
+            ) from missing
+        except HfHubHTTPError as refused:  # the Hub was reached: a revision that is not there, say
+            raise InputError(f"the Hub refuses '{spec.base}': {refused}", place="model.base") from refused
+        except Exception as unreachable:  # httpx, urllib3 and sockets, as the versions go
+            raise InputError(
+                f"'{spec.base}' is no folder, is not in the local cache, and the Hub cannot be reached (offline?)",
+                place="model.base",
+                remedy="Fetch it where there is a network and give its folder, or `embedded`, which is here.",
+            ) from unreachable
+        try:
+            config = AutoConfig.from_pretrained(_source(spec), revision=spec.revision or "main")
+        except (OSError, ValueError) as unknown:
+            raise InputError(f"'{spec.base}' has no configuration that can be read", place="model.base") from unknown
+    if config.model_type != "wav2vec2" or config.add_adapter:
+        what = (
+            "has a convolutional adapter on top" if config.model_type == "wav2vec2" else "is not a Wav2Vec2 encoder"
+        )
+        raise InputError(
+            f"'{spec.base}' is of type '{config.model_type}' and {what}",
+            place="model.base",
+            remedy="XLS-R, MMS and wav2vec2 checkpoints can be adapted.",
+        )
+    if spec.adapter == "mms" and not config.do_stable_layer_norm:
+        raise InputError(
+            f"'{spec.base}' has no place for MMS's layers: its norms come after each layer",
+            place="model.adapter",
+            remedy="lora works with it; mms with XLS-R and MMS.",
+        )
+    if base.is_dir() and not spec.pickled_weights and not any(base.glob("*.safetensors")):
+        raise InputError(
+            "no safetensors here",
+            place=base,
+            remedy="Pickled weights can run their maker's code; if you trust it: --model.pickled_weights true.",
+        )
+    return config
+
+
+def frame_grid(config: Wav2Vec2Config) -> FrameGrid:
+    """Return where the frames of a model lie."""
+    return FrameGrid(tuple(config.conv_kernel), tuple(config.conv_stride))
+
+
+def adapter(spec: Model, language: str) -> tuple[str, mms.Vocabulary] | None:
+    """Return the language whose adapter and head an MMS checkpoint is loaded with, and that head's vocabulary.
+
+    None where the base model has no adapters by language, or none is wanted.
+
+    Raises:
+        InputError: it has none for the language, or is not said whose its adapter layers are.
+    """
+    named = spec.adapter_language
+    if spec.base == "none" or named == mms.NONE:
+        return None
+    known: dict[str, mms.Vocabulary] = {}
+    if _has_adapters(configuration(spec)):
+        known = mms.vocabularies(_source(spec), spec.revision)
+    if not known:
+        if named is not None:
+            raise InputError(
+                f"'{spec.base}' has no adapters by language",
+                place="model.adapter_language",
+                remedy="facebook/mms-1b-all has.",
+            )
+        return None
+    tag = mms.chosen(language, named, known, spec.base)
+    return tag, known[tag]
+
+
+def load(spec: Model, seed: int, language: str) -> tuple[Wav2Vec2ForCTC, bool]:
+    """Return the base model in float32, and whether it wants each clip at zero mean and unit variance.
+
+    Its head is its own where it has one, else as good as random.
+
+    Raises:
+        InputError: the base model cannot be loaded (see `configuration` and `adapter`).
+    """
+    config = configuration(spec)
+    torch.manual_seed(seed)
+    if spec.base == "none":
+        net = _with_channels_last(Wav2Vec2ForCTC(config))
+        _start_as_mel(net.wav2vec2.feature_extractor.conv_layers[0].conv)
+        return net, True
+    source = _source(spec)
+    whose = adapter(spec, language)
+    inside = {"adapter_attn_dim": spec.adapter_size} if spec.adapter == "mms" and not _has_adapters(config) else {}
+    net = from_pretrained(source, pickled_weights=spec.pickled_weights, revision=spec.revision, **inside)
+    if inside:
+        adapters.silence(net)
+    elif whose is not None:
+        mms.load(net, *whose, pickled_weights=spec.pickled_weights, revision=spec.revision)
+    elif spec.adapter_language == mms.NONE and _has_adapters(config):
+        mms.begin_without(net)
+    return net, _normalises(source, spec.revision)
+
+
+def folder(spec: Model) -> Path | None:
+    """Return the folder that the base model is in, None where it comes from the Hub or from nowhere."""
+    path = Path(_source(spec))
+    return path if spec.base != "none" and path.is_dir() else None
+
+
+def _has_adapters(config: Wav2Vec2Config) -> bool:
+    """Whether these are MMS weights, whose adapters are trained on as they are."""
+    return getattr(config, "adapter_attn_dim", None) is not None
+
+
+def _source(spec: Model) -> str:
+    return str(bundled.folder("base")) if spec.base == "embedded" else spec.base
+
+
+def _small(spec: Model) -> Wav2Vec2Config:
+    """Return the small pre-norm Wav2Vec2 that is trained from nothing, and that the embedded base model is.
+
+    Three convolutions see 75 ms every 40 ms: a filterbank of 15 ms every 10 ms, then two that each halve its rate,
+    as the subsampling of a Conformer does (Gulati et al. 2020, arXiv:2005.08100). Beside wav2vec 2.0's seven, which
+    end at 20 ms, they cost next to nothing, and the transformer on top half as much.
+    """
+    return Wav2Vec2Config(
+        hidden_size=spec.hidden_size,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.hidden_size // 64,
+        intermediate_size=4 * spec.hidden_size,
+        conv_dim=(256, 256, 256),
+        conv_kernel=(240, 3, 3),
+        conv_stride=(160, 2, 2),
+        conv_bias=True,
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+        num_conv_pos_embeddings=32,
+        num_conv_pos_embedding_groups=16,
+    )
+
+
+def _start_as_mel(conv: torch.nn.Conv1d) -> None:
+    """Fill a convolution (out, 1, kernel) with windowed cosines and sines at mel-spaced frequencies.
+
+    Each band has four channels, a quarter of a period apart, so that the rectified sum of the four is the band's
+    magnitude, whatever its phase. Louder towards high frequencies, as pre-emphasis is. A filterbank that starts at
+    mel and is trained on is Zeghidour et al.'s (2018, arXiv:1711.01161).
+    """
+    bands = conv.out_channels // 4
+    mels = torch.linspace(_mel(80.0), _mel(7600.0), bands)
+    hertz = 700 * (10 ** (mels / 2595) - 1)  # (bands,)
+    kernel = conv.kernel_size[0]
+    seconds = (torch.arange(kernel) - kernel / 2) / SAMPLE_RATE_HZ
+    phases = torch.arange(4) * torch.pi / 2
+    waves = torch.cos(2 * torch.pi * hertz[:, None, None] * seconds + phases[:, None])  # (bands, 4, kernel)
+    filters = waves * torch.hann_window(kernel, periodic=False)
+    filters = filters / filters.norm(dim=-1, keepdim=True) * (hertz[:, None, None] / 1000).sqrt()
+    with torch.no_grad():
+        conv.weight.copy_(filters.reshape(conv.out_channels, 1, kernel))
+        if conv.bias is not None:
+            conv.bias.zero_()
+
+
+def _mel(hertz: float) -> float:
+    return 2595 * float(np.log10(1 + hertz / 700))
+
+
+def from_pretrained(
+    base: str | Path, *, pickled_weights: bool, revision: str | None = None, **settings: Any
+) -> Wav2Vec2ForCTC:
+    """Load a checkpoint in float32, whatever precision it is kept in.
+
+    Raises:
+        InputError: it is missing or damaged, or pickled where that was not allowed.
+    """
+    try:
+        with quiet():
+            net = Wav2Vec2ForCTC.from_pretrained(
+                base,
+                use_safetensors=not pickled_weights or None,
+                revision=revision or "main",
+                dtype=torch.float32,
+                **settings,
+            )
+    except Exception as error:  # safetensors, zipfile, unpickling and torch each raise their own on damage
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"no model can be loaded from here ({first_line})", place=base) from error
+    return _with_channels_last(net)
+
+
+def _with_channels_last(net: Wav2Vec2ForCTC) -> Wav2Vec2ForCTC:
+    """Have the positional convolution run with its channels innermost, where oneDNN is twice as fast at it.
+
+    As three dimensions PyTorch never does so. The numbers are the same up to rounding.
+    """
+    conv = net.wav2vec2.encoder.pos_conv_embed.conv
+    conv._conv_forward = functools.partial(_convolve, padding=conv.padding[0], groups=conv.groups)
+    return net
+
+
+def _convolve(
+    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, *, padding: int, groups: int
+) -> torch.Tensor:
+    """Return conv1d's output, (batch, channels, frames), as that of a picture one pixel high."""
+    if hidden.device.type != "cpu":
+        return torch.nn.functional.conv1d(hidden, weight, bias, padding=padding, groups=groups)
+    hidden, weight = (each[:, :, None].contiguous(memory_format=torch.channels_last) for each in (hidden, weight))
+    return torch.nn.functional.conv2d(hidden, weight, bias, padding=(0, padding), groups=groups)[:, :, 0]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from reporting the new head as missing weights, and from drawing bars."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _normalises(source: str, revision: str | None) -> bool:
+    """Return whether the base model's own preprocessing normalises clips; all published ones do."""
+    try:
+        settings = Wav2Vec2FeatureExtractor.from_pretrained(source, revision=revision or "main")
+    except OSError:  # a folder with weights alone
+        return True
+    return bool(settings.do_normalize)

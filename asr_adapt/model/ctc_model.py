@@ -1,0 +1,153 @@
+"""The model: load a base checkpoint, put the CTC head on it, say what is frozen, run it, save and load it."""
+
+import copy
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from transformers import (
+    Wav2Vec2Config,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
+    Wav2Vec2Processor,
+)
+
+from asr_adapt.artifacts import MODEL_METADATA, Artifact, ModelMetadata
+from asr_adapt.audio import SAMPLE_RATE_HZ
+from asr_adapt.decoding.frames import FrameGrid
+from asr_adapt.errors import InputError
+from asr_adapt.model import adapters, base
+from asr_adapt.recipe import Text
+from asr_adapt.text.alphabet import BLANK, DELIMITER, Alphabet
+from asr_adapt.text.normaliser import Normaliser
+
+
+class _FeatureExtractorConfig(BaseModel):
+    do_normalize: bool
+
+
+class _ProcessorConfig(Artifact):
+    """The part of transformers' `processor_config.json` that the package reads."""
+
+    feature_extractor: _FeatureExtractorConfig
+
+
+@dataclass(frozen=True)
+class CTCModel:
+    """Wav2Vec 2.0 with a CTC head (Baevski et al. 2020, arXiv:2006.11477) and what is needed to use it."""
+
+    net: Wav2Vec2ForCTC
+    alphabet: Alphabet
+    language: str
+    text: Text
+    normalise_waveform: bool
+    """whether the base model wants each clip at zero mean and unit variance"""
+    lora: Any = None
+    """peft's wrapper of `net`, while low-rank additions are trained"""
+
+    @property
+    def normaliser(self) -> Normaliser:
+        """The normaliser that its training transcripts went through."""
+        return Normaliser(self.text, self.language)
+
+    @property
+    def grid(self) -> FrameGrid:
+        """Where its frames lie."""
+        return base.frame_grid(self.net.config)
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one frame to the next (0.02 for wav2vec 2.0)."""
+        return self.grid.stride / SAMPLE_RATE_HZ
+
+    @property
+    def shortest_clip(self) -> int:
+        """Samples that the feature encoder needs for one frame."""
+        return self.grid.receptive_field
+
+    def save(self, folder: Path) -> None:
+        """Write the model in `save_pretrained`'s format, which `transformers.pipeline` loads as it is.
+
+        `folder` holds the whole new model, or still the old one.
+        """
+        partial = folder.with_name(folder.name + ".partial")
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+        with base.quiet():
+            self.net.save_pretrained(partial)
+        _processor(self.alphabet, self.net.config, self.normalise_waveform, partial).save_pretrained(partial)
+        ModelMetadata(language=self.language, alphabet=self.alphabet.units, normaliser=self.text).write(partial)
+        for path in partial.iterdir():
+            path.chmod(0o644)  # safetensors writes for its owner alone, and a server is somebody else
+        old = folder.with_name(folder.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
+        partial.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write what was trained beside the base model: peft's format for LoRA, MMS's for its layers."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.lora is not None:
+            self.lora.save_pretrained(folder, save_embedding_layers=False)  # there are none; it would look for them
+        else:
+            adapters.save_mms(self.net, self.language, folder)
+
+    def merged(self) -> "CTCModel":
+        """Return the model with LoRA's additions inside its matrices; MMS's layers are a part of it as they are."""
+        if self.lora is None:
+            return self
+        return replace(self, net=copy.deepcopy(self.lora).merge_and_unload(), lora=None)
+
+    @classmethod
+    def load(cls, folder: Path) -> "CTCModel":
+        """Load what `save` wrote, in evaluation mode and float32.
+
+        Raises:
+            InputError: the folder is no model of this package, of a newer format, or damaged.
+        """
+        metadata = ModelMetadata.read(folder)
+        net = base.from_pretrained(folder, pickled_weights=False)
+        processor = _ProcessorConfig.read_file(folder / "processor_config.json", "Copy the model again.")
+        if len(metadata.alphabet) != net.config.vocab_size:
+            raise InputError(
+                f"the alphabet has {len(metadata.alphabet)} units, the head {net.config.vocab_size}",
+                place=folder / MODEL_METADATA,
+                remedy="Copy the model again.",
+            )
+        return cls(
+            net=net.eval(),
+            alphabet=Alphabet(metadata.alphabet),
+            language=metadata.language,
+            text=metadata.normaliser,
+            normalise_waveform=processor.feature_extractor.do_normalize,
+        )
+
+
+def _processor(alphabet: Alphabet, config: Wav2Vec2Config, normalise: bool, folder: Path) -> Any:
+    vocabulary = folder / "vocab.json"
+    vocabulary.write_text(
+        json.dumps({unit: index for index, unit in enumerate(alphabet.units)}, ensure_ascii=False),
+        encoding="utf-8",
+    )
+    tokenizer = Wav2Vec2CTCTokenizer(
+        str(vocabulary),
+        pad_token=BLANK,
+        unk_token=BLANK,
+        bos_token=None,
+        eos_token=None,
+        word_delimiter_token=DELIMITER,
+        clean_up_tokenization_spaces=False,
+    )
+    extractor = Wav2Vec2FeatureExtractor(
+        sampling_rate=SAMPLE_RATE_HZ,
+        do_normalize=normalise,
+        return_attention_mask=config.feat_extract_norm == "layer",
+    )
+    return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer)

@@ -1,0 +1,33 @@
+"""The n-gram that lies beside a model."""
+
+from pathlib import Path
+
+from asr_adapt.artifacts import DecodingConfig, ModelMetadata, NGramWeights
+from asr_adapt.errors import InputError
+from asr_adapt.storage import write_whole
+
+_NGRAM = "lm.arpa"
+
+
+def read(folder: Path) -> tuple[Path, NGramWeights] | None:
+    """Return the n-gram that a model folder decodes with, and its weights; None where it decodes greedily.
+
+    Raises:
+        InputError: the folder is not a model, or its n-gram is missing.
+    """
+    weights = ModelMetadata.read(folder).decoding.weights
+    if weights is None:
+        return None
+    path = folder / _NGRAM
+    if not path.is_file():
+        raise InputError(
+            "the model's n-gram is missing", place=path, remedy="Copy it, or estimate it with `asr-adapt lm`."
+        )
+    return path, weights
+
+
+def write(folder: Path, arpa: str, weights: NGramWeights) -> None:
+    """Write an n-gram into a model folder, which is decoded with it from then on."""
+    write_whole(folder / _NGRAM, arpa)
+    decoding = DecodingConfig(method="beam search", weights=weights)
+    ModelMetadata.read(folder).model_copy(update={"decoding": decoding}).write(folder)

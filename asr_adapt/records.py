@@ -1,0 +1,121 @@
+"""The records that flow through the package: `Utterance` with its JSONL form, and `Transcript`."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from asr_adapt.errors import InputError, describe_validation_error
+from asr_adapt.storage import read_lines, write_whole
+
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+
+
+class Utterance(BaseModel):
+    """One stretch of speech with what is known about it. Waveforms are never in it.
+
+    `audio` is a locator: a path, or `archive#member`. `start_s` and `end_s` are set where the utterance is a
+    piece of a longer recording; `duration_s` is None until somebody has looked at the audio. `text` is the
+    reference exactly as the corpus has it, `hypothesis` what a model wrote.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    id: str = Field(min_length=1)
+    audio: str = Field(min_length=1)
+    start_s: float | None = Field(default=None, ge=0)
+    end_s: float | None = Field(default=None, gt=0)
+    duration_s: float | None = Field(default=None, ge=0)
+    split: Split | None = None
+    language: str | None = None
+    speaker: str | None = None
+    text: str | None = None
+    hypothesis: str | None = None
+
+
+class Exclusion(BaseModel):
+    """An utterance that was left out, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    audio: str
+    split: str
+    reason: str
+    detail: str
+
+    @classmethod
+    def of(cls, utterance: Utterance, reason: str, detail: str) -> "Exclusion":
+        """Return the exclusion of an utterance."""
+        return cls(id=utterance.id, audio=utterance.audio, split=utterance.split or "", reason=reason, detail=detail)
+
+
+class Leak(BaseModel):
+    """A recording or a sentence that occurs in more than one split."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["recording", "sentence"]
+    value: str
+    splits: tuple[str, ...]
+    utterances: int
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, Utterance]]:
+    """Yield `(line number, utterance)` for each line of a JSONL file that is not blank.
+
+    Raises:
+        InputError: the file is missing, or a line is no utterance; the error names the line and the field.
+    """
+    if not path.is_file():
+        raise InputError("no such file", place=path, remedy="Give the path of a JSONL file, one utterance a line.")
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, Utterance.model_validate_json(line)
+        except ValidationError as error:
+            raise InputError(describe_validation_error(error), place=f"{path}:{number}") from error
+
+
+def write_jsonl(path: Path, utterances: Iterable[Utterance]) -> None:
+    """Write one utterance a line; `path` holds either all of them or what it held before."""
+    write_whole(path, "".join(utterance.model_dump_json(exclude_none=True) + "\n" for utterance in utterances))
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word with its times in the original recording; `confidence` is in [0, 1]."""
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of speech that was read in one piece."""
+
+    text: str
+    start_s: float
+    end_s: float
+    words: tuple[Word, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """A recording's text; silence has the empty text and no segments."""
+
+    text: str
+    language: str
+    duration_s: float
+    segments: tuple[Segment, ...]
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The words of all segments."""
+        return tuple(word for segment in self.segments for word in segment.words)

@@ -1,0 +1,337 @@
+"""doctor: what is wrong with a corpus, before training is paid for."""
+
+import json
+import os
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr_adapt import audio, corpora
+from asr_adapt.audio.decoded_cache import Pieces, in_order
+from asr_adapt.console import Console
+from asr_adapt.corpora import checks
+from asr_adapt.corpora.unpacked import cache_folder
+from asr_adapt.decoding.frames import FrameGrid
+from asr_adapt.errors import AudioError, InputError
+from asr_adapt.recipe import Recipe
+from asr_adapt.records import SPLITS, Utterance, write_jsonl
+from asr_adapt.report import render
+from asr_adapt.stages.doctor import sound, splits, transcripts
+from asr_adapt.stages.doctor.finding import SEVERITIES, Finding, always, found
+from asr_adapt.stages.doctor.sound import Heard
+from asr_adapt.storage import write_whole
+from asr_adapt.text.alphabet import Alphabet
+from asr_adapt.text.characters import describe_unit
+from asr_adapt.text.normaliser import Normaliser
+
+if TYPE_CHECKING:
+    from asr_adapt.stages.doctor import machine
+
+# The reasons of `checks.untrainable`, in words, with what to do; unknown letters are a finding of their own.
+UNTRAINABLE = {
+    "unreadable_audio": ("recordings that cannot be read", "Copy or convert them again."),
+    "empty_text": ("clips without a transcript", "Transcribe them, or let them be left out."),
+    "too_short": ("clips too short to train on", "Cut them anew, or change --corpus.min_duration_s."),
+    "too_long": ("clips too long to train on", "Cut them at pauses, or raise --corpus.max_duration_s."),
+    "silent": ("clips in which nothing can be heard", "Look for the right recordings."),
+    "text_too_long": ("texts that need more frames than the clip has, so that CTC cannot be trained",
+                      "Text and clip do not belong together, or the clip is cut off."),
+}  # fmt: skip
+_COLUMNS = 24  # of a histogram
+
+
+@dataclass(frozen=True)
+class Examined:
+    """All that was found; `as_json` is what --json writes."""
+
+    root: str
+    notes: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    letters: tuple[tuple[str, str, int], ...]
+    """(unit, its Unicode name, count in all splits), after normalisation"""
+    hours: dict[str, float]
+    speakers: dict[str, dict[str, float]]
+    """split → speaker → hours; an unknown speaker is the empty name"""
+    durations_s: tuple[float, ...]
+    snrs_db: tuple[float, ...]
+    letters_s: tuple[float, ...]
+    utterances: tuple[Utterance, ...]
+    estimate: "machine.Estimate | None" = None
+
+    def known_speakers(self, split: str) -> int:
+        """Return how many named speakers a split has."""
+        return len({*self.speakers[split]} - {""})
+
+    @property
+    def fatal(self) -> bool:
+        """Whether the corpus cannot be trained on."""
+        return any(f.severity == "fatal" for f in self.findings)
+
+    def as_json(self) -> dict:
+        """Return the findings: corpus, trainable, findings, alphabet, hours, speakers, estimate."""
+        return {
+            "corpus": self.root,
+            "trainable": not self.fatal,
+            "findings": [asdict(f) | {"count": f.count} for f in self.findings],
+            "alphabet": [{"unit": unit, "name": name, "count": count} for unit, name, count in self.letters],
+            "hours": self.hours,
+            "speakers": self.speakers,
+            "estimate": asdict(self.estimate) if self.estimate else None,
+        }
+
+
+def examine(recipe: Recipe, grid: FrameGrid, console: Console) -> Examined:
+    """Read a whole corpus, hear every clip, and return what is wrong with it.
+
+    Args:
+        recipe: Its corpus, language and text rules are asked for.
+        grid: The frames of the model that would be trained.
+        console: Where to show progress.
+
+    Raises:
+        InputError: the corpus cannot be read at all.
+    """
+    reading = corpora.read_all(corpora.sources(recipe), recipe.language, bear_unsplit=True)
+    utterances = reading.utterances
+    normalise = Normaliser(recipe.text, recipe.language)
+    texts = [normalise(u.text or "") for u in utterances]
+    judged_by = [t for u, t in zip(utterances, texts, strict=True) if u.split in ("train", None)]
+    if not any(texts):
+        raise InputError("no utterance has a transcript", place=recipe.corpus.root)
+    alphabet = Alphabet.from_texts(judged_by if any(judged_by) else texts, recipe.text)
+    outcomes = _heard(recipe, utterances, texts, alphabet, grid, console)
+
+    reasons: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    clips: list[tuple[Utterance, Heard, str, float | None]] = []
+    for utterance, text, (heard, claimed_s, problem) in zip(utterances, texts, outcomes, strict=True):
+        if problem and problem[0] != "unknown_letter":
+            reasons[problem[0]].append((utterance.id, problem[1]))
+        if heard:
+            clips.append((utterance, heard, text, claimed_s))
+    bad = {id for where in reasons.values() for id, _ in where}
+    findings = [
+        f for reason, where in reasons.items() for f in found(reason, "error", *UNTRAINABLE[reason], where, always)
+    ]
+    findings += transcripts.check(utterances)
+    findings += sound.check(clips, frozenset(bad))
+    digests = {u.id: heard.digest for u, heard, _, _ in clips if heard.peak >= checks.SILENCE_PEAK}
+    findings += splits.check(utterances, texts, digests)
+    findings += _unknown_letters(utterances, texts, alphabet)
+    findings += _unusable(reading, bad)
+    order = {severity: number for number, severity in enumerate(SEVERITIES)}
+    units = Counter(unit for text in texts for unit in alphabet.split(text) if unit != " ")
+    hours: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for utterance, heard, _, _ in clips:
+        hours[utterance.split or "none"][utterance.speaker or ""] += heard.duration_s / 3600
+    return Examined(
+        root=str(recipe.corpus.root),
+        notes=reading.notes,
+        findings=tuple(sorted(findings, key=lambda f: (order[f.severity], -f.count, f.name))),
+        letters=tuple((unit, describe_unit(unit), count) for unit, count in sorted(units.items())),
+        hours={split: sum(spoken.values()) for split, spoken in hours.items()},
+        speakers={split: dict(spoken) for split, spoken in hours.items()},
+        durations_s=tuple(heard.duration_s for _, heard, _, _ in clips),
+        snrs_db=tuple(min(heard.snr_db, 80.0) for _, heard, _, _ in clips),
+        letters_s=tuple(len(text.replace(" ", "")) / heard.duration_s for _, heard, text, _ in clips),
+        utterances=tuple(utterances),
+    )
+
+
+def show(examined: Examined, console: Console) -> None:
+    """Print it: a line for each finding, the worst first."""
+    for note in examined.notes:
+        console.say(note)
+    for split, hours in examined.hours.items():
+        known = examined.known_speakers(split)
+        console.say(f"{split}: {hours:.2f} h" + (f", {known} speakers" if known else ""))
+    console.say(f"alphabet: {len(examined.letters)} letters: " + " ".join(unit for unit, _, _ in examined.letters))
+    for finding in examined.findings:
+        line = f"{finding.severity}: {finding.name} × {finding.count}: {finding.said}. {finding.example}. " + (
+            finding.remedy
+        )
+        (console.error if finding.severity == "fatal" else console.say)(line)
+    if not examined.findings:
+        console.say("nothing is wrong with it")
+    if examined.estimate:
+        console.say(_training(examined.estimate))
+
+
+def _training(estimate: "machine.Estimate") -> str:
+    """Return the estimate in words."""
+    return (
+        f"training here: about {estimate.hours:.1f} h, {estimate.memory_gb:.1f} GB ({estimate.free_gb:.1f} GB are "
+        f"free): {estimate.how}"
+    )
+
+
+def refuse_places(places: Sequence[Path], fix: Path | None) -> None:
+    """Refuse files that could not be written, before minutes of listening.
+
+    Args:
+        places: Files that may be written over.
+        fix: Of `write_mended`.
+
+    Raises:
+        InputError: a place is no file's, or in no folder that can be written; see `write_mended`, too.
+    """
+    for place in (*places, *([fix] if fix else [])):
+        if place.is_dir() or not os.access(place.absolute().parent, os.W_OK):
+            raise InputError("cannot be written", place=place, remedy="Name a file in a folder that is yours.")
+    if fix:
+        _refuse_manifest(fix)
+
+
+def _refuse_manifest(path: Path) -> None:
+    if path.exists():
+        raise InputError("is there already, and is not written over", place=path, remedy="Give --fix another name.")
+    if path.suffix != ".jsonl":
+        raise InputError("must end with .jsonl", place=path, remedy="A manifest is JSONL.")
+
+
+def write_json(examined: Examined, path: Path) -> None:
+    """Write `as_json`."""
+    write_whole(path, json.dumps(examined.as_json(), ensure_ascii=False, indent=1))
+
+
+def write_page(examined: Examined, path: Path) -> None:
+    """Write what was found as one HTML file that reaches for nothing else."""
+    charts = [
+        histogram("Seconds in a clip", examined.durations_s),
+        histogram("Letters a second", examined.letters_s),
+        histogram("Loud parts above soft ones, dB", examined.snrs_db),
+    ]
+    write_whole(path, render.render("doctor.html", examined=examined, charts=[c for c in charts if c]))
+
+
+def write_mended(examined: Examined, path: Path) -> str:
+    """Write a JSONL manifest of what can be trained on, look-alikes and NFC mended; return what was done, in words.
+
+    Raises:
+        InputError: the file is there already, or is no .jsonl.
+    """
+    _refuse_manifest(path)
+    why = {id: finding.name for finding in reversed(examined.findings) for id in finding.left_out}
+    said = [u.text or "" for u in examined.utterances]
+    main = transcripts.main_script(said)
+    table = transcripts.confused(said, main)
+    kept = [
+        u.model_copy(
+            update={"audio": str(Path(u.audio).absolute()), "text": transcripts.mended(u.text or "", main, table)}
+        )
+        for u in examined.utterances
+        if u.id not in why
+    ]
+    write_jsonl(path, kept)
+    text_of = {u.id: u.text or "" for u in examined.utterances}
+    mended = sum(u.text != text_of[u.id] for u in kept)
+    reasons = ", ".join(f"{name} {count:,}" for name, count in Counter(why.values()).most_common())
+    cache = cache_folder()
+    cached = any(cache in Path(u.audio).parents for u in kept)
+    return (
+        f"{len(kept):,} of {len(examined.utterances):,} utterances"
+        + (f"; left out: {reasons}" if reasons else "")
+        + (f"; {mended:,} transcripts mended" if mended else "")
+        + (f"; its audio is what was unpacked into {cache}: keep that" if cached else "")
+    )
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Bars, as high as their share of the highest."""
+
+    title: str
+    counts: tuple[int, ...]
+    low: float
+    high: float
+
+
+def histogram(title: str, values: Sequence[float]) -> Histogram | None:
+    """Return values counted in equal columns; None where there are none."""
+    if not values:
+        return None
+    low, high = min(values), max(values)
+    width = (high - low) / _COLUMNS or 1.0
+    counts = Counter(min(int((value - low) / width), _COLUMNS - 1) for value in values)
+    return Histogram(title, tuple(counts[column] for column in range(_COLUMNS)), low, high)
+
+
+def _heard(
+    recipe: Recipe,
+    utterances: list[Utterance],
+    texts: list[str],
+    alphabet: Alphabet,
+    grid: FrameGrid,
+    console: Console,
+) -> list[tuple[Heard | None, float | None, tuple[str, str] | None]]:
+    """Return what was heard, the claimed length, and why it cannot be trained on, for each utterance."""
+    with (
+        tempfile.TemporaryDirectory(prefix="asr-adapt-") as scratch,
+        console.progress("listen", total=len(utterances)) as progress,
+    ):
+        pieces = Pieces(utterances, Path(scratch))
+
+        def hear(pair: tuple[Utterance, str]) -> tuple[Heard | None, float | None, tuple[str, str] | None]:
+            utterance, text = pair
+            try:
+                waveform = pieces.load(utterance)
+            except AudioError as error:
+                return None, None, ("unreadable_audio", error.problem)
+            problem = checks.untrainable(
+                waveform,
+                text,
+                alphabet,
+                grid,
+                min_duration_s=recipe.corpus.min_duration_s,
+                max_duration_s=recipe.corpus.max_duration_s,
+            )
+            return sound.listen(waveform), _claimed_s(utterance), problem
+
+        workers = recipe.corpus.workers or os.cpu_count() or 1
+        return list(progress.over(in_order(hear, zip(utterances, texts, strict=True), workers)))
+
+
+def _claimed_s(utterance: Utterance) -> float | None:
+    if utterance.end_s is not None:
+        return utterance.end_s - (utterance.start_s or 0.0)
+    if utterance.start_s is not None or utterance.duration_s is not None:
+        return utterance.duration_s
+    return audio.claimed_s(utterance.audio)
+
+
+def _unknown_letters(utterances: list[Utterance], texts: list[str], alphabet: Alphabet) -> list[Finding]:
+    where = [
+        (u.id, ", ".join(f"{unit} ({describe_unit(unit)})" for unit in unknown))
+        for u, text in zip(utterances, texts, strict=True)
+        if (unknown := alphabet.unknown(text))
+    ]
+    return found("unknown_letters", "warning", "letters outside of train that train has not: each counts as an error",
+                 "Put such words into train, or map the letters in text.replace.", where)  # fmt: skip
+
+
+def _unusable(reading: corpora.Reading, bad: set[str]) -> list[Finding]:
+    """Return why the corpus cannot be trained on, if it cannot."""
+    if reading.unsplit is not None:
+        return [
+            Finding(
+                "no_splits", "fatal", "no splits can be made", reading.unsplit.remedy, (), reading.unsplit.problem
+            )
+        ]
+    findings = []
+    for split in SPLITS:
+        members = [u for u in reading.utterances if u.split == split]
+        if not any(u.id not in bad for u in members):
+            what = f"none of the {len(members)} utterances of {split} can be used" if members else f"{split} is empty"
+            findings.append(
+                Finding(
+                    f"no_{split}",
+                    "fatal",
+                    "a split has nothing to use",
+                    "Give the corpus train, dev and test.",
+                    (),
+                    what,
+                )
+            )
+    return findings

@@ -1,0 +1,70 @@
+"""What training on this corpus would want of this machine: a step that was timed, and memory by arithmetic."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from asr_adapt.audio import SAMPLE_RATE_HZ
+from asr_adapt.decoding.frames import FrameGrid
+from asr_adapt.model import base, forward, freezing, head
+from asr_adapt.recipe import Recipe
+from asr_adapt.records import Utterance
+from asr_adapt.text.alphabet import Alphabet
+from asr_adapt.text.normaliser import Normaliser
+from asr_adapt.training import memory, presets
+
+_TIMED_S = 10.0  # of noise in a step
+_STEPS = 2  # after one that is not timed
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """About one training run."""
+
+    hours: float
+    memory_gb: float
+    free_gb: float
+    how: str
+
+
+def grid(recipe: Recipe) -> FrameGrid:
+    """Return the frames of the recipe's base model."""
+    return base.frame_grid(base.configuration(recipe.model))
+
+
+def estimate(recipe: Recipe, utterances: Sequence[Utterance], hours: float) -> Estimate:
+    """Return what the recipe's training would take here, with `hours` of labelled speech.
+
+    Forward and backward passes of the base model are timed on seconds of noise; evaluation is not counted.
+    """
+    normalise = Normaliser(recipe.text, recipe.language)
+    alphabet = Alphabet.from_texts((normalise(u.text or "") for u in utterances), recipe.text)
+    config = base.configuration(recipe.model)
+    resolved, _ = presets.resolve(recipe, hours, config.hidden_size)
+    train = resolved.train
+    model = head.create(resolved.model, alphabet, recipe.language, recipe.text, seed=0)
+    freezing.freeze(model.net, resolved.model.freeze, resolved.model.adapter)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.net.to(device).train()  # type: ignore[arg-type]
+    noise = np.random.default_rng(0).standard_normal((1, int(_TIMED_S * SAMPLE_RATE_HZ))).astype(np.float32)
+    clip = torch.from_numpy(noise[0] * 0.1).to(device)
+    seconds = []
+    for _ in range(1 + _STEPS):
+        start = time.perf_counter()
+        hidden = forward.contextualise(model.net, forward.encode(model, [clip]))
+        model.net.lm_head(hidden).square().mean().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    factor = float(np.mean(seconds[1:])) / _TIMED_S  # seconds of work for a second of audio
+    audio_s = train.steps * train.batch_s * train.accumulate
+    needed = memory.needed_bytes(resolved, config, train.batch_s)
+    how = (
+        f"{_STEPS} steps of {recipe.model.base} on {_TIMED_S:g} s of noise ran at {1 / factor:.0f} times real time "
+        f"on {device.type}, {torch.get_num_threads()} threads; {train.steps:,} steps of {train.batch_s:g} s, "
+        "evaluation not counted; memory by arithmetic"
+    )
+    return Estimate(audio_s * factor / 3600, needed / 1e9, memory.free_bytes(device) / 1e9, how)

@@ -1,0 +1,72 @@
+"""What splits share that they should not, and what stands twice."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from asr_adapt import corpora
+from asr_adapt.records import Utterance
+from asr_adapt.stages.doctor.finding import Finding, always, found
+
+_TAKE_OUT = "--fix takes them out of train; what dev and test share, take out of one of the two."
+
+
+def check(utterances: Sequence[Utterance], texts: Sequence[str], digests: Mapping[str, str]) -> list[Finding]:
+    """Return leaks between splits and duplicates inside them.
+
+    Args:
+        utterances: Of all splits.
+        texts: Their normalised transcripts.
+        digests: `{utterance's id: hash of its samples}` of those that can be read.
+    """
+    by_digest: dict[str, list[Utterance]] = defaultdict(list)
+    by_text: dict[tuple, list[Utterance]] = defaultdict(list)
+    for utterance, text in zip(utterances, texts, strict=True):
+        if utterance.id in digests:
+            by_digest[digests[utterance.id]].append(utterance)
+        if text:
+            by_text[(utterance.split, utterance.speaker, text)].append(utterance)
+    leaked, twice = [], []
+    for same in by_digest.values():
+        places = {str(u.split) for u in same}
+        if len(places) > 1:
+            out = _superfluous(same)
+            leaked += [(u.id, f"the recording is also in {', '.join(sorted(places - {str(u.split)}))}")
+                       for u in out]  # fmt: skip
+        elif len(same) > 1:
+            twice += [(u.id, f"the same recording as {same[0].id}") for u in same[1:]]
+    said_twice = [(u.id, f"the same sentence and speaker as {same[0].id}")
+                  for same in by_text.values() for u in same[1:]
+                  if digests.get(u.id, u.id) != digests.get(same[0].id)]  # fmt: skip
+    in_train = {u.id for u in utterances if u.split == "train"}.__contains__
+    heard_in_both = {id for id, _ in leaked}
+    of_pieces: list[tuple[str, str]] = []
+    of_sentences: list[tuple[str, str]] = []
+    for leak in corpora.leaks(utterances, texts):
+        pairs = zip(utterances, texts, strict=True)
+        members = [u for u, text in pairs if leak.value == (u.audio if leak.kind == "recording" else text)]
+        if heard_in_both & {u.id for u in members}:
+            continue  # the same samples are in both, which says more
+        where = of_pieces if leak.kind == "recording" else of_sentences
+        where += [(u.id, f"in {', '.join(leak.splits)}") for u in _superfluous(members)]
+    judges = {u.speaker for u in utterances if u.split in ("dev", "test")} - {None}
+    of_speakers = [(u.id, f"speaker {u.speaker}") for u in utterances if u.split == "train" and u.speaker in judges]
+    return [
+        *found("audio_leak", "error", "recordings that stand in more than one split: scores on them flatter",
+               _TAKE_OUT, leaked, in_train),
+        *found("recording_leak", "warning", "recordings that have pieces in more than one split",
+               "Split by recording.", of_pieces),
+        *found("text_leak", "warning", "sentences that stand in more than one split: scores on them flatter",
+               _TAKE_OUT + " Leave them, if readers shall be compared on the same sentences.", of_sentences,
+               in_train),
+        *found("speaker_leak", "warning", "clips of speakers who are in more than one split: scores are not about "
+               "strangers", "Split by speaker, if there are enough of them.", of_speakers),
+        *found("duplicate_audio", "warning", "recordings that stand twice in a split", "--fix keeps the first.",
+               twice, always),
+        *found("duplicate_text", "note", "sentences that one speaker says again", "Nothing, if they were said twice.",
+               said_twice),
+    ]  # fmt: skip
+
+
+def _superfluous(same: Sequence[Utterance]) -> Sequence[Utterance]:
+    """Return those of train, since what is judged by should stay; of dev and test alone, all but the first."""
+    return [u for u in same if u.split == "train"] or same[1:]

@@ -1,0 +1,154 @@
+"""lm: an n-gram of a model's words beside it, with weights that dev chose."""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from asr_adapt.artifacts import NGramWeights
+from asr_adapt.console import Console
+from asr_adapt.decoding import ctc, ngram
+from asr_adapt.decoding.beam_search import BeamSearch
+from asr_adapt.decoding.ngram import NGram
+from asr_adapt.errors import InputError
+from asr_adapt.inference.transcriber import Transcriber
+from asr_adapt.model import ngram_file
+from asr_adapt.model.ctc_model import CTCModel
+from asr_adapt.scoring import error_rates
+
+# Searched one after the other, twice: alpha and beta as pyctcdecode's users find them, from "hardly" to "too much".
+_TRIED: dict[str, tuple[float, ...]] = {
+    "alpha": (0.1, 0.3, 0.5, 0.7, 0.9, 1.2, 1.6),
+    "beta": (-1.0, 0.0, 1.0, 2.0, 3.0, 4.5),
+    "unknown": (-10.0, -6.0, -3.0, 0.0),
+}
+_ROUNDS = 2
+_DEV_CLIPS = 300  # more do not change the choice, and every setting decodes them all
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """What a model says about dev: log-probs, float32 (frames, vocab) each, and the normalised references."""
+
+    log_probs: list[np.ndarray]
+    references: list[str]
+
+    @classmethod
+    def of(
+        cls, model: CTCModel, waveform: Callable[[int], np.ndarray], texts: Sequence[str], console: Console
+    ) -> "Heard":
+        """Run the model over dev; of many clips, evenly spread ones.
+
+        Args:
+            model: In evaluation mode.
+            waveform: Gives the clip of an index, float32 (num_samples,), 16 kHz.
+            texts: The references.
+            console: Where to report.
+
+        Raises:
+            AudioError: a clip cannot be read.
+        """
+        chosen = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), _DEV_CLIPS)).astype(int))
+        with console.progress("hear dev", total=len(chosen)) as bar:
+            transcriber = Transcriber(model)
+            said = [transcriber.frames(waveform(int(i)))[1] for i in bar.over(chosen)]
+        return cls(said, [model.normaliser(texts[i]) for i in chosen])
+
+
+def lm(folder: Path, texts: Sequence[str], order: int, dev: Heard | None, console: Console) -> NGramWeights | None:
+    """Estimate an n-gram of `texts`, tune its weights on dev, and put it beside the model.
+
+    Args:
+        folder: The model's.
+        texts: Sentences, in any spelling that the model's normaliser knows.
+        order: Words in the longest n-gram.
+        dev: Chooses the weights; None takes the usual ones.
+        console: Where to report.
+
+    Returns:
+        The weights; None where dev has fewer errors without the n-gram, which is then not used.
+
+    Raises:
+        InputError: the texts hold no word, or ctc-beam-decoder does not run here.
+    """
+    model = CTCModel.load(folder)
+    sentences = [model.normaliser(text) for text in texts]
+    try:
+        estimated = ngram.estimate(sentences, order)
+    except ValueError as error:
+        raise InputError(str(error), place="TEXT", remedy="Name a text file of the language.") from error
+    console.say(
+        f"{order}-gram of {sum(len(s.split()) for s in sentences):,} words in {len(sentences):,} lines: "
+        f"{len(estimated.vocabulary):,} different words, {len(estimated.probabilities):,} n-grams"
+    )
+    arpa = "\n".join(estimated.arpa()) + "\n"
+    weights = NGramWeights()
+    if dev is None:
+        console.warn("no dev speech to tune on (--tune CORPUS): the weights are the usual ones")
+    else:
+        _say_what_dev_has(estimated, dev, console)
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch) / "lm.arpa"
+            file.write_text(arpa, encoding="utf-8")
+            weights, rates = tune(model, file, dev, console)
+        greedy = _rates(lambda log_probs: model.alphabet.decode(run.label for run in ctc.greedy(log_probs)), dev)
+        console.say("dev WER {:.3f}, CER {:.3f} decoded greedily;".format(*greedy)
+                    + " {:.3f}, {:.3f} with the n-gram".format(*rates))  # fmt: skip
+        if rates >= greedy:
+            console.warn("the n-gram does not help on dev: the model stays as it is. More text may change that.")
+            return None
+    ngram_file.write(folder, arpa, weights)
+    console.say(f"{folder} decodes with it from now on: {weights.describe()}")
+    return weights
+
+
+def tune(model: CTCModel, arpa: Path, dev: Heard, console: Console) -> tuple[NGramWeights, tuple[float, float]]:
+    """Return the weights of the lowest WER on dev (of the lowest CER among equals), with both rates.
+
+    One weight after the other is varied while the others stand, twice.
+
+    Raises:
+        InputError: ctc-beam-decoder does not run here.
+    """
+    found: dict[NGramWeights, tuple[float, float]] = {}
+
+    def rates(weights: NGramWeights) -> tuple[float, float]:
+        if weights not in found:
+            found[weights] = _rates(_search(model, arpa, weights).text, dev)
+        return found[weights]
+
+    best = NGramWeights()
+    with console.progress("tune on dev", total=_ROUNDS * len(_TRIED)) as bar:
+        for name, values in bar.over(list(_TRIED.items()) * _ROUNDS):
+            others = [best.model_copy(update={name: value}) for value in values]
+            best = min([best, *others], key=rates)
+    return best, rates(best)
+
+
+def _search(model: CTCModel, arpa: Path, weights: NGramWeights) -> BeamSearch:
+    try:
+        return BeamSearch(model.alphabet, arpa, weights)
+    except (ImportError, OSError) as error:
+        raise InputError(
+            f"ctc-beam-decoder does not run here ({error})",
+            place="beam search",
+            remedy="pip install 'asr-adapt[lm]', on a system with glibc 2.35 or newer.",
+        ) from error
+
+
+def _rates(text_of: Callable[[np.ndarray], str], dev: Heard) -> tuple[float, float]:
+    """Return WER and CER on dev; decoders leave Python while they work, so that threads help."""
+    with ThreadPoolExecutor() as pool:
+        texts = list(pool.map(text_of, dev.log_probs))
+    return error_rates.rates(list(zip(dev.references, texts, strict=True)))
+
+
+def _say_what_dev_has(estimated: NGram, dev: Heard, console: Console) -> None:
+    known = set(estimated.vocabulary)
+    words = [word for text in dev.references for word in text.split()]
+    unknown = sum(word not in known for word in words)
+    console.say(f"dev: perplexity {estimated.perplexity(dev.references):,.0f}, "
+                f"{unknown / max(1, len(words)):.1%} of its words are unknown to the n-gram")  # fmt: skip

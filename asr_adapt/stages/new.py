@@ -1,0 +1,205 @@
+"""new: look at a corpus, and write a recipe script for it."""
+
+import math
+import random
+import textwrap
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asr_adapt import audio, corpora
+from asr_adapt.console import Console
+from asr_adapt.errors import AudioError, InputError
+from asr_adapt.recipe import Corpus, Model, Recipe, Report, Source, Text
+from asr_adapt.records import SPLITS, Utterance
+from asr_adapt.text.normaliser import Normaliser
+from asr_adapt.text.orthography import Orthography, described
+
+_XLSR, _MMS = "facebook/wav2vec2-xls-r-300m", "facebook/mms-300m"
+_STUDY = "Liang and Levow 2025, arXiv:2506.17459"
+_MEASURED = 300  # clips whose length is looked up; more than these are estimated from them
+_WIDTH = 116
+
+
+@dataclass(frozen=True)
+class Speech:
+    """How much is spoken."""
+
+    hours: dict[str, float]
+    """split → hours; all of it under `train` where there are no splits"""
+    estimated: bool
+    """whether the length of some clips was estimated from that of others"""
+    speakers: dict[str, int]
+    unreadable: int
+    """of the clips that were looked at"""
+    looked_at: int
+    untranscribed: int
+
+
+def new(recipe: Recipe, base: str | None, out: Path, console: Console) -> None:
+    """Write the recipe script `out` for the corpus that `recipe` names.
+
+    Args:
+        recipe: Language, corpus, and whatever else is said already; all of it is kept.
+        base: Base model; None: MMS for less than an hour of transcribed speech in train, else XLS-R.
+        out: Where the script goes.
+        console: Where to report.
+
+    Raises:
+        InputError: `out` is there already, the corpus cannot be read, or nothing is transcribed.
+    """
+    if out.exists():
+        raise InputError("is there already, and is not written over", place=out, remedy="Give another --out.")
+    sources = corpora.sources(recipe)
+    reading = corpora.read_all(sources, recipe.language, bear_unsplit=True)
+    for note in reading.notes:
+        console.say(note)
+    normalise = Normaliser(recipe.text, recipe.language)
+    texts = [u.text for u in reading.utterances if u.text and normalise(u.text)]
+    if not texts:
+        raise InputError("no utterance has a transcript", place=recipe.corpus.root)
+    try:
+        writing = described(texts, normalise)
+    except ValueError as error:
+        raise InputError("the transcripts hold no letter", place=recipe.corpus.root) from error
+    speech = _speech(reading.utterances, normalise)
+    base, why = (base, "asked for with --base") if base else _base(speech)
+    text = recipe.text.model_copy(update={"units": "code_points"} if writing.wants_code_points else {})
+    written = recipe.model_copy(update={"model": recipe.model.model_copy(update={"base": base}), "text": text})
+    script = _script(written, reading, speech, writing, why)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(script)
+    except OSError as error:
+        raise InputError(f"cannot be written ({error.strerror})", place=out, remedy="Give another --out.") from error
+    for sentence in (_spoken(speech), *writing.sentences(), f"Base: {base} ({why})"):
+        console.say(sentence)
+    if reading.unsplit is not None:
+        console.warn(f"no splits can be made, and without them nothing can be trained: {reading.unsplit}")
+    console.say(f"\nrecipe: {out}")
+    console.say(f"next: look at it, then asr-adapt run {out}")
+
+
+def _speech(utterances: Sequence[Utterance], normalise: Normaliser) -> Speech:
+    lengths = {u.id: known for u in utterances if (known := _known_s(u)) is not None}
+    unknown = [u for u in utterances if u.id not in lengths]
+    looked_at = random.Random(0).sample(unknown, min(_MEASURED, len(unknown)))
+    unreadable = 0
+    for utterance in looked_at:
+        try:
+            lengths[utterance.id] = audio.duration_s(utterance.audio) - (utterance.start_s or 0.0)
+        except AudioError:
+            lengths[utterance.id] = 0.0
+            unreadable += 1
+    typical = math.fsum(lengths[u.id] for u in looked_at) / len(looked_at) if looked_at else 0.0
+    hours: dict[str, float] = defaultdict(float)
+    for utterance in utterances:
+        if normalise(utterance.text or ""):
+            hours[utterance.split or "train"] += lengths.get(utterance.id, typical) / 3600
+    return Speech(
+        hours=dict(hours),
+        estimated=len(unknown) > len(looked_at),
+        speakers={s: len({u.speaker for u in utterances if (u.split or "train") == s} - {None}) for s in SPLITS},
+        unreadable=unreadable,
+        looked_at=len(looked_at),
+        untranscribed=sum(not normalise(u.text or "") for u in utterances),
+    )
+
+
+def _known_s(utterance: Utterance) -> float | None:
+    if utterance.duration_s is not None:
+        return utterance.duration_s
+    return None if utterance.end_s is None else utterance.end_s - (utterance.start_s or 0.0)
+
+
+def _base(speech: Speech) -> tuple[str, str]:
+    """Return the base model by the hours of transcribed speech in train, and the reason."""
+    hours = speech.hours.get("train", 0.0)
+    if hours < 1:
+        return _MMS, f"{hours:.2f} h of labels: MMS is ahead of XLS-R under an hour ({_STUDY})"
+    return _XLSR, f"{hours:.2f} h of labels: XLS-R is level with MMS from an hour on ({_STUDY})"
+
+
+def _spoken(speech: Speech) -> str:
+    """Return hours and speakers of each split in a sentence."""
+    parts = [
+        f"{split} {speech.hours[split]:.2f} h" + (f", {n} speakers" if (n := speech.speakers[split]) else "")
+        for split in SPLITS
+        if split in speech.hours
+    ]
+    said = ("about " if speech.estimated else "") + "; ".join(parts)
+    if speech.untranscribed:
+        said += f"; {speech.untranscribed:,} utterances have no transcript"
+    if speech.unreadable:
+        said += f"; of {speech.looked_at:,} clips that were looked at {speech.unreadable:,} cannot be read"
+    return said
+
+
+def _script(recipe: Recipe, reading: corpora.Reading, speech: Speech, writing: Orthography, why: str) -> str:
+    named = corpora.sources(recipe)
+    kinds = "; ".join(
+        note.removeprefix(f"{source.root}: ") for note, source in zip(reading.notes, named, strict=True)
+    )
+    corpus = f"Corpus: {kinds}. Transcribed: {_spoken(speech)}."
+    if reading.unsplit is not None:
+        corpus += f" No splits can be made ({reading.unsplit.problem}): give it some before training."
+    corpus += " Say here where it comes from. Licence: say whether models made from it may be shared."
+    paragraphs = [
+        f"{recipe.language}: say here what its name is, whose language it is, where, and of how many.",
+        corpus,
+        f"Orthography: {'. '.join(writing.sentences())}.",
+        f"Base: {recipe.model.base}.",
+        "To beat: no published WER was looked up.",
+        "Not run here.",
+    ]
+    filled = [textwrap.fill(part, _WIDTH, break_long_words=False, break_on_hyphens=False) for part in paragraphs]
+    said = "\n\n".join(filled).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    sections = [f"    language={_literal(recipe.language)},", f"    {_field('corpus', recipe.corpus)},"]
+    if recipe.corpora:
+        sections.append(f"    corpora=({', '.join(_call(source) for source in recipe.corpora)},),")
+    if recipe.text != Text():
+        sections.append(f"    {_field('text', recipe.text)},")
+    sections += [f"    # {why[0].upper()}{why[1:]}.", f"    {_field('model', recipe.model, always=('base',))},"]
+    if recipe.train.model_fields_set and recipe.train != type(recipe.train)():
+        sections.append(f"    {_field('train', recipe.train)},")
+    if recipe.report != Report():
+        sections.append(f"    {_field('report', recipe.report)},")
+    used = sorted(name for name in ("Corpus", "Model", "Recipe", "Report", "Source", "Text", "Train")
+                  if name == "Recipe" or any(f"{name}(" in line for line in sections))  # fmt: skip
+    return (
+        f'"""{said}\n"""\n\nfrom asr_adapt.cli import run_recipe\n'
+        f"from asr_adapt.recipe import {', '.join(used)}\n\n"
+        "RECIPE = Recipe(\n" + "\n".join(sections) + "\n)\n\n"
+        'if __name__ == "__main__":\n    run_recipe(RECIPE)\n'
+    )
+
+
+def _field(name: str, section: Corpus | Text | Model | Any, always: tuple[str, ...] = ()) -> str:
+    return f"{name}={_call(section, always)}"
+
+
+def _call(section: Source | Text | Model | Any, always: tuple[str, ...] = ()) -> str:
+    """Return the section as Python, with what differs from its defaults."""
+    default = type(section)()
+    fields = {
+        name: value
+        for name in type(section).model_fields
+        if (value := getattr(section, name)) != getattr(default, name) or name in always
+    }
+    return f"{type(section).__name__}({', '.join(f'{name}={_literal(value)}' for name, value in fields.items())})"
+
+
+def _literal(value: object) -> str:
+    """Return a value as Python, with the house's quotation marks."""
+    if isinstance(value, Path):
+        value = str(value)
+    if isinstance(value, str):
+        return f'"{value}"' if value.isprintable() and not {'"', "\\"} & {*value} else repr(value)
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_literal, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_literal(key)}: {_literal(item)}" for key, item in value.items()) + "}"
+    return repr(value)

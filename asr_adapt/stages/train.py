@@ -1,0 +1,319 @@
+"""train: fine-tune with CTC, one visible loop on accelerate."""
+
+import math
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
+
+from asr_adapt.audio import augment
+from asr_adapt.console import Console
+from asr_adapt.corpora.prepared import Prepared
+from asr_adapt.model import forward, freezing, precisions
+from asr_adapt.model.ctc_model import CTCModel
+from asr_adapt.model.precisions import Precision
+from asr_adapt.recipe import Resolved, ResolvedTrain, Train
+from asr_adapt.text.alphabet import BLANK_ID
+from asr_adapt.training import schedule
+from asr_adapt.training.data import Inputs, Level
+from asr_adapt.training.state import Journal, Outcome, Tally
+
+_LOG_STEPS = 10
+
+
+class Interrupted(SystemExit):
+    """SIGTERM or Ctrl-C: the state was saved, and the same command goes on from there."""
+
+
+def train(
+    recipe: Resolved, model: CTCModel, data: Prepared, dev: Prepared, folder: Path, console: Console
+) -> Outcome:
+    """Adapt `model` in place; afterwards it holds the weights that were best on dev.
+
+    A run that was killed goes on from its newest whole checkpoint in `folder/checkpoints`, and ends with the
+    weights of one that was not: batches, masks and dropout are functions of the seed and the step.
+
+    Args:
+        recipe: A recipe with every choice made (`presets.resolve`). On several processes its precision must be one of
+            them: each would measure for itself.
+        model: The base model with its new head.
+        data: The train split.
+        dev: The dev split, which chooses the best weights.
+        folder: The run folder; `checkpoints/` and `train_log.jsonl` are written there.
+        console: Where to report.
+
+    Raises:
+        TrainingDiverged: gradients were not finite 20 times in a row; `model` then holds the best weights so far, if
+            dev was looked at.
+        DiskFull: a checkpoint could not be written; the last one is whole.
+        Interrupted: the process was told to stop; the state is saved.
+    """
+    precision = resolve_precision(recipe.train)
+    conf = recipe.train.model_copy(update={"precision": precision})  # in which dev is read, too
+    alone = recipe.model.freeze == "all_but_head"
+    # It remembers the precision of the first run in a process and would refuse another; processes stay connected.
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision={"fp32": "no", "bf16": "bf16"}[precision],
+        # While the head is trained alone, the transformer's gradients stay away.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    freezing.freeze(model.net, recipe.model.freeze, recipe.model.adapter)
+    if conf.gradient_checkpointing:
+        model.net.gradient_checkpointing_enable({"use_reentrant": False})
+    trainee, optimiser = accelerator.prepare(
+        _Trainee(model), torch.optim.AdamW(_groups(model, conf), betas=(0.9, 0.98), eps=1e-6, fused=True)
+    )
+    labels = [model.alphabet.encode(text) for text in data.texts]
+    durations_s = [u.duration_s or 0.0 for u in data.utterances]
+    journal = Journal(conf, model, accelerator, optimiser, folder, console)
+    if accelerator.is_main_process:
+        _say_what_will_happen(recipe, precision, model, data, accelerator, console)
+    inputs = Inputs(recipe, model, data, folder / "data" / "features")
+    with accelerator.main_process_first(), accelerator.autocast():
+        model.net.eval()
+        inputs.keep(console)
+    journal.resume()
+
+    tally = Tally()
+    with _told_to_stop() as stop, console.progress("train", total=conf.steps) as progress:
+        left = conf.steps if journal.looks_since_best < conf.patience else journal.step
+        for batches in schedule.plan(durations_s, conf, start=journal.step, stop=left):
+            model.net.train()
+            rates = _set_rates(optimiser, journal.step, conf)
+            head_alone = alone or journal.step < conf.head_steps
+            num_labels = sum(len(labels[i]) for batch in batches for i in batch)
+            for number, batch in enumerate(batches):
+                share = _share(batch, accelerator)
+                level, arrays = inputs.of([i for i, _ in share], journal.step, number, accelerator.process_index)
+                torch.manual_seed(schedule.seed_of(conf.seed, journal.step, number, accelerator.process_index))
+                is_last = number == len(batches) - 1
+                clips = [torch.from_numpy(np.array(a, np.float32)).to(accelerator.device) for a in arrays]
+                masks = None if head_alone else _masks(model, conf, level, arrays, journal.step, number, accelerator)
+                with nullcontext() if is_last else accelerator.no_sync(trainee), accelerator.autocast():
+                    loss, blanks = trainee(
+                        level,
+                        clips,
+                        [labels[i] for i, _ in share],
+                        torch.tensor([weight for _, weight in share], device=accelerator.device),
+                        masks,
+                        head_alone=head_alone,
+                    )
+                # A mean over the labels of all processes and batches of the step; DDP averages over processes.
+                accelerator.backward(loss * accelerator.num_processes / num_labels)
+                tally.add(loss.detach(), blanks, len(share))
+            norm = float(accelerator.clip_grad_norm_(trainee.parameters(), conf.max_grad_norm))
+            if math.isfinite(norm):
+                optimiser.step()
+                journal.bad_steps = 0
+            else:
+                journal.note_bad_step(norm)
+            optimiser.zero_grad(set_to_none=True)
+            journal.step += 1
+            tally.close_step(num_labels, _audio_s(data, (i for batch in batches for i in batch)), norm)
+
+            last_step = journal.step == conf.steps
+            if journal.step % _LOG_STEPS == 0 or last_step:
+                record = tally.record(accelerator)
+                journal.log(record | rates)
+                progress.at(
+                    journal.step,
+                    f"loss {record['loss']:.2f} blank {record['blank_rate']:.0%} {journal.dev_line} "
+                    f"{record['audio_s_per_s']:.0f}× real time",
+                )
+                tally = Tally()
+            looks = journal.step % conf.eval_steps == 0 or last_step
+            with tally.paused() if looks else nullcontext():
+                if looks:
+                    journal.look_at_dev(dev)
+                told = _any(stop(), accelerator)
+                if looks or told or journal.minutes_since_save() > conf.checkpoint_minutes:
+                    journal.save()
+            if told:
+                console.warn(f"told to stop; saved after step {journal.step:,}. The same command goes on from there.")
+                raise Interrupted(143)
+            if journal.looks_since_best >= conf.patience:
+                console.say(f"no better model in {conf.patience} looks at dev: stopped after step {journal.step:,}")
+                break
+    return journal.finish(dev)
+
+
+def resolve_precision(conf: Train) -> Precision:
+    """Return the precision that was asked for, else the fastest of the device."""
+    return conf.precision or precisions.fastest(device())
+
+
+def device() -> torch.device:
+    """Return where training runs: the GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class _Trainee(torch.nn.Module):
+    """What accelerate wraps: clips and labels in, loss out."""
+
+    def __init__(self, model: CTCModel) -> None:
+        super().__init__()
+        self.net = model.net
+        self._model = model
+        self._encoder_trains = any(p.requires_grad for p in model.net.wav2vec2.feature_extractor.parameters())
+
+    def forward(
+        self,
+        level: Level,
+        clips: list[torch.Tensor],
+        labels: list[list[int]],
+        weights: torch.Tensor,
+        masks: tuple[torch.Tensor, torch.Tensor] | None,
+        *,
+        head_alone: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the CTC loss summed over labels (nats), and the share of frames whose best label is blank.
+
+        Args:
+            level: What `clips` are.
+            clips: Of `Inputs.of`, as float32.
+            labels: Label ids of each.
+            weights: (clips,) weight of each clip's loss: 1, or 0 where a process had nothing of its own.
+            masks: SpecAugment's, of `contextualise`.
+            head_alone: Whether transformer and feature encoder stay as they are.
+        """
+        with torch.set_grad_enabled(self._encoder_trains and not head_alone):
+            features = forward.encode(self._model, clips) if level == "waveform" else clips
+        lengths = [len(f) for f in features]
+        device = features[0].device
+        if level == "transformer":
+            hidden = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)  # (B, T, H)
+        else:
+            with torch.set_grad_enabled(not head_alone):
+                hidden = forward.contextualise(self.net, features, masks)
+        logits = self.net.lm_head(self.net.dropout(hidden)).float()  # (B, T, V)
+        losses = torch.nn.functional.ctc_loss(
+            logits.log_softmax(-1).transpose(0, 1),  # (T, B, V)
+            torch.tensor([label for clip in labels for label in clip], device=device),
+            torch.tensor(lengths),
+            torch.tensor([len(clip) for clip in labels]),
+            blank=BLANK_ID,
+            reduction="none",
+        )  # (B,)
+        real = torch.arange(logits.shape[1], device=device) < torch.tensor(lengths, device=device)[:, None]
+        blanks = (logits.argmax(-1) == BLANK_ID)[real].float().mean()
+        return (losses * weights).sum(), blanks.detach()
+
+
+def _say_what_will_happen(
+    recipe: Resolved,
+    precision: Precision,
+    model: CTCModel,
+    data: Prepared,
+    accelerator: Accelerator,
+    console: Console,
+) -> None:
+    conf = recipe.train
+    console.table(
+        f"freezing policy: {recipe.model.freeze}",
+        ("part", "parameters", "trained"),
+        [(name, f"{total:,}", f"{trained:,}") for name, total, trained in freezing.trainable_table(model.net)],
+    )
+    heard_s = conf.steps * conf.accumulate * conf.batch_s
+    console.say(
+        f"{precision}, {torch.get_num_threads()} threads, {accelerator.num_processes} process(es), "
+        f"{accelerator.device.type}; {conf.steps:,} steps × {conf.accumulate} × {conf.batch_s:g} s = "
+        f"{heard_s / 3600:.1f} h of audio, {heard_s / _audio_s(data, range(len(data))):.1f} times the data; "
+        f"rate {conf.learning_rate:g} (head {conf.head_learning_rate:g}), head alone for {conf.head_steps} steps"
+    )
+
+
+def _groups(model: CTCModel, conf: Train) -> list[dict[str, Any]]:
+    """Return AdamW's parameter groups: head, body and its layers have their own rates, biases and norms no decay."""
+    groups: dict[tuple[str, int, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.net.named_parameters():
+        if parameter.requires_grad:
+            part = "head" if name.startswith("lm_head") else "body"
+            below = 0 if part == "head" or conf.layer_decay == 1 else _layers_above(name, model)
+            groups.setdefault((part, below, parameter.ndim > 1), []).append(parameter)
+    return [
+        {"params": parameters, "name": part, "below": below, "weight_decay": conf.weight_decay if decays else 0.0}
+        for (part, below, decays), parameters in groups.items()
+    ]
+
+
+def _set_rates(optimiser: Any, step: int, conf: ResolvedTrain) -> dict[str, float]:
+    """Set the learning rates of a step in the groups of `_groups`, and return those of body and head."""
+    scale = schedule.rate_scale(step, conf)
+    peaks = {"head": conf.head_learning_rate, "body": conf.learning_rate}
+    for group in optimiser.param_groups:
+        group["lr"] = scale * peaks[group["name"]] * conf.layer_decay ** group["below"]
+    return {"rate": scale * peaks["body"], "head_rate": scale * peaks["head"]}
+
+
+def _layers_above(name: str, model: CTCModel) -> int:
+    """Return how many transformer layers stand above a parameter; what is beneath them counts as a layer more."""
+    config = model.net.config
+    if found := re.search(r"encoder\.layers\.(\d+)\.", name):
+        return config.num_hidden_layers - 1 - int(found[1])
+    return 0 if config.do_stable_layer_norm and "encoder.layer_norm" in name else config.num_hidden_layers
+
+
+def _any(flag: bool, accelerator: Accelerator) -> bool:
+    """Whether it is so in any process: all of them must leave after the same step."""
+    if accelerator.num_processes == 1:
+        return flag
+    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device)))
+
+
+def _share(batch: list[int], accelerator: Accelerator) -> list[tuple[int, float]]:
+    """Return this process's clips of a batch with their weights; one of weight 0 where none is left for it."""
+    mine = batch[accelerator.process_index :: accelerator.num_processes]
+    return [(i, 1.0) for i in mine] or [(batch[0], 0.0)]
+
+
+def _masks(
+    model: CTCModel,
+    conf: ResolvedTrain,
+    level: Level,
+    arrays: list[np.ndarray],
+    step: int,
+    batch: int,
+    accelerator: Accelerator,
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Return SpecAugment's masks of one batch; none during the warm-up, while the model learns to write at all."""
+    if step < conf.warmup * conf.steps or conf.mask_time + conf.mask_features == 0:
+        return None
+    rng = np.random.default_rng([conf.seed, step, batch, accelerator.process_index])
+    lengths = [model.grid.num_frames(len(a)) if level == "waveform" else len(a) for a in arrays]
+    span = max(1, round(conf.mask_span_s / model.frame_s))
+    over_time = augment.time_mask(lengths, conf.mask_time, span, rng)
+    over_features = augment.feature_mask(len(lengths), model.net.config.hidden_size, conf.mask_features, rng)
+    return (
+        torch.from_numpy(over_time).to(accelerator.device),
+        torch.from_numpy(over_features).to(accelerator.device),
+    )
+
+
+def _audio_s(data: Prepared, indices: Any) -> float:
+    return sum(data.utterances[i].duration_s or 0.0 for i in indices)
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[Callable[[], bool]]:
+    """Note SIGTERM and Ctrl-C, so that the loop can save and leave at the end of a step."""
+    noted: list[int] = []
+    names = (signal.SIGTERM, signal.SIGINT)
+    try:
+        before = [signal.signal(name, lambda number, _: noted.append(number)) for name in names]
+    except ValueError:  # not in the main thread, where signals cannot be caught
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(noted)
+    finally:
+        for name, handler in zip(names, before, strict=True):
+            signal.signal(name, handler)

@@ -1,0 +1,173 @@
+"""transcribe: recordings become transcripts beside each other in a folder, or on standard output."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from asr_adapt.artifacts import TranscriptionRecord
+from asr_adapt.console import Console
+from asr_adapt.errors import InputError
+from asr_adapt.formats import writers
+from asr_adapt.inference.engines import TORCH
+from asr_adapt.inference.recordings import Input, exists
+from asr_adapt.storage import digest_of_folder, printable, write_whole
+
+if TYPE_CHECKING:  # it brings torch, and a misspelt path shall be answered at once
+    from asr_adapt.inference.transcriber import Transcriber
+
+# In the folder of the transcripts: which model wrote them, and from which recordings.
+_RECORD = ".asr-adapt.json"
+# Of a model's folder, what decides about the text: settings, weights, n-gram.
+_DECISIVE = ("asr_adapt.json", "*.safetensors", "*.arpa", "*.bin")
+
+
+def destinations(inputs: Sequence[Input], out: Path, format: str) -> list[Path]:
+    """Return where each transcript goes: `<stem>.<format>`; recordings of equal stems keep their subfolders.
+
+    Raises:
+        InputError: two recordings in one folder differ in their suffix alone, or have one id.
+    """
+    stems = Counter(item.stem for item in inputs)
+    common = Path(os.path.commonpath([item.folder for item in inputs]))
+    taken: dict[Path, Input] = {}
+    for item in inputs:
+        folder = out if stems[item.stem] == 1 else out / item.folder.relative_to(common)
+        place = folder / f"{item.stem}.{format}"
+        if place in taken:
+            raise InputError(
+                f"both '{taken[place].name}' and '{item.name}' would become {printable(place)}",
+                place="--out",
+                remedy="Transcribe them into two folders.",
+            )
+        taken[place] = item
+    return list(taken)
+
+
+def transcribe(
+    load: "Callable[[], Transcriber]",
+    model: Path,
+    inputs: Sequence[Input],
+    format: str,
+    out: Path | None,
+    console: Console,
+    engine: str = TORCH,
+    hotwords: Sequence[str] = (),
+) -> int:
+    """Transcribe recordings, and return how many could not be done; those are named, the others are done.
+
+    Each result is written whole or not at all. Started again, it does what is missing, or
+    older than its recording.
+
+    Args:
+        load: Makes the transcriber, once it is known that there is work.
+        model: The folder that it is made from.
+        inputs: Of `recordings.find`.
+        format: A name in `formats.WRITERS`.
+        out: Folder for the transcripts; None prints them.
+        console: Where to report.
+        engine: What `load` runs the model with; it decides about the text too, as the next does.
+        hotwords: What `load` favours.
+
+    Raises:
+        InputError: the folder holds transcripts of another model, or a file that would be written over and is not
+            the transcript of this recording.
+    """
+    if format != "txt" and not out and len(inputs) > 1:
+        raise InputError(f"{len(inputs)} files as {format} need a folder", place="--out", remedy="Give --out DIR.")
+    work: list[tuple[Input, Path | None]] = [(item, None) for item in inputs]
+    if out:
+        settings = "" if engine == TORCH and not hotwords else f"{engine} {' '.join(hotwords)}"
+        work = [*_missing(inputs, destinations(inputs, out, format), out, _fingerprint(model, settings), console)]
+    if not work:
+        return 0
+    transcriber = load()
+    if transcriber.decoding != "greedy":
+        console.say(transcriber.decoding)
+    failed, audio_s, began = 0, 0.0, time.perf_counter()
+    with console.progress("transcribe", total=len(work)) as progress:
+        results = transcriber.transcribe_all(item.opened() for item, _ in work)
+        for number, ((item, place), result) in enumerate(zip(work, results, strict=True), start=1):
+            progress.at(number, f"{audio_s / (time.perf_counter() - began):.0f}× real time")
+            try:
+                if isinstance(result, InputError):
+                    raise InputError(result.problem, place=item.name, remedy=result.remedy)
+                audio_s += result.duration_s
+                text = writers.written(result, format, item.media, place.parent if place else None)
+                if place is None:
+                    print(f"{item.name}: {text}" if len(inputs) > 1 else text, end="", flush=True)
+                else:
+                    _keep(text, place)
+            except InputError as error:
+                failed += 1
+                console.error(str(error))
+    elapsed_s = time.perf_counter() - began
+    console.say(
+        f"{len(work) - failed} of {len(work)} files, {audio_s / 60:.1f} min of audio in {elapsed_s:.1f} s "
+        f"({audio_s / elapsed_s:.0f}× real time)"
+    )
+    return failed
+
+
+def _missing(
+    inputs: Sequence[Input], places: Sequence[Path], out: Path, fingerprint: str, console: Console
+) -> Iterator[tuple[Input, Path]]:
+    """Claim the places for this model and these recordings, and yield what is still to be done."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _claim(out, fingerprint, {p: item.source(out) for p, item in zip(places, inputs, strict=True)})
+    except OSError as error:
+        raise InputError(f"nothing can be written here ({error.strerror})", place=printable(out)) from error
+    there = [exists(place) for place in places]
+    newer = [old and item.is_newer_than(p) for item, p, old in zip(inputs, places, there, strict=True)]
+    if kept := sum(there) - sum(newer):
+        console.say(f"{kept} of {len(inputs)} are there already")
+    if sum(newer):
+        console.say(f"{sum(newer)} of {len(inputs)} are done again: the recording is newer than the transcript")
+    for item, place, old, again in zip(inputs, places, there, newer, strict=True):
+        if not old or again or item.recording is None:
+            yield item, place
+
+
+def _claim(out: Path, fingerprint: str, sources: dict[Path, str]) -> None:
+    """Write down which model the transcripts are of, and of what each is; refuse what would mix or overwrite."""
+    record = out / _RECORD
+    with FileLock(out / ".asr-adapt.lock"):  # several commands may fill one folder
+        known = TranscriptionRecord()
+        if record.exists():
+            known = TranscriptionRecord.read_file(record, "Delete it with the transcripts beside it.")
+        before = dict(known.sources)
+        if known.model != fingerprint:
+            if old := sum(exists(out / place) for place in before):
+                raise InputError(
+                    f"holds {old} transcripts of another model, or of this one before it or its settings changed",
+                    place=printable(out),
+                    remedy="Give another --out, or delete them.",
+                )
+            before = {}
+        for place, source in sources.items():
+            written = before.get(str(place.relative_to(out)))
+            if written != source and exists(place):
+                what = f"the transcript of {printable(out / written)}" if written else "not by asr-adapt"
+                raise InputError(
+                    f"there already, and {what}", place=printable(place), remedy="Give another --out, or move it."
+                )
+        claimed = {str(place.relative_to(out)): source for place, source in sources.items()}
+        TranscriptionRecord(model=fingerprint, sources=before | claimed).write_file(record)
+
+
+def _fingerprint(model: Path, settings: str) -> str:
+    """Return SHA-256 over what decides about the text that a model writes."""
+    return digest_of_folder(model, _DECISIVE, settings)
+
+
+def _keep(text: str, place: Path) -> None:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place, text)
+    except OSError as error:
+        raise InputError(f"cannot be written ({error.strerror})", place=printable(place)) from error

@@ -1,0 +1,124 @@
+"""Training state that survives: written to a temporary name, synced, renamed; verified before it is trusted."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from asr_adapt.errors import DiskFull, InputError
+from asr_adapt.storage import disk_full_is_said
+
+_TENSORS = "state.safetensors"
+_META = "meta.json"
+_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was saved after `step` optimiser steps."""
+
+    step: int
+    tensors: dict[str, torch.Tensor]
+    meta: dict[str, Any]
+
+
+def save(folder: Path, name: str, step: int, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> Path:
+    """Write a checkpoint folder `name` inside `folder`: `load` finds the new one or the old one, whatever kills us.
+
+    Args:
+        folder: The run's `checkpoints/`.
+        name: Its name there; one of the same name is replaced.
+        step: Optimiser steps done.
+        tensors: What to keep; moved to the CPU.
+        meta: Plain values that go with it.
+
+    Raises:
+        DiskFull: there is no room; the checkpoints that were there still are.
+    """
+    partial = folder / f".{name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with disk_full_is_said(folder / name, "Make room; the same command goes on from the last one."):
+            partial.mkdir(parents=True)
+            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial / _TENSORS)
+            digest = _sha256(partial / _TENSORS)
+            card = json.dumps({"step": step, "sha256": digest, "meta": dict(meta)})
+            (partial / _META).write_text(card, encoding="utf-8")
+            for path in (partial / _TENSORS, partial / _META, partial):
+                _sync(path)
+    except DiskFull:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    final, old = folder / name, _old(folder / name)
+    if final.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        final.rename(old)
+    partial.rename(final)
+    _sync(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def save_step(folder: Path, step: int, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
+    """Write the checkpoint of a step, then remove all but the newest two."""
+    save(folder, f"step-{step:08d}", step, tensors, meta)
+    for old in _steps(folder)[_KEPT:]:
+        shutil.rmtree(old)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and verify a checkpoint.
+
+    Raises:
+        InputError: it is missing, truncated or changed.
+    """
+    if not path.exists() and _old(path).exists():  # killed between the two renames
+        path = _old(path)
+    try:
+        saved = json.loads((path / _META).read_text(encoding="utf-8"))
+        if _sha256(path / _TENSORS) != saved["sha256"]:
+            raise InputError("the checkpoint's hash is not that of its file", place=path / _TENSORS)
+        return Checkpoint(saved["step"], load_file(path / _TENSORS), saved["meta"])
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"no whole checkpoint ({error})", place=path) from error
+
+
+def newest(folder: Path) -> tuple[Checkpoint | None, list[InputError]]:
+    """Return the newest checkpoint that is whole, and what is wrong with those that were passed over."""
+    problems: list[InputError] = []
+    for path in _steps(folder):
+        try:
+            return load(path), problems
+        except InputError as error:
+            problems.append(error)
+    return None, problems
+
+
+def _old(path: Path) -> Path:
+    """Return where a checkpoint lies while another takes its place."""
+    return path.with_name(f".{path.name}.old")
+
+
+def _steps(folder: Path) -> list[Path]:
+    """Return the step checkpoints, the newest first."""
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,133 @@
+"""What batches are made of: waveforms, each changed in a way of its own, or what frozen layers said of them."""
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from asr_adapt import audio
+from asr_adapt.audio import augment
+from asr_adapt.console import Console
+from asr_adapt.corpora.prepared import Prepared
+from asr_adapt.decoding import ctc
+from asr_adapt.model.ctc_model import CTCModel
+from asr_adapt.recipe import Resolved
+from asr_adapt.storage import contents
+from asr_adapt.training import feature_cache
+from asr_adapt.training.feature_cache import Features
+
+_NOISE_S = 60.0  # of each recording of noise; the memory it takes is bounded by this and the next
+_NOISES_IN_MEMORY = 64
+_AUGMENTATION = {"seed", "speed", "noise", "noise_share", "noise_snr_db", "rooms", "room_share", "gain_share",
+                 "gain_db", "codec_share"}  # fmt: skip
+Level = Literal["waveform", "encoder", "transformer"]
+
+
+class Inputs:
+    """The train split as a run hears it.
+
+    Args:
+        recipe: A recipe with every choice made.
+        model: What is trained.
+        data: The train split.
+        folder: Where the output of frozen layers is kept.
+    """
+
+    def __init__(self, recipe: Resolved, model: CTCModel, data: Prepared, folder: Path) -> None:
+        self._conf, self._policy = recipe.train, recipe.model.freeze
+        self._model, self._data, self._folder = model, data, folder
+        self._needed = [ctc.frames_needed(model.alphabet.encode(text)) for text in data.texts]
+        self._kept: dict[Level, list[Features]] = {}
+        conf = recipe.train
+        self._noises = augment.recordings(conf.noise, "train.noise") if conf.noise and conf.noise_share else []
+        self._rooms = augment.recordings(conf.rooms, "train.rooms") if conf.rooms and conf.room_share else []
+        self._recording = functools.lru_cache(_NOISES_IN_MEMORY)(functools.partial(audio.load, end_s=_NOISE_S))
+
+    def keep(self, console: Console) -> None:
+        """Compute what frozen layers say, or open it where it was kept, as far as that saves work.
+
+        The encoder's, while it is frozen and `train.cached_copies` allows it; the transformer's, while the head is
+        trained alone. Neither where a clip would be heard less than once.
+        """
+        conf, steps = self._conf, self._conf.steps
+        head_steps = steps if self._policy == "all_but_head" else conf.head_steps
+        step_s = conf.batch_s * conf.accumulate
+        whole_s = sum(u.duration_s or 0.0 for u in self._data.utterances)
+        copies = conf.cached_copies if conf.cached_copies is not None else int(not conf.changes_clips)
+        if head_steps * step_s > copies * whole_s:
+            self._keep("transformer", copies, console)
+        if self._policy == "feature_encoder" and (steps - head_steps) * step_s > copies * whole_s:
+            self._keep("encoder", copies, console)
+
+    def of(self, clips: Sequence[int], step: int, batch: int, process: int) -> tuple[Level, list[np.ndarray]]:
+        """Return a batch: waveforms, float32 (num_samples,), or fp16 (frames, channels) of the level named.
+
+        A function of the recipe's seed and the arguments, as everything that training does.
+        """
+        rng = np.random.default_rng([self._conf.seed, step, batch, process, 1])  # another stream than the masks'
+        alone = self._policy == "all_but_head" or step < self._conf.head_steps
+        levels: tuple[Level, ...] = ("transformer", "encoder") if alone else ("encoder",)
+        for level in levels:
+            if level in self._kept:
+                copies = self._kept[level]
+                return level, [copies[rng.integers(len(copies))][i] for i in clips]
+        return "waveform", [self._spoken(i, rng) for i in clips]
+
+    def _keep(self, level: feature_cache.Level, copies: int, console: Console) -> None:
+        kept = []
+        changes = self._conf.model_dump(mode="json", include=_AUGMENTATION)
+        # A folder's name does not say what lies in it.
+        changes["recordings"] = contents(map(str, [*self._noises, *self._rooms]))
+        how = json.dumps(changes, sort_keys=True)
+        for copy in range(copies):
+            waveforms = [functools.partial(self._copy, i, copy) for i in range(len(self._data))]
+            lengths = self._data.num_samples()
+            if self._conf.speed:
+                lengths = [len(self._played(i, self._rng_of_copy(i, copy))) for i in range(len(self._data))]
+            folder = self._folder / f"copy{copy}"
+            said = feature_cache.cached(self._model, level, waveforms, lengths, how, folder, console)
+            if said is None:
+                return
+            kept.append(said)
+        if kept:
+            self._kept[level] = kept
+
+    def _copy(self, index: int, copy: int) -> np.ndarray:
+        return self._spoken(index, self._rng_of_copy(index, copy))
+
+    def _rng_of_copy(self, index: int, copy: int) -> np.random.Generator:
+        return np.random.default_rng([self._conf.seed, copy, index, 2])
+
+    def _spoken(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        """Return a clip as it is heard this time: float32 (num_samples,); of the length of `_played`'s."""
+        conf, waveform = self._conf, self._played(index, rng)
+        if conf.room_share and rng.random() < conf.room_share:
+            room = (
+                self._recording(self._rooms[rng.integers(len(self._rooms))])
+                if self._rooms
+                else augment.room_response(rng)
+            )
+            waveform = augment.in_room(waveform, room)
+        if conf.noise_share and rng.random() < conf.noise_share:
+            noise = augment.piece(self._any(self._noises, rng), len(waveform), rng)
+            waveform = augment.add_noise(waveform, noise, rng.uniform(*conf.noise_snr_db))
+        if conf.gain_share and rng.random() < conf.gain_share:
+            waveform = augment.at_level(waveform, rng.uniform(-conf.gain_db, conf.gain_db))
+        if conf.codec_share and rng.random() < conf.codec_share:
+            waveform = augment.coded(waveform, str(rng.choice(augment.CODECS)))
+        return waveform
+
+    def _any(self, recordings: Sequence[Path], rng: np.random.Generator) -> np.ndarray:
+        return self._recording(recordings[int(rng.integers(len(recordings)))])
+
+    def _played(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        """Return a clip at a speed of its own; as it is where its text would no longer fit."""
+        waveform = self._data.waveform(index).copy()
+        factor = rng.uniform(1 - self._conf.speed, 1 + self._conf.speed)
+        frames = self._model.grid.num_frames(len(waveform))
+        if self._conf.speed and frames > factor * self._needed[index] + 1:
+            return augment.speed(waveform, factor)
+        return waveform

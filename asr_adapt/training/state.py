@@ -1,0 +1,335 @@
+"""What a training run keeps beside its loop: sums over steps, the best model so far, the log, the checkpoints."""
+
+import functools
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from asr_adapt.console import Console
+from asr_adapt.corpora.prepared import Prepared
+from asr_adapt.errors import InputError, TrainingDiverged
+from asr_adapt.inference.transcriber import Transcriber
+from asr_adapt.model.ctc_model import CTCModel
+from asr_adapt.model.precisions import Precision
+from asr_adapt.recipe import ResolvedTrain
+from asr_adapt.records import Transcript
+from asr_adapt.scoring import error_rates
+from asr_adapt.training import checkpoint
+
+_BAD_STEPS_LIMIT = 20
+_PLATEAU = 0.99  # share of blank frames at which a model writes next to nothing
+# What of a Journal is in a checkpoint, beside the tensors.
+_KEPT = ("best", "looks_since_best", "on_plateau", "blank_rate", "bad_steps", "skipped")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended; the rates are dev's, as fractions."""
+
+    steps: int
+    best_step: int
+    best_wer: float
+    best_cer: float
+    skipped: int
+    """steps that changed nothing, since their gradient was not finite"""
+
+
+def trained_s(folder: Path) -> float:
+    """Return the seconds that a run folder's training took, without looks at dev."""
+    lines = (folder / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
+    return math.fsum(json.loads(line).get("elapsed_s", 0.0) for line in lines)
+
+
+class Tally:
+    """Sums over the steps between two log lines; on the device until somebody asks."""
+
+    def __init__(self) -> None:
+        self._loss: torch.Tensor | float = 0.0
+        self._blanks: torch.Tensor | float = 0.0
+        self._clips = 0
+        self._labels = 0
+        self._audio_s = 0.0
+        self._norms: list[float] = []
+        self._began = time.perf_counter()
+
+    def add(self, loss: torch.Tensor, blanks: torch.Tensor, clips: int) -> None:
+        """Count one batch of this process.
+
+        Args:
+            loss: Scalar, summed over labels (nats).
+            blanks: Scalar, share of frames whose best label is blank.
+            clips: How many clips `blanks` is of.
+        """
+        self._loss = self._loss + loss
+        self._blanks = self._blanks + blanks * clips
+        self._clips += clips
+
+    def close_step(self, labels: int, audio_s: float, norm: float) -> None:
+        """Count what all processes did in a step: labels, seconds of audio, and the gradient's norm."""
+        self._labels += labels
+        self._audio_s += audio_s
+        self._norms.append(norm)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave what is done meanwhile out of the seconds and the speed."""
+        began = time.perf_counter()
+        yield
+        self._began += time.perf_counter() - began
+
+    def record(self, accelerator: Accelerator) -> dict[str, float]:
+        """Return what `train_log.jsonl` says of these steps, over all processes, each of which must ask.
+
+        Means: `loss` (nats a label), `blank_rate`, `grad_norm`; of all together `elapsed_s` and `audio_s_per_s`.
+        """
+        sums = torch.tensor([float(self._loss), float(self._blanks), float(self._clips)], device=accelerator.device)
+        loss, blanks, clips = accelerator.reduce(sums).tolist()
+        elapsed_s = time.perf_counter() - self._began
+        return {
+            "loss": loss / self._labels,
+            "blank_rate": blanks / clips,
+            "grad_norm": float(np.mean(self._norms)),
+            "audio_s_per_s": self._audio_s / elapsed_s,
+            "elapsed_s": elapsed_s,
+        }
+
+
+@dataclass
+class Journal:
+    """What is kept beside the loop, which itself counts `step` and sets `bad_steps` to 0 after a good one.
+
+    `folder` is the run's.
+    """
+
+    conf: ResolvedTrain
+    model: CTCModel
+    accelerator: Accelerator
+    optimiser: Any
+    folder: Path
+    console: Console
+    step: int = 0
+    bad_steps: int = 0
+    """in a row, up to now"""
+    skipped: int = 0
+    """over the whole run"""
+    best: dict[str, float] = field(default_factory=dict)
+    looks_since_best: int = 0
+    dev_line: str = ""
+    on_plateau: bool = False
+    _saved_at: float = field(default_factory=time.monotonic)
+    blank_rate: float = 0.0
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def _log_path(self) -> Path:
+        return self.folder / "train_log.jsonl"
+
+    def resume(self) -> None:
+        """Put model, optimiser and this into the state of the newest whole checkpoint, if there is one.
+
+        Raises:
+            InputError: TensorBoard is wanted and not installed.
+        """
+        _ = self._events  # that TensorBoard is missing is said before the first step
+        found, problems = checkpoint.newest(self._checkpoints)
+        for problem in problems:
+            self.console.warn(f"{problem} Falling back to the one before.")
+        if found is None:
+            if self.accelerator.is_main_process:
+                self._log_path.write_text("")
+            return
+        self.model.net.load_state_dict({k[6:]: v for k, v in found.tensors.items() if k.startswith("model.")})
+        _load_optimiser(self.optimiser, found.tensors)
+        self.step = found.step
+        for name in _KEPT:
+            setattr(self, name, found.meta[name])
+        try:
+            checkpoint.load(self._checkpoints / "best")
+        except InputError as error:
+            self.console.warn(f"{error} The best model is looked for again from here on.")
+            self.best, self.looks_since_best = {}, 0
+        if self.accelerator.is_main_process:
+            done = [line for line in self._log_path.read_text().splitlines() if _step_of(line) <= self.step]
+            self._log_path.write_text("".join(line + "\n" for line in done))
+            self.console.say(f"going on from the checkpoint after step {self.step:,}")
+
+    def save(self) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            DiskFull: it could not be written; the last one is whole.
+        """
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            tensors = {f"model.{k}": v for k, v in self.model.net.state_dict().items()}
+            tensors |= _optimiser_tensors(self.optimiser)
+            meta = {name: getattr(self, name) for name in _KEPT}
+            checkpoint.save_step(self._checkpoints, self.step, tensors, meta)
+        self._saved_at = time.monotonic()
+
+    def minutes_since_save(self) -> float:
+        """Return how much would be lost; on several processes only looks at dev save, since clocks differ."""
+        return (time.monotonic() - self._saved_at) / 60 if self.accelerator.num_processes == 1 else 0.0
+
+    def note_bad_step(self, norm: float) -> None:
+        """Count a step that was skipped because its gradient is not finite.
+
+        Raises:
+            TrainingDiverged: 20 of them in a row; the model holds the best weights then, where dev was looked at.
+        """
+        self.bad_steps += 1
+        self.skipped += 1
+        self._write({"step": self.step + 1, "skipped": self.skipped})  # as all lines: steps done
+        self.console.warn(f"step {self.step:,}: the gradient's norm is {norm}; the step is skipped")
+        if self.bad_steps >= _BAD_STEPS_LIMIT:
+            if self.best:
+                self._take_best()
+            kept = f"The best, of step {self.best['step']:,}, is kept." if self.best else "There is no model yet."
+            raise TrainingDiverged(
+                f"{_BAD_STEPS_LIMIT} steps in a row had a gradient that is not finite, {self.skipped} in all",
+                place=f"step {self.step}",
+                remedy=f"Lower train.learning_rate. {kept}",
+                has_model=bool(self.best),
+            )
+
+    def log(self, record: dict[str, float]) -> None:
+        """Write down what `Tally.record` says of the last steps, and whatever stands beside it."""
+        self.blank_rate = record["blank_rate"]
+        self._write({"step": self.step, **record})
+
+    def look_at_dev(self, dev: Prepared) -> None:
+        """Score dev, keep the model if it is the best so far; name the blank plateau when it begins and ends.
+
+        Raises:
+            DiskFull: the best could not be written.
+        """
+        if self.accelerator.is_main_process:
+            wer, cer = dev_rates(self.model, dev, self.conf.precision)
+        else:
+            wer = cer = 0.0
+        wer, cer = self.accelerator.reduce(torch.tensor([wer, cer], device=self.accelerator.device)).tolist()
+        self.dev_line = f"dev WER {wer:.3f} CER {cer:.3f}"
+        self._write({"step": self.step, "dev_wer": wer, "dev_cer": cer})
+        self.console.say(f"step {self.step:,}/{self.conf.steps:,}: {self.dev_line}, blank rate {self.blank_rate:.1%}")
+        plateau = self.blank_rate >= _PLATEAU
+        if plateau and not self.on_plateau:
+            self.console.warn(
+                "this is the blank plateau: CTC learns to write nothing before it learns to write. It usually ends "
+                "by itself; if it does not, train or warm up longer, or lower the rate."
+            )
+        if self.on_plateau and not plateau:
+            self.console.say("left the blank plateau")
+        self.on_plateau = plateau
+        if not self.best or badness(wer, cer) < badness(self.best["wer"], self.best["cer"]):
+            self.best = {"step": self.step, "wer": wer, "cer": cer}
+            self.looks_since_best = 0
+            if self.accelerator.is_main_process:
+                checkpoint.save(self._checkpoints, "best", self.step, self.model.net.state_dict(), self.best)
+        else:
+            self.looks_since_best += 1
+
+    def finish(self, dev: Prepared) -> Outcome:
+        """Put the best weights into the model, and say how it ended; the best are looked for again if damaged."""
+        self.accelerator.wait_for_everyone()
+        if not self.best:  # the best was damaged after the last step
+            self.look_at_dev(dev)
+        self._take_best()
+        if self.skipped:
+            self.console.warn(f"{self.skipped} of {self.step:,} steps were skipped: their gradient was not finite")
+        if self.best["wer"] >= 1 and self.on_plateau:
+            self.console.warn("training ended on the blank plateau: the model writes next to nothing. "
+                              "Train longer (train.steps), or start from a base model.")  # fmt: skip
+        return Outcome(
+            steps=self.step,
+            best_step=int(self.best["step"]),
+            best_wer=self.best["wer"],
+            best_cer=self.best["cer"],
+            skipped=self.skipped,
+        )
+
+    def _take_best(self) -> None:
+        self.model.net.load_state_dict(checkpoint.load(self._checkpoints / "best").tensors)
+        self.model.net.eval()
+
+    def _write(self, record: dict[str, float]) -> None:
+        """Append to train_log.jsonl, and to TensorBoard's events where they are wanted."""
+        if self.accelerator.is_main_process:
+            with self._log_path.open("a", encoding="utf-8") as file:
+                finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
+                file.write(json.dumps(finite) + "\n")
+            if self._events is not None:
+                for name, value in record.items():
+                    self._events.add_scalar(name, value, self.step)
+                self._events.flush()
+
+    @functools.cached_property
+    def _events(self) -> Any:
+        if not self.conf.tensorboard:
+            return None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise InputError(
+                "TensorBoard is not installed",
+                place="train.tensorboard",
+                remedy="pip install 'asr-adapt[tensorboard]'",
+            ) from error
+        return SummaryWriter(str(self.folder / "tensorboard"))
+
+
+def badness(wer: float, cer: float) -> float:
+    """Return what the best model has least of: WER stays about 1 while CER already falls, so CER has a say."""
+    return min(wer, 1.0) + cer
+
+
+def dev_rates(model: CTCModel, dev: Prepared, precision: Precision | None) -> tuple[float, float]:
+    """Return WER and CER on dev, as fractions; the model is in evaluation mode afterwards.
+
+    Args:
+        model: What is scored.
+        dev: The dev split.
+        precision: Of training: in another, a run that goes on could hold other weights to be the best. None: the
+            fastest.
+    """
+    model.net.eval()
+    normalise = model.normaliser
+    pairs = []
+    results = Transcriber(model, precision=precision).transcribe_all(dev.waveform(i) for i in range(len(dev)))
+    for reference, result in zip(dev.texts, results, strict=True):
+        assert isinstance(result, Transcript), result  # these waveforms were decoded before
+        pairs.append((reference, normalise(result.text)))
+    return error_rates.rates(pairs)
+
+
+def _optimiser_tensors(optimiser: Any) -> dict[str, torch.Tensor]:
+    state = optimiser.state_dict()["state"]
+    return {f"optimiser.{i}.{name}": value for i, values in state.items() for name, value in values.items()}
+
+
+def _load_optimiser(optimiser: Any, tensors: dict[str, torch.Tensor]) -> None:
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimiser."):
+            _, index, name = key.split(".")
+            state.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _step_of(line: str) -> float:
+    """Return the step of a log line; a line that a kill cut short counts as after every checkpoint."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError):
+        return math.inf

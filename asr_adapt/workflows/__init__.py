@@ -1,0 +1,1 @@
+"""Compositions of stages: runs, the demo, the transfer table."""

@@ -1,0 +1,188 @@
+import io
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import RATE_HZ, say
+
+from asr_adapt import audio, bundled, corpora
+from asr_adapt.errors import AudioError, InputError
+from asr_adapt.inference.transcriber import Transcriber
+from asr_adapt.records import Transcript, Utterance
+from asr_adapt.scoring import error_rates
+
+
+@pytest.fixture(scope="module")
+def transcriber(trained: Path) -> Transcriber:
+    return Transcriber.from_folder(trained / "model")
+
+
+@pytest.fixture(scope="module")
+def spoken() -> np.ndarray:
+    return say("ab cde bad", seed=3)
+
+
+def test_a_path_bytes_a_stream_an_array_and_an_utterance_give_one_text(
+    transcriber: Transcriber, spoken: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "a b.wav"
+    soundfile.write(path, spoken, RATE_HZ, subtype="FLOAT")
+    inputs = [path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), spoken,
+              Utterance(id="x", audio=str(path))]  # fmt: skip
+    texts = {transcriber.transcribe(recording).text for recording in inputs}
+    assert len(texts) == 1 and texts != {""}
+
+
+def test_a_piece_of_a_longer_recording_is_read_alone(
+    transcriber: Transcriber, spoken: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "long.wav"
+    silence = np.zeros(RATE_HZ, np.float32)
+    soundfile.write(path, np.concatenate([silence, spoken, silence]), RATE_HZ, subtype="FLOAT")
+    piece = Utterance(id="x", audio=str(path), start_s=1.0, end_s=1.0 + len(spoken) / RATE_HZ)
+    assert transcriber.transcribe(piece).text == transcriber.transcribe(spoken).text
+
+
+def test_one_bad_item_fails_alone_and_order_is_kept(transcriber: Transcriber, spoken: np.ndarray) -> None:
+    other = say("dad")
+    results = list(transcriber.transcribe_all([spoken, b"no audio", other, Path("nowhere.wav"), spoken]))
+    assert [isinstance(result, InputError) for result in results] == [False, True, False, True, False]
+    assert results[0].text == results[4].text != results[2].text
+
+
+def test_one_bad_recording_raises(transcriber: Transcriber) -> None:
+    with pytest.raises(AudioError):
+        transcriber.transcribe(b"")
+
+
+def test_an_array_with_nan_is_refused(transcriber: Transcriber) -> None:
+    with pytest.raises(AudioError, match="NaN"):
+        transcriber.transcribe(np.full(1000, np.nan, np.float32))
+
+
+def test_an_array_of_another_shape_is_refused(transcriber: Transcriber) -> None:
+    with pytest.raises(InputError, match="mono, 16 kHz"):
+        transcriber.transcribe(np.zeros((2, 16_000), np.float32))
+
+
+@pytest.mark.parametrize("samples", [1, 399, 400, 16_000])
+def test_silence_and_the_shortest_clips_have_no_text_of_letters_only(transcriber: Transcriber, samples: int) -> None:
+    transcript = transcriber.transcribe(np.zeros(samples, np.float32))
+    assert transcript.duration_s == pytest.approx(samples / RATE_HZ)
+    assert isinstance(transcript.text, str) and len(transcript.text) <= 1
+
+
+def test_words_lie_in_order_inside_the_recording(transcriber: Transcriber, spoken: np.ndarray) -> None:
+    transcript = transcriber.transcribe(spoken)
+    assert [word.text for word in transcript.words] == transcript.text.split()
+    times = [time for word in transcript.words for time in (word.start_s, word.end_s)]
+    assert times == sorted(times) and times[0] >= 0 and times[-1] <= transcript.duration_s + 0.02
+    assert all(0 <= word.confidence <= 1 for word in transcript.words)
+
+
+def test_word_times_are_near_where_the_tones_are(transcriber: Transcriber) -> None:
+    transcript = transcriber.transcribe(say("bad cab"))
+    assert transcript.text == "bad cab"
+    # A letter lasts 80 ms and the recording begins and ends with a silent one.
+    starts = [word.start_s for word in transcript.words]
+    assert starts == pytest.approx([0.08, 0.40], abs=0.1)
+
+
+def test_a_long_recording_gives_the_words_of_its_clips_at_their_times() -> None:
+    """Speech of many voices with pauses between, read by the base model in phones."""
+    phones = Transcriber.from_folder(bundled.folder("base"))
+    clips = [audio.load(u.audio) for u in corpora.read(bundled.folder("demo"), "mi")[:12]]
+    recording, begins, ends = [np.zeros(0, np.float32)], [], []
+    for number, clip in enumerate(clips):
+        recording.append(np.zeros(int((0.7 + number % 3) * RATE_HZ), np.float32))
+        begins.append(sum(map(len, recording)) / RATE_HZ)
+        recording.append(clip)
+        ends.append(sum(map(len, recording)) / RATE_HZ)
+    whole = phones.transcribe(np.concatenate(recording))
+    assert whole.duration_s == pytest.approx(ends[-1]) and whole.duration_s > 30
+    starts = [word.start_s for word in whole.words]
+    assert starts == sorted(starts)
+    alone, inside = [], []
+    for begin, end, clip in zip(begins, ends, clips, strict=True):
+        alone.append(phones.transcribe(clip).text.replace(" ", ""))
+        inside.append("".join(w.text for w in whole.words if begin - 0.1 <= w.start_s < end + 0.1))
+    assert sum(map(len, inside)) == sum(len(word.text) for word in whole.words), "words lie in clips, not in pauses"
+    rate = error_rates.rate([error_rates.character_errors(*pair) for pair in zip(alone, inside, strict=True)])
+    assert rate < 0.15, "the same phones but for those that a little silence more or less changes"
+
+
+def test_nothing_is_read_where_nobody_speaks() -> None:
+    phones = Transcriber.from_folder(bundled.folder("base"))
+    noise = 0.02 * np.random.default_rng(0).standard_normal(60 * RATE_HZ).astype(np.float32)
+    transcript = phones.transcribe(noise)
+    assert transcript.text == "" and transcript.segments == ()
+    assert transcript.duration_s == 60
+
+
+def test_many_threads_get_the_answers_of_one(transcriber: Transcriber) -> None:
+    recordings = [say(text) for text in ("ab", "cde bad", "dad", "eab cab")]
+    serial = [transcriber.transcribe(recording) for recording in recordings]
+    answers: dict[int, Transcript] = {}
+
+    def ask(index: int) -> None:
+        answers[index] = transcriber.transcribe(recordings[index % 4])
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [answers[i].text for i in range(12)] == [serial[i % 4].text for i in range(12)]
+
+
+def test_results_come_before_the_whole_input_is_read(transcriber: Transcriber) -> None:
+    eager = Transcriber(transcriber.model, look_ahead_s=2)
+    asked = 0
+
+    def endless():
+        nonlocal asked
+        while True:
+            asked += 1
+            yield say("bad")
+
+    assert next(eager.transcribe_all(endless())).text
+    assert asked < 20
+
+
+def test_a_known_text_is_aligned_in_its_own_spelling_line_by_line(transcriber: Transcriber) -> None:
+    text, silence = "ab cde bad", np.zeros(RATE_HZ, np.float32)
+    waveform = np.concatenate([silence, say(text), silence])
+    aligned = transcriber.align(waveform, ["Ab – CDE,", "", "bad!"])
+    assert [segment.text for segment in aligned.segments] == ["Ab – CDE,", "bad!"]
+    assert [word.text for word in aligned.words] == ["Ab –", "CDE,", "bad!"]
+    # A letter of the language of tones lasts 80 ms, and a space comes first.
+    starts = [1 + 0.08 * (1 + text.index(word)) for word in text.split()]
+    ends = [start + 0.08 * len(word) for start, word in zip(starts, text.split(), strict=True)]
+    for word, start, end in zip(aligned.words, starts, ends, strict=True):
+        assert word.start_s == pytest.approx(start, abs=0.08) and word.end_s == pytest.approx(end, abs=0.08)
+        assert 0 <= word.confidence <= 1
+    assert aligned.segments[1].start_s == aligned.words[2].start_s
+
+
+def test_alignment_skips_the_silence_of_a_long_recording() -> None:
+    phones = Transcriber.from_folder(bundled.folder("base"))
+    clips = [audio.load(u.audio) for u in corpora.read(bundled.folder("demo"), "mi")[:2]]
+    silence = np.zeros(40 * RATE_HZ, np.float32)
+    said = [phones.transcribe(clip).text for clip in clips]
+    aligned = phones.align(np.concatenate([clips[0], silence, clips[1]]), said)
+    first, second = aligned.segments
+    length_s = len(clips[0]) / RATE_HZ
+    assert 0 <= first.start_s < first.end_s <= length_s + 0.1
+    assert length_s + 39.9 <= second.start_s < second.end_s <= aligned.duration_s + 0.1
+    assert [segment.text for segment in aligned.segments] == said
+
+
+def test_a_text_that_cannot_be_aligned_is_one_line(transcriber: Transcriber) -> None:
+    with pytest.raises(InputError, match="no word in the text"):
+        transcriber.align(say("ab"), ["", " – "])
+    with pytest.raises(InputError, match="not in the alphabet"):
+        transcriber.align(say("ab"), ["xyz"])
+    with pytest.raises(InputError, match="frames cannot write"):
+        transcriber.align(say("a"), ["abcde " * 20])

@@ -1,0 +1,360 @@
+"""A corpus spoiled in known ways: the doctor finds each, and nothing in the clean one."""
+
+import json
+import re
+import tarfile
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import ROOT
+from typer.testing import CliRunner
+
+from asr_adapt import corpora
+from asr_adapt.audio import resample
+from asr_adapt.cli import app
+from asr_adapt.console import Console
+from asr_adapt.corpora import checks
+from asr_adapt.decoding.frames import FrameGrid
+from asr_adapt.errors import InputError
+from asr_adapt.recipe import Corpus, Recipe
+from asr_adapt.records import SPLITS
+from asr_adapt.stages import doctor
+from asr_adapt.stages.doctor.sound import listen
+from asr_adapt.stages.prepare import prepare
+
+RATE_HZ = 16_000
+Clip = dict  # split, speaker, text, waveform
+
+
+def speech(seed: int, seconds: float = 3.0) -> np.ndarray:
+    """Noise that swells like syllables, with pauses: float32, 16 kHz, up to 8 kHz, some 40 dB above its floor."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
+    swell = np.clip(np.sin(2 * np.pi * 2 * t), 0, 1) ** 2
+    return (0.08 * swell * rng.standard_normal(len(t)) + 0.0005 * rng.standard_normal(len(t))).astype(np.float32)
+
+
+def clean() -> list[Clip]:
+    """Return the clips of a corpus in which nothing is wrong; speakers and sentences stay in their split."""
+    words = ["kóa", "mbila", "soso", "teki", "áhoro", "nga", "pulu", "wena", "sikóa", "bola"]
+    splits = ["train"] * 12 + ["dev"] * 3 + ["test"] * 3
+    return [
+        {
+            "split": split,
+            "speaker": f"{split}{number % 2}",
+            "text": f"{words[number % 10].capitalize()} {' '.join(words)} {words[number // 10]} {words[number % 7]}",
+            "waveform": speech(number, 5.0),
+        }
+        for number, split in enumerate(splits)
+    ]
+
+
+def write(root: Path, clips: list[Clip]) -> Path:
+    """Write the clips as WAV files with a manifest beside them."""
+    lines = []
+    for number, clip in enumerate(clips):
+        soundfile.write(root / f"{number}.wav", clip["waveform"], RATE_HZ, subtype="FLOAT")
+        line = {key: clip[key] for key in ("split", "speaker", "text", "duration_s") if key in clip}
+        lines.append(json.dumps({"id": f"u{number}", "audio": f"{number}.wav"} | line, ensure_ascii=False))
+    (root / "corpus.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return root / "corpus.jsonl"
+
+
+def names(manifest: Path) -> list[str]:
+    """Return what the doctor finds."""
+    return [f.name for f in examined(manifest).findings]
+
+
+def examined(manifest: Path) -> doctor.Examined:
+    return doctor.examine(Recipe(language="art", corpus=Corpus(root=manifest)), FrameGrid(), Console(quiet=True))
+
+
+def waveform(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[list[Clip]], None]:
+    def spoil(clips: list[Clip]) -> None:
+        clips[2]["waveform"] = change(clips[2]["waveform"]).astype(np.float32)
+
+    return spoil
+
+
+def text(change: Callable[[str], str]) -> Callable[[list[Clip]], None]:
+    def spoil(clips: list[Clip]) -> None:
+        clips[2]["text"] = change(clips[2]["text"])
+
+    return spoil
+
+
+def field(**values: object) -> Callable[[list[Clip]], None]:
+    return lambda clips: clips[2].update(values)
+
+
+def copied(key: str, source: int, to: int) -> Callable[[list[Clip]], None]:
+    return lambda clips: clips[to].update({key: clips[source][key]})
+
+
+def telephone(samples: np.ndarray) -> np.ndarray:
+    import soxr
+
+    return resample(soxr.resample(samples, RATE_HZ, 8_000), 8_000)
+
+
+def noise(samples: np.ndarray) -> np.ndarray:
+    return samples + 0.1 * np.random.default_rng(9).standard_normal(len(samples))
+
+
+SPOILED: dict[str, tuple[str, Callable[[list[Clip]], None]]] = {
+    "a Greek omicron": ("look_alikes", text(lambda t: t.replace("soso", "sοso"))),
+    "a Cyrillic o": ("look_alikes", text(lambda t: t.replace("soso", "sоso"))),
+    "a Greek letter throughout": ("borrowed_letters", text(lambda t: t.replace("soso", "sωso"))),
+    "a foreign word": ("other_script", text(lambda t: t + " спутник")),
+    "a digit": ("digits", text(lambda t: t + " 7")),
+    "capitals": ("capitals", text(str.upper)),
+    "NFD": ("composition", text(lambda t: unicodedata.normalize("NFD", t))),
+    "no text": ("empty_text", text(lambda t: "")),
+    "too short": ("too_short", waveform(lambda w: w[:800])),
+    "too long": ("too_long", waveform(lambda w: np.tile(w, 7))),
+    "clipped": ("clipped", waveform(lambda w: np.clip(w * 8, -0.6, 0.6))),
+    "silent": ("silent", waveform(lambda w: w * 1e-4)),
+    "noisy": ("noisy", waveform(noise)),
+    "a telephone's band": ("narrow_band", waveform(telephone)),
+    "DC offset": ("dc_offset", waveform(lambda w: w + 0.05)),
+    "a false length": ("length_claimed", field(duration_s=9.0)),
+    "too many letters": ("too_fast", waveform(lambda w: w[: int(1.6 * RATE_HZ)])),
+    "too few letters": ("too_slow", text(lambda t: "kóa")),
+    "CTC-infeasible": ("text_too_long", waveform(lambda w: w[: RATE_HZ // 2])),
+    "the same recording twice": ("duplicate_audio", copied("waveform", 4, 2)),
+    "the same sentence again": ("duplicate_text", copied("text", 4, 2)),
+    "a recording in two splits": ("audio_leak", copied("waveform", 13, 2)),
+    "a sentence in two splits": ("text_leak", copied("text", 13, 2)),
+    "a speaker in two splits": ("speaker_leak", field(speaker="test0")),
+    "a letter outside of train": ("unknown_letters", lambda clips: clips[13].update(text=clips[13]["text"] + " ŋa")),
+}
+
+
+def test_nothing_is_found_in_the_clean_corpus(tmp_path: Path) -> None:
+    assert names(write(tmp_path, clean())) == []
+
+
+@pytest.mark.parametrize(("name", "spoil"), SPOILED.values(), ids=SPOILED.keys())
+def test_a_spoiled_corpus_has_that_finding_alone(
+    name: str, spoil: Callable[[list[Clip]], None], tmp_path: Path
+) -> None:
+    clips = clean()
+    spoil(clips)
+    assert names(write(tmp_path, clips)) == [name]
+
+
+def test_a_header_that_claims_more_than_there_is_is_found(tmp_path: Path) -> None:
+    manifest = write(tmp_path, clean())
+    soundfile.write(tmp_path / "2.wav", clean()[2]["waveform"], RATE_HZ, subtype="PCM_16")
+    whole = (tmp_path / "2.wav").read_bytes()
+    (tmp_path / "2.wav").write_bytes(whole[: len(whole) * 3 // 4])
+    assert names(manifest) == ["length_claimed"]
+
+
+def test_a_file_that_is_no_sound_is_found(tmp_path: Path) -> None:
+    manifest = write(tmp_path, clean())
+    (tmp_path / "2.wav").write_bytes(b"no sound at all" * 9)
+    assert names(manifest) == ["unreadable_audio"]
+
+
+def test_a_corpus_without_test_cannot_be_trained_on(tmp_path: Path) -> None:
+    found = examined(write(tmp_path, [c for c in clean() if c["split"] != "test"]))
+    assert found.fatal
+    assert [f.name for f in found.findings] == ["no_test"]
+
+
+def test_the_mended_manifest_has_nothing_left_to_find_and_the_original_is_as_it_was(tmp_path: Path) -> None:
+    clips = clean()
+    for name in ("a Greek omicron", "NFD"):
+        SPOILED[name][1](clips)
+    clips[4]["waveform"] = clips[4]["waveform"][:800]
+    manifest = write(tmp_path, clips)
+    before = manifest.read_bytes()
+    found = examined(manifest)
+    assert {f.name for f in found.findings} == {"look_alikes", "composition", "too_short"}
+    done = doctor.write_mended(found, tmp_path / "mended.jsonl")
+    assert done == "17 of 18 utterances; left out: too_short 1; 1 transcripts mended"
+    assert manifest.read_bytes() == before
+    assert names(tmp_path / "mended.jsonl") == []
+    assert corpora.read(tmp_path / "mended.jsonl", "art")[2].text == clean()[2]["text"]
+
+
+def in_an_archive(root: Path, clips: list[Clip]) -> Path:
+    write(root, clips)
+    with tarfile.open(root / "cv.tar.gz", "w:gz") as tar:
+        for number in range(len(clips)):
+            tar.add(root / f"{number}.wav", f"cv-corpus/art/clips/{number}.wav")
+        for split in SPLITS:
+            rows = [f"{c['speaker']}\t{n}.wav\t{c['text']}" for n, c in enumerate(clips) if c["split"] == split]
+            (root / "table.tsv").write_text("\n".join(["client_id\tpath\tsentence", *rows]), encoding="utf-8")
+            tar.add(root / "table.tsv", f"cv-corpus/art/{split}.tsv")
+    return root / "cv.tar.gz"
+
+
+def in_a_data_set(root: Path, clips: list[Clip]) -> Path:
+    from datasets import Audio, Dataset
+
+    write(root, clips)
+    for split in SPLITS:
+        rows = [
+            {"audio": {"bytes": (root / f"{n}.wav").read_bytes(), "path": f"{n}.wav"}, "text": c["text"],
+             "speaker": c["speaker"]} for n, c in enumerate(clips) if c["split"] == split]  # fmt: skip
+        (root / "set").mkdir(exist_ok=True)
+        Dataset.from_list(rows).cast_column("audio", Audio()).to_parquet(str(root / "set" / f"{split}.parquet"))
+    return root / "set"
+
+
+def in_long_recordings(root: Path, clips: list[Clip]) -> Path:
+    from pympi import Eaf
+
+    (root / "media").mkdir()
+    (root / "field").mkdir()
+    for first in range(0, len(clips), 3):
+        made, end_ms, said = Eaf(author="t"), 0, clips[first : first + 3]
+        for clip in said:
+            begin_ms, end_ms = end_ms, end_ms + len(clip["waveform"]) // 16
+            made.add_annotation("default", begin_ms, end_ms, clip["text"])
+        long = np.concatenate([clip["waveform"] for clip in said])
+        soundfile.write(root / "media" / f"{first}.wav", long, RATE_HZ, subtype="FLOAT")
+        made.add_linked_file(f"file:///gone/{first}.wav", relpath=f"../media/{first}.wav", mimetype="audio/x-wav")
+        made.to_file(str(root / "field" / f"{first}.eaf"))
+    return root / "field"
+
+
+@pytest.mark.parametrize("packed", [in_an_archive, in_a_data_set, in_long_recordings])
+def test_a_mended_manifest_is_trained_on_from_anywhere_whatever_the_corpus_was_packed_in(
+    packed: Callable[[Path, list[Clip]], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "corpus").mkdir()
+    monkeypatch.setenv("ASR_ADAPT_CACHE", "kept")  # relative, as the corpus itself is below
+    clips = clean()
+    clips[4]["waveform"] = clips[4]["waveform"][:800]
+    text(lambda t: unicodedata.normalize("NFD", t))(clips)
+    root = packed(tmp_path / "corpus", clips)
+    monkeypatch.chdir(tmp_path)
+    found = examined(root.relative_to(tmp_path))
+    manifest = tmp_path / "elsewhere" / "mended.jsonl"
+    said = doctor.write_mended(found, manifest)
+    assert said.startswith("17 of 18 utterances; left out: too_short 1; 1 transcripts mended")
+    kept_in_cache = packed is not in_long_recordings
+    assert (f"{tmp_path / 'kept'}: keep that" in said) == kept_in_cache
+
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = examined(manifest)
+    assert {f.name for f in again.findings} == {f.name for f in found.findings} - {"too_short", "composition"}
+    assert sorted(again.durations_s) == [5.0] * 17
+    recipe = Recipe(language="art", corpus=Corpus(root=manifest))
+    summary = prepare(recipe, list(again.utterances), FrameGrid(), tmp_path / "data", Console(quiet=True))
+    assert sum(summary.utterances.values()) == 17 and not summary.excluded
+
+
+@pytest.mark.parametrize("leak", ["waveform", "text"])
+def test_what_dev_and_test_share_is_found_and_left_to_people(leak: str, tmp_path: Path) -> None:
+    clips = clean()
+    copied(leak, 16, 13)(clips)
+    found = examined(write(tmp_path, clips))
+    assert [(f.name, f.ids, f.left_out) for f in found.findings] == [
+        ("audio_leak" if leak == "waveform" else "text_leak", ("u16",), ())
+    ]
+
+
+def test_what_train_shares_with_test_is_left_out_of_train_alone(tmp_path: Path) -> None:
+    clips = clean()
+    copied("text", 16, 2)(clips)
+    found = examined(write(tmp_path, clips))
+    assert [(f.name, f.left_out) for f in found.findings] == [("text_leak", ("u2",))]
+    assert doctor.write_mended(found, tmp_path / "mended.jsonl") == "17 of 18 utterances; left out: text_leak 1"
+    assert {u.id for u in corpora.read(tmp_path / "mended.jsonl", "art")} == {f"u{n}" for n in range(18)} - {"u2"}
+
+
+def test_pieces_of_one_recording_in_two_splits_are_found(tmp_path: Path) -> None:
+    manifest = write(tmp_path, clean())
+    lines = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
+    lines[2] |= {"start_s": 0.0, "end_s": 2.5, "text": lines[2]["text"][:40]}
+    lines[13] |= {"audio": "2.wav", "start_s": 2.5, "end_s": 5.0, "text": lines[13]["text"][:40]}
+    manifest.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    found = examined(manifest)
+    assert [(f.name, f.ids, f.left_out) for f in found.findings] == [("recording_leak", ("u2",), ())]
+
+
+def test_a_corpus_that_cannot_be_split_is_said_to_be_so(tmp_path: Path) -> None:
+    clips = [{key: clip[key] for key in ("text", "waveform")} for clip in clean()[:2]]
+    found = examined(write(tmp_path, clips))
+    assert found.fatal
+    assert [f.name for f in found.findings] == ["no_splits"]
+
+
+def test_every_reason_for_leaving_out_has_words() -> None:
+    assert {*get_args(checks.Reason), "unreadable_audio"} - {"unknown_letter"} == doctor.UNTRAINABLE.keys()
+
+
+def test_every_finding_and_every_key_is_in_the_documentation(tmp_path: Path) -> None:
+    said = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `(\w+)`", said, re.MULTILINE))
+    code = "".join(path.read_text(encoding="utf-8") for path in Path(doctor.__file__).parent.glob("*.py"))
+    named = set(re.findall(r'(?:found|Finding)\(\s*"(\w+)"', code)) | doctor.UNTRAINABLE.keys() | {"no_train"}
+    assert documented == named | {f"no_{split}" for split in ("dev", "test")}
+    keys = examined(write(tmp_path, clean())).as_json().keys()
+    assert set(re.findall(r"^- `(\w+)`", said, re.MULTILINE)) == keys
+
+
+def test_the_command_writes_json_and_a_page_and_ends_with_2_where_nothing_can_be_trained(tmp_path: Path) -> None:
+    clips = [c | {"text": c["text"] + "<script>"} for c in clean() if c["split"] != "dev"]
+    manifest, page, data = write(tmp_path, clips), tmp_path / "page.html", tmp_path / "found.json"
+    done = CliRunner().invoke(app, ["doctor", str(manifest), "--json", str(data), "--html", str(page)])
+    assert done.exit_code == 2, done.output
+    found = json.loads(data.read_text(encoding="utf-8"))
+    assert not found["trainable"]
+    assert found["findings"][0]["name"] == "no_dev"
+    html = page.read_text(encoding="utf-8")
+    assert "Cannot be trained on" in html
+    assert "http://" not in html and "https://" not in html
+
+
+def test_the_page_says_what_was_read_and_that_speakers_are_not_known(tmp_path: Path) -> None:
+    clips = [{key: clip[key] for key in ("split", "text", "waveform")} for clip in clean()]
+    found = examined(write(tmp_path, clips))
+    doctor.write_page(found, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "corpus.jsonl: manifest, 18 utterances: train 12, dev 3, test 3" in page
+    assert page.count("Speakers are not known.") == 3 and "0 speakers" not in page
+    assert page.count("<li>") == len(found.letters)
+    assert page.count("<span>5.0</span>") == 1, "all clips have one length: its scale has one end"
+
+
+@pytest.mark.parametrize(
+    ("option", "place", "said"),
+    [
+        ("--json", "nowhere/found.json", "cannot be written. Name a file in a folder that is yours"),
+        ("--html", ".", "cannot be written. Name a file in a folder that is yours"),
+        ("--fix", "corpus.jsonl", "is there already, and is not written over"),
+        ("--fix", "mended.csv", "must end with .jsonl"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_heard(
+    option: str, place: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write(tmp_path, clean()[:1])
+    monkeypatch.setattr(doctor, "examine", lambda *_: pytest.fail("it listens"))
+    done = CliRunner().invoke(app, ["doctor", str(manifest), option, str(tmp_path / place)])
+    assert isinstance(done.exception, InputError) and said in str(done.exception)
+
+
+def test_the_estimate_says_how_it_was_made(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["doctor", str(write(tmp_path, clean())), "--json", str(tmp_path / "found.json")])
+    assert done.exit_code == 0, done.output
+    estimate = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["estimate"]
+    assert estimate["hours"] > 0 and estimate["memory_gb"] > 0
+    assert "steps of embedded" in estimate["how"]
+
+
+def test_what_is_heard_is_what_was_put_there() -> None:
+    heard = listen(speech(1) + np.float32(0.1))
+    assert heard.mean == pytest.approx(0.1, abs=1e-3)
+    assert heard.duration_s == 3.0

@@ -1,0 +1,196 @@
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import soundfile
+from conftest import RATE_HZ, say
+
+from asr_adapt.console import Console
+from asr_adapt.errors import InputError
+from asr_adapt.inference.recordings import find
+from asr_adapt.inference.transcriber import Transcriber
+from asr_adapt.model import head
+from asr_adapt.recipe import Model, Text
+from asr_adapt.records import Utterance, write_jsonl
+from asr_adapt.stages.transcribe import transcribe
+from asr_adapt.text.alphabet import Alphabet
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two models that write something, not the same."""
+    folders = []
+    for seed in (0, 1):
+        spec = Model(base="none", hidden_size=64, layers=1)
+        made = head.create(spec, Alphabet.from_texts(["ab cde"]), "art", Text(), seed)
+        folders.append(tmp_path_factory.mktemp("models") / str(seed))
+        made.save(folders[-1])
+    return folders
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    for name in ("x/one", "x/two", "y/one"):
+        path = tmp_path / f"{name}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, say("ab cde"), RATE_HZ)
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    return tmp_path
+
+
+class Stage:
+    """The stage on one model, and how often that was loaded."""
+
+    def __init__(self, model: Path) -> None:
+        self.model, self.loads = model, 0
+
+    def __call__(self, *inputs: Path | str, out: Path, format: str = "txt") -> int:
+        def load() -> Transcriber:
+            self.loads += 1
+            return Transcriber.from_folder(self.model)
+
+        return transcribe(load, self.model, find([str(i) for i in inputs]), format, out, Console())
+
+
+@pytest.fixture
+def stage(untrained: list[Path]) -> Stage:
+    return Stage(untrained[0])
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("[!.]*") if p.is_file()}
+
+
+def test_nothing_is_done_twice_and_the_model_not_loaded_for_it(
+    stage: Stage, clips: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = clips / "out"
+    assert stage(clips / "x", out=out) == 0
+    before = times(out)
+    assert set(before) == {"one.txt", "two.txt"}
+    assert stage(clips / "x", out=out) == 0
+    assert times(out) == before and stage.loads == 1
+    assert "2 of 2 are there already" in capsys.readouterr().err
+
+
+def test_a_recording_newer_than_its_transcript_is_done_again(
+    stage: Stage, clips: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = clips / "out"
+    stage(clips / "x", out=out)
+    before = times(out)
+    later = before["one.txt"] / 1e9 + 5
+    os.utime(clips / "x" / "one.wav", (later, later))
+    assert stage(clips / "x", out=out) == 0
+    changed = {name for name, time in times(out).items() if time != before[name]}
+    assert changed == {"one.txt"}
+    assert "1 of 2 are done again: the recording is newer than the transcript" in capsys.readouterr().err
+
+
+def test_transcripts_of_another_model_are_not_taken_for_this_ones(
+    stage: Stage, untrained: list[Path], clips: Path
+) -> None:
+    out = clips / "out"
+    stage(clips / "x" / "one.wav", out=out)
+    other = Stage(untrained[1])
+    with pytest.raises(InputError) as caught:
+        other(clips / "x", out=out)
+    said = f"{out}: holds 1 transcripts of another model, or of this one before it or its settings changed."
+    assert str(caught.value).startswith(said) and other.loads == 0 and set(times(out)) == {"one.txt"}
+    (out / "one.txt").unlink()
+    assert other(clips / "x", out=out) == 0
+
+
+def test_a_copy_of_the_model_is_the_same_model(stage: Stage, clips: Path, tmp_path: Path) -> None:
+    stage(clips / "x", out=clips / "out")
+    copy = Stage(shutil.copytree(stage.model, tmp_path / "copy"))
+    assert copy(clips / "x", out=clips / "out") == 0 and copy.loads == 0
+
+
+def test_the_transcript_of_another_recording_is_neither_taken_nor_overwritten(stage: Stage, clips: Path) -> None:
+    out = clips / "out"
+    stage(clips / "x" / "one.wav", out=out)
+    with pytest.raises(InputError) as caught:
+        stage(clips / "y" / "one.wav", out=out)
+    assert "out/one.txt: there already, and the transcript of " in str(caught.value) and "x/one.wav" in str(
+        caught.value
+    )
+
+
+def test_a_file_that_a_person_wrote_is_not_overwritten(stage: Stage, clips: Path) -> None:
+    (clips / "x" / "one.txt").write_text("by hand")
+    with pytest.raises(InputError, match="not by asr-adapt"):
+        stage(clips / "x", out=clips / "x")
+    assert (clips / "x" / "one.txt").read_text() == "by hand" and stage.loads == 0
+
+
+def test_another_format_of_the_same_model_joins_the_folder(stage: Stage, clips: Path) -> None:
+    for format in ("txt", "srt", "eaf"):
+        assert stage(clips / "x", out=clips / "out", format=format) == 0
+    assert len(times(clips / "out")) == 6
+    assert stage.loads == 3
+
+
+def test_the_folder_and_its_recordings_may_move_together(stage: Stage, clips: Path, tmp_path: Path) -> None:
+    stage(clips / "x", out=clips / "x" / "out")
+    (clips / "x").rename(clips / "moved")
+    assert stage(clips / "moved", out=clips / "moved" / "out") == 0 and stage.loads == 1
+
+
+def test_what_two_commands_claim_in_one_folder_is_kept(stage: Stage, clips: Path) -> None:
+    out = clips / "out"
+    stage(clips / "x" / "two.wav", out=out)
+    (out / "two.txt").rename(clips / "late.txt")  # as if that command were still at work
+    stage(clips / "y", out=out)
+    (clips / "late.txt").rename(out / "two.txt")
+    assert stage(clips / "x" / "two.wav", out=out) == 0 and stage.loads == 2
+
+
+def test_a_damaged_record_is_said(stage: Stage, clips: Path) -> None:
+    (clips / "out").mkdir()
+    for text in ("", "[]", '{"sources": 3}'):
+        (clips / "out" / ".asr-adapt.json").write_text(text)
+        with pytest.raises(InputError, match="damaged"):
+            stage(clips / "x", out=clips / "out")
+
+
+def test_pieces_of_a_manifest_are_named_by_their_ids_and_linked_where_they_begin(stage: Stage, clips: Path) -> None:
+    pieces = [Utterance(id=f"p/{n}", audio="x/one.wav", start_s=n / 4, end_s=n / 4 + 0.25) for n in range(2)]
+    gone = Utterance(id="gone", audio="x/gone.wav")
+    write_jsonl(clips / "m.jsonl", [*pieces, gone])
+    assert stage(clips / "m.jsonl", out=clips / "out", format="eaf") == 1
+    assert set(times(clips / "out")) == {"p_0.eaf", "p_1.eaf"}
+    assert 'RELATIVE_MEDIA_URL="../x/one.wav"' in (clips / "out" / "p_1.eaf").read_text()
+    assert 'TIME_ORIGIN="250"' in (clips / "out" / "p_1.eaf").read_text()
+    stage(clips / "m.jsonl", out=clips / "json", format="json")
+    assert json.loads((clips / "json" / "p_0.json").read_text())["duration"] == 0.25
+
+
+def test_a_piece_whose_times_changed_is_another_recording(stage: Stage, clips: Path) -> None:
+    for end_s in (0.3, 0.4):
+        write_jsonl(clips / "m.jsonl", [Utterance(id="p", audio="x/one.wav", start_s=0.0, end_s=end_s)])
+        if end_s == 0.3:
+            stage(clips / "m.jsonl", out=clips / "out")
+            continue
+        with pytest.raises(InputError, match=r"one\.wav#t=0,0\.3"):
+            stage(clips / "m.jsonl", out=clips / "out")
+
+
+def test_a_name_that_the_new_suffix_makes_too_long_fails_alone(
+    stage: Stage, clips: Path, capsys: pytest.CaptureFixture
+) -> None:
+    long = "x" * 250
+    (clips / "x" / f"{long}.wav").write_bytes((clips / "x" / "one.wav").read_bytes())
+    assert stage(clips / "x", out=clips / "out", format="textgrid") == 1
+    assert set(times(clips / "out")) == {"one.textgrid", "two.textgrid"}
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert line.endswith(f"{long}.textgrid: cannot be written (File name too long).")
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_work(stage: Stage, clips: Path) -> None:
+    (clips / "file").write_text("")
+    with pytest.raises(InputError, match="nothing can be written here"):
+        stage(clips / "x", out=clips / "file" / "out")
+    assert stage.loads == 0

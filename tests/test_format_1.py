@@ -1,0 +1,105 @@
+"""Runs and models of format 1, made before the package had folders: they load, resume and score."""
+
+import hashlib
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import TESTS
+
+from asr_adapt.artifacts import EngineMeasurement, Metrics, ModelMetadata, NGramWeights, PreparationSummary
+from asr_adapt.console import Console
+from asr_adapt.corpora import prepared
+from asr_adapt.inference import engines
+from asr_adapt.inference.transcriber import Transcriber
+from asr_adapt.model import forward, ngram_file
+from asr_adapt.model.ctc_model import CTCModel
+from asr_adapt.recipe import read_recipe
+from asr_adapt.workflows.run import run
+
+
+def fingerprint(*parts: object) -> str:
+    """As format 1 has it."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Return the folders with their paths as they would be, had the runs been made here.
+
+    A run's fingerprint holds where its base model lies, so it is computed for the new place, by format 1's rule,
+    which must give what was written for the old place.
+    """
+    with tarfile.open(TESTS / "data" / "format_1.tar.xz") as tar:
+        tar.extractall(tmp_path, filter="data")
+    root = tmp_path / "format_1"
+    settings = json.loads((root / "settings.json").read_text())
+    for path in root.rglob("*"):
+        if path.suffix in {".toml", ".json", ".jsonl", ".md"} and "@ROOT@" in path.read_text():
+            path.write_text(path.read_text().replace("@ROOT@", str(root)))
+    for name, (model, train) in {n: (s["model"], s["train"]) for n, s in settings.items()}.items():
+        path = root / name / "stages.json"
+        stages = json.loads(path.read_text())
+        prepared_inputs = stages["prepare"]["inputs"]
+        there = fingerprint(prepared_inputs, model | {"base": "/tmp/fx/format_1/base"}, train, [])
+        assert stages["train"]["inputs"] == there
+        here = fingerprint(prepared_inputs, model | {"base": str(root / "base")}, train, [])
+        shown = fingerprint(here, {"audio": True, "names": False}, ["made for tests"])
+        for stage, inputs in (("train", here), ("evaluate", here), ("report", shown)):
+            if stage in stages:
+                stages[stage]["inputs"] = inputs
+        path.write_text(json.dumps(stages))
+    return root
+
+
+@pytest.fixture
+def expected(folders: Path) -> dict[str, Any]:
+    return json.loads((folders / "expected.json").read_text())
+
+
+def test_a_model_writes_what_it_wrote(folders: Path, expected: dict[str, Any]) -> None:
+    model = CTCModel.load(folders / "finished" / "model")
+    split = prepared.load(folders / "finished" / "data", "test")
+    waveforms = [split.waveform(i).copy() for i in range(len(split))]
+    (scores,) = forward.log_probs(model, waveforms[:1])
+    np.testing.assert_allclose(scores, expected["log_probs"][0], atol=2e-4)
+    transcriber = Transcriber(model, precision="fp32")
+    assert [transcriber.transcribe(waveform).text for waveform in waveforms] == expected["texts"]
+    assert any(expected["texts"])
+
+
+def test_an_n_gram_beside_a_model_keeps_its_weights(folders: Path) -> None:
+    folder = folders / "model_with_ngram"
+    assert ngram_file.read(folder) == (folder / "lm.arpa", NGramWeights(alpha=0.3, beta=1.0, unknown=-6.0))
+    assert ModelMetadata.read(folder).decoding.method == "beam search"
+
+
+def test_what_was_measured_of_engines_still_counts(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = folders / "model_with_ngram"
+    has_bf16 = json.loads((folder / "engines" / "measured.json").read_text())["processor_has_bf16"]
+    monkeypatch.setattr("asr_adapt.model.precisions.multiplies_in_bf16", lambda device: has_bf16)
+    assert engines.measured(folder)["onnx"] == EngineMeasurement(wer=0.25, rtfx=130.0)
+
+
+def test_a_finished_run_is_done_and_nothing_is_repeated(
+    folders: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = folders / "finished"
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.name != "recipe.toml"}
+    metrics = run(read_recipe(out / "recipe.toml"), out, Console())
+    assert metrics == Metrics.read(out)
+    assert "restarting" not in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+    assert PreparationSummary.read(out / "data").utterances["train"] == 24
+
+
+def test_a_stopped_run_goes_on_from_its_checkpoint(folders: Path, capsys: pytest.CaptureFixture) -> None:
+    out = folders / "stopped"
+    run(read_recipe(out / "recipe.toml"), out, Console())
+    said = capsys.readouterr().err
+    assert "after step 40" in said and "step 80/80" in said
+    assert [json.loads(line)["step"] for line in (out / "train_log.jsonl").read_text().splitlines()][-1] == 80
+    assert Metrics.read(out).utterances == 4

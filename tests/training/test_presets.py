@@ -1,0 +1,122 @@
+"""Presets: what a recipe leaves open is chosen by hours and base model; what it says stands."""
+
+from pathlib import Path
+
+import pytest
+from conftest import tone_recipe
+
+from asr_adapt.console import Console
+from asr_adapt.recipe import Model, Recipe, Train, read_recipe
+from asr_adapt.training import presets
+from asr_adapt.workflows import demo
+from asr_adapt.workflows.run import run
+
+XLS_R = 1024
+
+
+def chosen(
+    measured: float, model: Model | None = None, hidden_size: int = XLS_R, **train: object
+) -> presets.Resolved:
+    recipe = Recipe(language="mi", model=model or Model(), train=Train(**train))
+    return presets.resolve(recipe, measured, hidden_size)[0]
+
+
+def test_less_speech_is_heard_oftener_in_smaller_batches_at_a_lower_rate() -> None:
+    found = [chosen(hours).train for hours in (1 / 6, 1, 10, 100)]
+    times = [conf.steps * conf.batch_s / 3600 / hours for conf, hours in zip(found, (1 / 6, 1, 10, 100), strict=True)]
+    assert times == sorted(times, reverse=True) and times[0] > 60 and times[-1] > 5
+    assert [conf.batch_s for conf in found] == [20, 40, 80, 80]
+    assert found[0].learning_rate < found[1].learning_rate
+    assert found[0].head_steps / found[0].steps > found[1].head_steps / found[1].steps
+
+
+@pytest.mark.parametrize(("hours", "like"), [(0.01, 1 / 6), (0.4, 1 / 6), (0.42, 1), (2.67, 1), (4, 10), (2000, 100)])
+def test_the_nearest_amount_of_speech_is_taken(hours: float, like: float) -> None:
+    # All but the masks, which are weaker where the same steps hear more speech less often.
+    found, wanted = (chosen(h).train.model_dump(exclude={"mask_time", "mask_features"}) for h in (hours, like))
+    assert found == wanted
+
+
+def test_hours_that_are_named_go_before_those_that_are_measured() -> None:
+    named = chosen(1 / 6, hours=100.0)
+    assert named.train.model_dump(exclude={"hours"}) == chosen(100).train.model_dump(exclude={"hours"})
+
+
+def test_masks_are_fairseqs_for_large_models_and_weaker_for_small_ones() -> None:
+    share = {
+        "large": chosen(1).train.mask_time,
+        "base": chosen(1, hidden_size=768).train.mask_time,
+        "embedded": chosen(1, Model(base="embedded"), 256).train.mask_time,
+        "none": chosen(1, Model(base="none"), 256).train.mask_time,
+    }
+    assert share == {"large": 0.65, "base": 0.65, "embedded": 0.45, "none": 0.16}
+
+
+def test_the_larger_the_base_model_the_lower_the_rate() -> None:
+    rates = [
+        chosen(1, Model(base="none"), 256).train.learning_rate,
+        chosen(1, Model(base="embedded"), 256).train.learning_rate,
+        chosen(1, Model(base="x/base"), 768).train.learning_rate,
+        chosen(1).train.learning_rate,
+    ]
+    assert rates == sorted(rates, reverse=True) and len(set(rates)) == 3, (
+        "the small model is moved as if from nothing"
+    )
+
+
+def test_masks_are_weaker_where_the_speech_is_heard_a_few_times_only() -> None:
+    masks = [chosen(1, Model(base="embedded"), 256, steps=steps).train.mask_time for steps in (45, 180, 720, 5000)]
+    assert masks == [0.02, 0.08, 0.33, 0.45], "half, two, eight and 56 times"
+
+
+def test_from_nothing_nothing_is_frozen_and_the_head_has_no_stage_of_its_own() -> None:
+    scratch, adapted = chosen(1, Model(base="none")), chosen(1)
+    assert (adapted.model.freeze, scratch.model.freeze) == ("feature_encoder", "nothing")
+    assert (adapted.train.head_steps, scratch.train.head_steps) == (500, 0)
+    assert chosen(1, steps=1000).train.head_steps == 100 and chosen(1, steps=1000).train.eval_steps == 50
+
+
+def test_what_a_recipe_says_stands_and_is_not_among_the_choices() -> None:
+    said = {"steps": 7, "mask_time": 0.0, "speed": 0.0, "head_steps": 0, "learning_rate": 3e-3}
+    recipe = Recipe(language="mi", model=Model(freeze="all_but_head"), train=Train(**said))
+    found, choices = presets.resolve(recipe, 1.0, XLS_R)
+    assert said.items() <= found.train.model_dump().items() and found.model.freeze == "all_but_head"
+    assert found.train.head_learning_rate == 3e-3, "the head's rate is no lower than the body's"
+    assert not {f"train.{name}" for name in said} & {choice.field for choice in choices}
+    assert all(choice.reason for choice in choices) and "train.batch_s" in {choice.field for choice in choices}
+
+
+def test_a_long_warm_up_leaves_less_to_hold() -> None:
+    assert chosen(1, warmup=0.8).train.hold == pytest.approx(0.2)
+
+
+def test_a_long_hold_leaves_less_to_warm_up() -> None:
+    assert chosen(1, hold=0.95).train.warmup == pytest.approx(0.05)
+
+
+def test_a_resolved_recipe_stays_as_it_is_whatever_is_measured_then() -> None:
+    once = chosen(1)
+    again, choices = presets.resolve(once, 100.0, 256)
+    assert again == once and choices == []
+
+
+def test_the_demo_names_all_that_the_hours_would_choose() -> None:
+    left = {choice.field for choice in presets.resolve(demo.RECIPE, 0.6, 256)[1]}
+    assert left == {"model.freeze"}
+
+
+def test_choices_are_printed_with_their_reasons_kept_and_not_made_again(
+    tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    recipe = tone_recipe(tones, steps=2, mask_time=None, mask_features=None)
+    run(recipe, tmp_path, Console())
+    said = capsys.readouterr().err
+    assert "h of labelled speech (measured): preset for 10 minutes" in said
+    assert "train.mask_time" in said and "fairseq's 10m to 100h" in said
+    kept = read_recipe(tmp_path / "recipe.toml")
+    assert (kept.train.warmup, kept.train.steps) == (0.1, 2) and kept.train.mask_time is not None
+    run(recipe, tmp_path, Console())
+    assert "train.mask_time" not in capsys.readouterr().err, "training is done"
+    assert read_recipe(tmp_path / "recipe.toml") == kept
+    run(kept, tmp_path, Console())
+    assert "train\nis done" in capsys.readouterr().err, "the kept recipe is the same run"

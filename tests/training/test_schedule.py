@@ -1,0 +1,53 @@
+from itertools import islice, pairwise
+
+import numpy as np
+import pytest
+from conftest import resolved
+
+from asr_adapt.recipe import Recipe, ResolvedTrain, Train
+from asr_adapt.training import schedule
+
+
+def settled(**train: object) -> ResolvedTrain:
+    return resolved(Recipe(language="mi", train=Train(**train))).train
+
+
+def test_every_clip_stands_once_in_an_epoch_with_hardly_any_padding() -> None:
+    durations = np.random.default_rng(0).gamma(4, 1, size=2000) + 0.5
+    batches = schedule.batches_by_length(durations.tolist(), 60, np.random.default_rng(1))
+    assert sorted(i for batch in batches for i in batch) == list(range(2000))
+    padded = sum(len(batch) * durations[batch].max() for batch in batches)
+    assert padded / durations.sum() <= 1.03
+    assert all(len(batch) * durations[batch].max() <= 60 for batch in batches)
+
+
+def test_a_clip_longer_than_a_batch_is_a_batch_of_its_own() -> None:
+    batches = schedule.batches_by_length([1.0, 90.0, 1.0], 60, np.random.default_rng(0))
+    assert sorted(map(sorted, batches)) == [[0, 2], [1]]
+
+
+def test_batches_differ_from_epoch_to_epoch() -> None:
+    durations = np.random.default_rng(0).uniform(1, 5, size=200).tolist()
+    epochs = [schedule.batches_by_length(durations, 20, np.random.default_rng([1, epoch])) for epoch in range(2)]
+    assert {frozenset(batch) for batch in epochs[0]} != {frozenset(batch) for batch in epochs[1]}
+
+
+def test_the_rate_rises_holds_and_decays_to_a_twentieth() -> None:
+    conf = settled(steps=1000, warmup=0.1, hold=0.4)
+    scale = [schedule.rate_scale(step, conf) for step in range(1000)]
+    assert scale[0] == pytest.approx(0.01) and scale[99] == 1.0
+    assert set(scale[100:500]) == {1.0}
+    assert all(later < earlier for earlier, later in pairwise(scale[500:]))
+    assert scale[-1] == pytest.approx(0.05, rel=0.01)
+    assert all(
+        0 < schedule.rate_scale(step, settled(steps=steps)) <= 1 for steps in (1, 2, 3) for step in range(steps)
+    )
+
+
+def test_a_plan_goes_on_in_the_middle_as_if_it_had_begun_at_the_beginning() -> None:
+    conf, durations = settled(steps=40, batch_s=10, accumulate=2), [1.0 + i % 7 for i in range(30)]
+    whole = list(schedule.plan(durations, conf, start=0, stop=40))
+    assert len(whole) == 40 and all(len(batches) == 2 for batches in whole)
+    assert list(schedule.plan(durations, conf, start=25, stop=40)) == whole[25:]
+    assert list(schedule.plan(durations, conf, start=40, stop=40)) == []
+    assert list(islice(schedule.plan(durations, conf.model_copy(update={"seed": 2}), 0, 40), 5)) != whole[:5]
