@@ -1,4 +1,4 @@
-"""The command line: parse, call, show. Heavy imports wait until a verb needs them."""
+"""The command line: parses arguments, calls stages, prints results. Heavy imports wait until a verb needs them."""
 
 import contextlib
 import runpy
@@ -26,27 +26,30 @@ _RECIPE_COMMAND = {"allow_extra_args": True, "ignore_unknown_options": True, "he
 _CORPUS_COMMAND = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 _AUDIO = Annotated[
-    bool, typer.Option("--audio/--no-audio", help="Put the worst utterances' recordings into report.html.")
+    bool, typer.Option("--audio/--no-audio", help="Embed the recordings with the most errors in report.html.")
 ]
 _NAMES = Annotated[
-    bool, typer.Option("--names", help="Call speakers and clips by name in report.html, not by number.")
+    bool, typer.Option("--names", help="Show speakers and clips by name in report.html; default: numbered.")
 ]
 _ENGINE = Annotated[
-    str, typer.Option(help="torch, onnx, onnx-int8, openvino; auto: the fastest that export found no worse.")
+    str,
+    typer.Option(
+        help="torch, onnx, onnx-int8, openvino, or auto: the fastest that `export` measured without loss of accuracy."
+    ),
 ]
 
 
 def main() -> None:
-    """Run `asr-adapt`; a mistake of the user's ends in one line and exit code 2."""
+    """Run `asr-adapt`. A mistake in the input ends in one line and exit code 2."""
     with one_line_errors():
         try:
             status = app(standalone_mode=False)
         except TyperException as error:
             message = error.format_message()
-            if "\n" in message:  # the help, where no verb was given
+            if "\n" in message:  # no verb was given: the message is the help
                 print(message)
                 raise SystemExit(2) from None
-            raise InputError(message, place="command line", remedy="--help lists what there is.") from error
+            raise InputError(message, place="command line", remedy="See --help.") from error
         raise SystemExit(status or 0)
 
 
@@ -68,7 +71,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Adapt speech recognition to languages that the big systems forget."""
 
@@ -78,7 +83,7 @@ def run(
     context: typer.Context,
     script: Annotated[Path, typer.Argument(metavar="RECIPE.py", help="A recipe script.", show_default=False)],
 ) -> None:
-    """Prepare, train and evaluate a recipe: the same as running its script. RECIPE.py --help lists its fields."""
+    """Prepare, train and evaluate a recipe, like running its script. `run RECIPE.py --help` lists the fields."""
     if str(script) in {"--help", "-h"}:
         print(context.get_help())
         return
@@ -90,7 +95,7 @@ def transfer(
     context: typer.Context,
     script: Annotated[Path, typer.Argument(metavar="RECIPE.py", help="A recipe script.", show_default=False)],
 ) -> None:
-    """Show what the base model brings: train from nothing, head only, feature encoder frozen, nothing frozen."""
+    """Measure what the base model brings: from scratch, head only, feature encoder frozen, nothing frozen."""
     if str(script) in {"--help", "-h"}:
         print(context.get_help())
         return
@@ -104,12 +109,12 @@ def transfer(
 @app.command(context_settings=_CORPUS_COMMAND)
 def new(
     context: typer.Context,
-    language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="Its BCP-47 tag, such as mi or sat-Olck.")],
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus's folder, archive, table or Hub name.")],
-    base: Annotated[str | None, typer.Option(help="Base model; default: chosen by the hours.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The script; default: recipes/LANGUAGE.py.")] = None,
+    language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="BCP-47 tag (mi, sat-Olck) or name.")],
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="Corpus folder, archive, table or Hub name.")],
+    base: Annotated[str | None, typer.Option(help="Base model; default: chosen by the hours of speech.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Recipe script to write; default: recipes/LANGUAGE.py.")] = None,
 ) -> None:
-    """Look at a corpus and write a recipe for it. --corpus.tiers and every other field of a recipe may follow."""
+    """Examine a corpus and write a recipe script for it. Recipe fields, such as --corpus.tiers, may follow."""
     from asr_adapt.console import Console
     from asr_adapt.recipe import recipe_from
     from asr_adapt.stages import new as stage
@@ -123,14 +128,16 @@ def new(
 @app.command(context_settings=_CORPUS_COMMAND)
 def doctor(
     context: typer.Context,
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus's folder, archive, table or Hub name.")],
-    language: Annotated[str, typer.Option(help="Its BCP-47 tag.")] = "und",
-    json: Annotated[Path | None, typer.Option(help="Where to write the findings as JSON.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Where to write a page.")] = None,
-    fix: Annotated[Path | None, typer.Option(help="Where to write a .jsonl manifest of what is all right.")] = None,
-    estimate: Annotated[bool, typer.Option(help="Time training steps on this machine.")] = True,
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="Corpus folder, archive, table or Hub name.")],
+    language: Annotated[str, typer.Option(help="BCP-47 tag of the language.")] = "und",
+    json: Annotated[Path | None, typer.Option(help="Write the findings as JSON to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the findings as an HTML page to this file.")] = None,
+    fix: Annotated[
+        Path | None, typer.Option(help="Write a .jsonl manifest of the usable utterances, mended.")
+    ] = None,
+    estimate: Annotated[bool, typer.Option(help="Time a few training steps to estimate the training time.")] = True,
 ) -> None:
-    """Say what is wrong with a corpus. --corpus.format, --model.base and every field of a recipe may follow."""
+    """Find problems in a corpus before training. Recipe fields, such as --corpus.format, may follow."""
     from dataclasses import replace
 
     from asr_adapt.console import Console
@@ -158,26 +165,28 @@ def doctor(
 
 @app.command()
 def mms(
-    language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="Its BCP-47 tag, such as mi.")],
-    base: Annotated[str, typer.Option(help="A checkpoint with adapters by language.")] = "facebook/mms-1b-all",
-    adapter_language: Annotated[str | None, typer.Option(help="Its name there, where that is another.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Model folder; default: models/mms-LANGUAGE.")] = None,
+    language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="BCP-47 tag, such as mi.")],
+    base: Annotated[str, typer.Option(help="MMS checkpoint with one adapter per language.")] = "facebook/mms-1b-all",
+    adapter_language: Annotated[
+        str | None, typer.Option(help="Name of the adapter in the checkpoint, if it differs.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Model folder to write; default: models/mms-LANGUAGE.")] = None,
 ) -> None:
-    """Make a model folder of MMS's own adapter for a language, to transcribe and evaluate without training."""
+    """Make a model folder from an MMS adapter, to transcribe and evaluate a language without training."""
     from asr_adapt.recipe import recipe_from
 
     wanted = {"language": language, "model": {"base": base, "adapter_language": adapter_language}}
     recipe = recipe_from(wanted, "command line")
     folder = out or Path("models") / f"mms-{language}"
     if folder.exists():
-        raise InputError("is there already", place=folder, remedy="Give another --out.")
+        raise InputError("already exists", place=folder, remedy="Give another --out.")
     from asr_adapt.console import Console
     from asr_adapt.model.head import zero_shot
 
     made = zero_shot(recipe.model, language)
     made.save(folder)
     console = Console()
-    console.say(f"model: {folder} ({len(made.alphabet) - 2} letters, not trained here)")
+    console.say(f"model: {folder} ({len(made.alphabet) - 2} letters; not trained further)")
     console.say(f"next: asr-adapt evaluate --model {folder} --corpus DIR")
 
 
@@ -185,7 +194,7 @@ def mms(
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
 ) -> None:
-    """Adapt the embedded base model to the embedded corpus, score unseen speech, transcribe a file. No network."""
+    """Adapt the embedded base model to the embedded corpus, score unseen speech, transcribe a clip. Offline."""
     from asr_adapt.console import Console
     from asr_adapt.workflows import demo as embedded
 
@@ -198,16 +207,18 @@ def transcribe(
         list[str],
         typer.Argument(
             metavar="FILE_OR_DIR...",
-            help="Audio files, folders of them, patterns ('clips/*.m4a'), .jsonl manifests; - is standard input.",
+            help="Audio files, folders, patterns ('clips/*.m4a'), .jsonl manifests; - reads standard input.",
         ),
     ],
-    model: Annotated[Path, typer.Option(help="A run's model/ folder.")],
+    model: Annotated[Path, typer.Option(help="Model folder, such as a run's model/.")],
     format: Annotated[str, typer.Option(help="txt, json, srt, vtt, tsv, textgrid or eaf.")] = "txt",
-    out: Annotated[Path | None, typer.Option(help="Folder for <stem>.<format>; without it they are printed.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for <stem>.<format>; default: print the transcripts.")
+    ] = None,
     engine: _ENGINE = "auto",
-    hotwords: Annotated[str, typer.Option(help="Words that are favoured, such as names, apart by spaces.")] = "",
+    hotwords: Annotated[str, typer.Option(help="Words to favour, such as names, separated by spaces.")] = "",
 ) -> None:
-    """Transcribe recordings of any length. Started again with the same --out, it does what is missing or newer."""
+    """Transcribe recordings of any length. Run again with the same --out to do only what is missing or outdated."""
     from asr_adapt.console import Console
     from asr_adapt.formats import writers
     from asr_adapt.inference import engines, recordings
@@ -231,12 +242,12 @@ def transcribe(
 
 @app.command()
 def align(
-    audio: Annotated[Path, typer.Argument(metavar="AUDIO", help="An audio file.")],
-    text: Annotated[Path, typer.Argument(metavar="TEXT", help="What is said in it: a text file; a line, a segment.")],
-    model: Annotated[Path, typer.Option(help="A run's model/ folder.")],
-    format: Annotated[str, typer.Option(help="As of transcribe.")] = "json",
+    audio: Annotated[Path, typer.Argument(metavar="AUDIO", help="Audio file.")],
+    text: Annotated[Path, typer.Argument(metavar="TEXT", help="Transcript: a text file, one segment per line.")],
+    model: Annotated[Path, typer.Option(help="Model folder, such as a run's model/.")],
+    format: Annotated[str, typer.Option(help="txt, json, srt, vtt, tsv, textgrid or eaf.")] = "json",
 ) -> None:
-    """Print when each word of a text that is known is said."""
+    """Align a known transcript with its recording: print start and end times of each word."""
     from asr_adapt.formats import writers
     from asr_adapt.storage import read_lines
 
@@ -252,14 +263,14 @@ def align(
 @app.command(context_settings=_CORPUS_COMMAND)
 def evaluate(
     context: typer.Context,
-    model: Annotated[Path, typer.Option(help="A run's model/ folder.")],
-    corpus: Annotated[Path, typer.Option(help="Folder of a corpus, or a .jsonl manifest.")],
+    model: Annotated[Path, typer.Option(help="Model folder, such as a run's model/.")],
+    corpus: Annotated[Path, typer.Option(help="Corpus folder, or a .jsonl manifest.")],
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json; default: evaluation-SPLIT.")] = None,
     audio: _AUDIO = True,
     names: _NAMES = False,
 ) -> None:
-    """Score a model on a corpus, with intervals and report.html. --corpus.tiers and other fields of it may follow."""
+    """Score a model on a corpus: WER and CER with intervals, and report.html. Corpus fields may follow."""
     from asr_adapt.console import Console
     from asr_adapt.workflows.model_folder import evaluate_folder
 
@@ -269,12 +280,12 @@ def evaluate(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder, or --out of evaluate.")],
-    model: Annotated[Path | None, typer.Option(help="The model that was evaluated; default: DIR/model.")] = None,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder, or the --out of evaluate.")],
+    model: Annotated[Path | None, typer.Option(help="Model that was evaluated; default: DIR/model.")] = None,
     audio: _AUDIO = True,
     names: _NAMES = False,
 ) -> None:
-    """Write report.html again from metrics.json and hypotheses.jsonl; nothing is transcribed."""
+    """Rewrite report.html from metrics.json and hypotheses.jsonl, without transcribing again."""
     from asr_adapt.console import Console
     from asr_adapt.report import publish
 
@@ -285,13 +296,15 @@ def report(
 def lm(
     texts: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[TEXT...]", help="Text files, a sentence a line.", show_default=False),
+        typer.Argument(metavar="[TEXT...]", help="Text files, one sentence per line.", show_default=False),
     ] = None,
-    model: Annotated[Path, typer.Option(help="A run's model/ folder.")] = ...,  # type: ignore[assignment]
-    order: Annotated[int, typer.Option(min=1, max=6, help="Words in the longest n-gram.")] = 3,
-    tune: Annotated[Path | None, typer.Option(help="Corpus whose dev split chooses the weights.")] = None,
+    model: Annotated[Path, typer.Option(help="Model folder, such as a run's model/.")] = ...,  # type: ignore[assignment]
+    order: Annotated[int, typer.Option(min=1, max=6, help="Order of the n-gram, in words.")] = 3,
+    tune: Annotated[
+        Path | None, typer.Option(help="Corpus whose dev split tunes the weights; default: the run's.")
+    ] = None,
 ) -> None:
-    """Put a word n-gram, of the run's training text and of TEXT, beside a model, which then decodes with it."""
+    """Estimate a word n-gram from the training text and TEXT; the model decodes with it from then on."""
     from asr_adapt.console import Console
     from asr_adapt.workflows.model_folder import add_ngram
 
@@ -301,17 +314,21 @@ def lm(
 @app.command(context_settings=_CORPUS_COMMAND)
 def export(
     context: typer.Context,
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run's model/ folder.", show_default=False)],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder.", show_default=False)],
     engine: Annotated[
         list[str] | None,
         typer.Option(
-            help="onnx, onnx-int8, openvino; more than once. Default: all that can run.", show_default=False
+            help="onnx, onnx-int8, openvino; repeatable. Default: all that can run here.", show_default=False
         ),
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Measure them on the run's dev split.")] = False,
-    corpus: Annotated[Path | None, typer.Option(help="Measure them on this corpus's dev split.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Measure accuracy and speed on the run's dev split.")
+    ] = False,
+    corpus: Annotated[
+        Path | None, typer.Option(help="Measure accuracy and speed on this corpus's dev split.")
+    ] = None,
 ) -> None:
-    """Put engines beside a model that run it faster than PyTorch; measured on dev, --engine auto chooses by it."""
+    """Export a model to faster inference engines; measured on dev, --engine auto picks the best."""
     from asr_adapt.console import Console
     from asr_adapt.workflows.model_folder import export_engines
 
@@ -369,29 +386,45 @@ def serve(
     server.serve(settings, host, port, workers, Console())
 
 
-def run_recipe(recipe: Any, arguments: Sequence[str] | None = None, name: str | None = None) -> None:
-    """Run a recipe with its fields overridden by `--section.field value`; what a recipe script calls.
+def run_recipe(recipe: Any, arguments: Sequence[str] | None = None, name: str | None = None) -> Any:
+    """Run a recipe, its fields overridden by `--section.field value`, and return its `Metrics`.
+
+    Recipe scripts end with this call: a mistake in the input is then one line and exit code 2. In a notebook or an
+    interactive session the process's arguments are not the recipe's, and mistakes raise `InputError`.
 
     Args:
         recipe: The script's RECIPE.
-        arguments: Command line; that of the process by default.
-        name: Of the recipe; the script's by default. The run folder is `runs/NAME` unless `--out` says otherwise.
+        arguments: Command line; default: the script's own, none in a notebook.
+        name: Name of the run folder below `runs/`, unless `--out` is given; default: the script's name, in a notebook
+            the language.
     """
-    with one_line_errors():
-        from asr_adapt.console import Console
+    if arguments is None and not _is_interactive():
+        script = Path(sys.argv[0])
+        with one_line_errors():
+            return _run_with(recipe, sys.argv[1:], name or script.stem, script.name)
+    name = name or recipe.language
+    return _run_with(recipe, list(arguments or ()), name, f"{name}.py")
 
-        name = name or Path(sys.argv[0]).stem
-        arguments = sys.argv[1:] if arguments is None else arguments
-        wanted, out = _overridden(recipe, list(arguments), name, f"{name}.py")
-        from asr_adapt.workflows.run import run as run_stages
 
-        run_stages(wanted, out, Console())
+def _run_with(recipe: Any, arguments: list[str], name: str, script: str) -> Any:
+    from asr_adapt.console import Console
+
+    overridden, out = _overridden(recipe, arguments, name, script)
+    from asr_adapt.workflows.run import run as run_stages
+
+    return run_stages(overridden, out, Console())
+
+
+def _is_interactive() -> bool:
+    """Whether this is a notebook or an interactive interpreter."""
+    ipython = sys.modules.get("IPython")
+    return hasattr(sys, "ps1") or (ipython is not None and ipython.get_ipython() is not None)
 
 
 def _recipe_of(script: Path) -> Any:
-    """Return the RECIPE that a script defines."""
+    """Return the RECIPE of a script."""
     if not script.is_file():
-        raise InputError("no such recipe", place=script, remedy="Give the path of a recipe script.")
+        raise InputError("no such file", place=script, remedy="Give the path of a recipe script.")
     from pydantic import ValidationError
 
     from asr_adapt.recipe import Recipe, field_error
@@ -401,12 +434,12 @@ def _recipe_of(script: Path) -> Any:
     except ValidationError as error:
         raise field_error(error, script) from error
     if not isinstance(recipe, Recipe):
-        raise InputError("defines no RECIPE", place=script, remedy="A recipe script has RECIPE = Recipe(...).")
+        raise InputError("does not define RECIPE", place=script, remedy="A recipe script has RECIPE = Recipe(...).")
     return recipe
 
 
 def _source(root: Path, arguments: list[str]) -> Any:
-    """Return how the corpus at `root` is read, as `--corpus.FIELD value` says."""
+    """Return the corpus at `root`, with the fields that `--corpus.FIELD value` sets."""
     from asr_adapt.recipe import recipe_from
 
     recipe, _ = _overridden(recipe_from({"language": "und", "corpus": {"root": root}}, "command line"), arguments)
@@ -414,7 +447,7 @@ def _source(root: Path, arguments: list[str]) -> Any:
 
 
 def _overridden(recipe: Any, arguments: list[str], name: str = "", script: str = "RECIPE.py") -> tuple[Any, Path]:
-    """Return the recipe with the command line's values, and the run folder; `script --help` lists what there is."""
+    """Return the recipe with the command line's values, and the run folder. `script --help` lists the fields."""
     from pydantic import ValidationError, create_model
     from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
@@ -435,7 +468,7 @@ def _overridden(recipe: Any, arguments: list[str], name: str = "", script: str =
         def settings_customise_sources(
             cls, settings_cls: Any, init_settings: Any, *_: Any, **__: Any
         ) -> tuple[Any, ...]:
-            """Read the command line alone; not the environment."""
+            """Read the command line only, never the environment."""
             return (init_settings,)
 
     fields: dict[str, Any] = {field: (info.annotation, getattr(recipe, field))

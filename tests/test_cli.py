@@ -40,7 +40,7 @@ def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("run", "nowhere.py"), "nowhere.py: no such recipe."),
+        (("run", "nowhere.py"), "nowhere.py: no such file."),
         (("transcribe", "nowhere.wav", "--model", "m"), "nowhere.wav: no such file or folder."),
         (
             ("transcribe", ".", "--model", "m", "--format", "doc"),
@@ -86,10 +86,11 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     ],
 )
 def test_a_wrong_field_of_a_recipe_is_named_in_one_line(
-    capsys: pytest.CaptureFixture, tmp_path: Path, arguments: list[str], said: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path, arguments: list[str], said: str
 ) -> None:
+    monkeypatch.setattr(sys, "argv", ["art.py", *arguments, "--out", str(tmp_path / "run")])
     with pytest.raises(SystemExit) as ended:
-        run_recipe(Recipe(language="art"), [*arguments, "--out", str(tmp_path / "run")], name="art")
+        run_recipe(Recipe(language="art"))
     error = capsys.readouterr().err
     assert ended.value.code == 2
     assert said in error and error.startswith("error: ") and error.count("\n") == 1
