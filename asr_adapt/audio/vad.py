@@ -13,7 +13,7 @@ from asr_adapt.audio import SAMPLE_RATE_HZ
 WINDOW = 512  # samples; silero-vad's own at 16 kHz, 32 ms
 _CONTEXT = 64  # samples before a window that it sees too
 # A pause that is missed costs a cut at the quietest place, speech that is missed costs words; what is taken for
-# speech and is none costs invented ones. Of .3, .45 and .5 (silero's own), .45 was best on Mboshi (docs/results.md).
+# speech and is none costs invented ones. Of .3, .45 and .5 (silero's own), .45 was best on Mboshi (docs/log.md).
 _SPEECH = 0.45
 # A model that learned from clips of a sentence each writes ends and beginnings in one where a piece holds two: of an
 # hour made of clips, the demo's model had a WER of .49 in pieces of up to 30 s, .26 when each pause was a cut.

@@ -2,7 +2,7 @@
 
 Sources: fairseq's fine-tuning of wav2vec 2.0 with 10 minutes to 100 hours of labels
 (`examples/wav2vec/config/finetuning/{base,vox}_{10m,1h,10h,100h}.yaml`: 13,000 to 80,000 steps of 1,600 s on several
-GPUs); SpeechBrain's Common Voice recipes; docs/results.md for what was measured here, on two cores.
+GPUs); SpeechBrain's Common Voice recipes; docs/log.md for what was measured here, on two cores.
 """
 
 import math
@@ -39,7 +39,7 @@ _BY_HOURS: dict[str, tuple[tuple[float, ...], str]] = {
 }
 _HEAD_SHARES = (0.2, 0.1, 0.1, 0.1)  # of the steps, in which the head is trained alone
 # A head that starts from the base model's own letters is good soon: with an hour of Mboshi a 32nd of the steps
-# brought dev CER to .451, a tenth to .463 (docs/results.md).
+# brought dev CER to .451, a tenth to .463 (docs/log.md).
 _HEAD_SHARE_OF_INHERITED = 0.03
 
 _RATES: dict[Kind, tuple[tuple[float, ...], str]] = {
@@ -50,7 +50,7 @@ _RATES: dict[Kind, tuple[tuple[float, ...], str]] = {
 }
 _ADAPTER_RATES = ((1e-3,) * 4, "adapters are new: MMS's rate (Pratap et al. 2023, arXiv:2305.13516)")
 # The share of those masks, and how often the speech must be heard for it: masks fight overfitting, of which there is
-# little before (docs/results.md). Small models have less to spare: with ten minutes heard 28 times, Mboshi's dev CER
+# little before (docs/log.md). Small models have less to spare: with ten minutes heard 28 times, Mboshi's dev CER
 # was .553, .535 and .522 with three, five and seven tenths of them.
 _MASK_SHARES: dict[Kind, tuple[float, float, str]] = {
     "none": (0.25, 8.0, "a quarter of it from nothing, as for Mboshi"),

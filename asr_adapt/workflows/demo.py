@@ -16,7 +16,7 @@ RECIPE = Recipe(
     corpus=Corpus(licence="CC0-1.0 (synthetic speech)"),
     model=Model(base="embedded"),
     # Small batches, since with so little speech the number of updates counts; masks that hide a third: with weaker
-    # ones it was worse (docs/results.md).
+    # ones it was worse (docs/log.md).
     train=Train(
         steps=700,
         batch_s=20,
