@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from asr_adapt.corpora.prepared import Prepared
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.model.forward import normalised
 
@@ -18,7 +18,7 @@ MASK_TIME = 0.05
 
 def fine_tune(
     adapted: CTCModel,
-    data: Prepared,
+    data: SpeechSplit,
     steps: int,
     out: Path,
     on_step_end: Callable[[int, list[float]], None],
@@ -45,7 +45,7 @@ def fine_tune(
 
     adapted.net.config.update({"mask_time_prob": MASK_TIME, "ctc_loss_reduction": "mean"})
     adapted.net.freeze_feature_encoder()
-    labels = [adapted.alphabet.encode(text) for text in data.texts]
+    labels = [adapted.alphabet.encode(text) for text in data.references]
     batches: list[list[float]] = []  # Trainer asks for a batch ahead
 
     class Dataset(torch.utils.data.Dataset):

@@ -31,6 +31,7 @@ from asr_adapt import corpora
 from asr_adapt.artifacts import PreparationSummary
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import head
 from asr_adapt.model.base import configuration, frame_grid
@@ -109,7 +110,7 @@ def _steps_that_fit(recipe: Recipe, minutes: float) -> int:
         conf = resolved.train.model_copy(
             update={"steps": 2 * PACE_STEPS, "head_steps": PACE_STEPS, "warmup": 0.0, "eval_steps": 2 * PACE_STEPS}
         )
-        few = prepared.Prepared(dev.utterances[:2], dev.texts[:2], dev._table)
+        few = dev.select([0, 1])
         train.train(resolved.model_copy(update={"train": conf}), _start(resolved, data), data, few, Path(scratch),
                     Console(quiet=True))  # fmt: skip
         log = [json.loads(line) for line in (Path(scratch) / "train_log.jsonl").read_text().splitlines()]
@@ -167,13 +168,13 @@ def _peer(recipe: Recipe, minutes: float, out: Path, new_head: bool) -> dict[str
     adapted.net.load_state_dict(best["weights"])
     adapted.net.eval()
     test = prepared.load(out / "data", "test")
-    metrics = evaluate.evaluate(Transcriber(adapted), test.utterances, test.waveform, "test", out, Console())
+    metrics = evaluate.evaluate(Transcriber(adapted), test, out, Console())
     result = {"steps": steps, "curve": curve, **_rates(metrics)}
     kept.write_text(json.dumps(result))
     return result
 
 
-def _prepared(recipe: Recipe, folder: Path) -> tuple[Resolved, prepared.Prepared, prepared.Prepared]:
+def _prepared(recipe: Recipe, folder: Path) -> tuple[Resolved, SpeechSplit, SpeechSplit]:
     assert recipe.corpus.root is not None
     config = configuration(recipe.model)
     if not (folder / "doctor.json").exists():
@@ -184,8 +185,8 @@ def _prepared(recipe: Recipe, folder: Path) -> tuple[Resolved, prepared.Prepared
     return resolved, prepared.load(folder, "train"), prepared.load(folder, "dev")
 
 
-def _start(recipe: Resolved, data: prepared.Prepared) -> CTCModel:
-    alphabet = Alphabet.from_texts(data.texts)
+def _start(recipe: Resolved, data: SpeechSplit) -> CTCModel:
+    alphabet = Alphabet.from_texts(data.references)
     return head.create(recipe.model, alphabet, recipe.language, recipe.text, recipe.train.seed)
 
 

@@ -28,6 +28,7 @@ import typer
 from asr_adapt import bundled, corpora
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.model import head
 from asr_adapt.model.base import configuration, frame_grid
 from asr_adapt.model.ctc_model import CTCModel
@@ -114,9 +115,9 @@ def _prepare(recipe: Resolved, folder: Path) -> None:
     prepare(recipe, utterances, frame_grid(configuration(recipe.model)), folder, Console(quiet=True))
 
 
-def _start(recipe: Resolved, folder: Path) -> tuple[CTCModel, prepared.Prepared]:
+def _start(recipe: Resolved, folder: Path) -> tuple[CTCModel, SpeechSplit]:
     data = prepared.load(folder / "data", "train")
-    return head.create(recipe.model, Alphabet.from_texts(data.texts), recipe.language, Text(), seed=0), data
+    return head.create(recipe.model, Alphabet.from_texts(data.references), recipe.language, Text(), seed=0), data
 
 
 def _ours(recipe: Resolved, folder: Path, steps: int, number: int, compiled: bool) -> dict[str, float]:
@@ -128,7 +129,7 @@ def _ours(recipe: Resolved, folder: Path, steps: int, number: int, compiled: boo
     for old in ("checkpoints", "train_log.jsonl"):
         shutil.rmtree(out / old) if (out / old).is_dir() else (out / old).unlink(missing_ok=True)
     out.mkdir(exist_ok=True)
-    few = prepared.Prepared(data.utterances[:2], data.texts[:2], data._table)
+    few = data.select([0, 1])
     conf = recipe.train.model_copy(update={"steps": steps + 1, "seed": number + 1, "eval_steps": steps + 1})
     train._LOG_STEPS = 1
     began = time.perf_counter()

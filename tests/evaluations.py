@@ -9,6 +9,7 @@ import soundfile
 from conftest import RATE_HZ, say
 
 from asr_adapt.console import Console
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.recipe import Text
 from asr_adapt.records import Transcript, Utterance
 from asr_adapt.stages.evaluate import evaluate
@@ -47,7 +48,8 @@ def evaluation(
         decoding="greedy",
         transcribe_all=lambda recordings: iter(read),
     )
-    evaluate(transcriber, utterances, read.__getitem__, "test", folder, Console(quiet=True), excluded)  # type: ignore[arg-type]
+    speech = SpeechSplit.on_disk("test", utterances, transcriber.model.normaliser)
+    evaluate(transcriber, speech, folder, Console(quiet=True), excluded)  # type: ignore[arg-type]
     card = {
         "format_version": 1,
         "asr_adapt": "0.1.0",

@@ -1,49 +1,24 @@
 """The prepared corpus: one memory-mapped Arrow file a split, with 16 kHz waveforms beside their utterances."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError
 from asr_adapt.records import Split, Utterance
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 _ROWS_PER_BATCH = 16
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """One split, in the order of the corpus. Waveforms stay on disk until they are asked for."""
-
-    utterances: Sequence[Utterance]
-    texts: Sequence[str]
-    """normalised transcripts"""
-    _table: "Dataset"
-
-    def __len__(self) -> int:
-        return len(self.utterances)
-
-    def num_samples(self) -> list[int]:
-        """Return the samples of each waveform."""
-        return [len(self.waveform(i)) for i in range(len(self))]
-
-    def waveform(self, index: int) -> np.ndarray:
-        """Return float32 (num_samples,), 16 kHz: a view of the file, not to be written to."""
-        return self._table.data.column("waveform")[index].values.to_numpy()
-
-
 def path_of(folder: Path, split: Split) -> Path:
-    """Return where the split lies inside `data/`."""
+    """Return the file of a split in a run's `data/`."""
     return folder / f"{split}.arrow"
 
 
-def load(folder: Path, split: Split) -> Prepared:
-    """Open a split that `write` made.
+def load(folder: Path, split: Split) -> SpeechSplit:
+    """Open a split that `write` made, in the order of the corpus; waveforms are memory-mapped.
 
     Raises:
         InputError: the file is missing, or damaged.
@@ -58,7 +33,8 @@ def load(folder: Path, split: Split) -> Prepared:
     except Exception as error:  # pyarrow raises many kinds on a damaged file
         raise InputError(f"damaged ({error})", place=path, remedy="Delete it and start the run again.") from error
     utterances = [Utterance.model_validate_json(row) for row in table["utterance"]]
-    return Prepared(utterances, list(table["text"]), table)
+    waveforms = table.data.column("waveform")
+    return SpeechSplit(split, utterances, list(table["text"]), lambda index: waveforms[index].values.to_numpy())
 
 
 def write(folder: Path, split: Split, rows: Iterable[tuple[Utterance, str, np.ndarray]]) -> int:

@@ -2,17 +2,15 @@
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-import numpy as np
-
 from asr_adapt import __version__, audio
 from asr_adapt.artifacts import Metrics
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import AudioError, InputError
-from asr_adapt.records import Utterance
 from asr_adapt.report.curves import HEIGHT, WIDTH, Chart, Line, chart
 from asr_adapt.report.render import render
 from asr_adapt.scoring import error_analysis, error_rates
@@ -84,7 +82,7 @@ def page(
     metrics: Metrics,
     about: About,
     log: Sequence[Mapping[str, float | None]],
-    waveform_of: Callable[[Utterance], np.ndarray] | None,
+    speech: SpeechSplit | None,
     names: bool,
 ) -> str:
     """Return the page of an evaluation.
@@ -94,8 +92,8 @@ def page(
         metrics: What `metrics.json` holds.
         about: Facts of the model and of what was left out.
         log: Lines of a `train_log.jsonl`; none where the evaluation is not of a run.
-        waveform_of: The sound of an utterance, float32 (num_samples,) at 16 kHz; None leaves sound out. An
-            `AudioError` leaves out that of one utterance.
+        speech: The same utterances with their audio; None leaves recordings out. One that cannot be decoded is shown
+            without its recording.
         names: Whether speakers and clips are called by their names; else they are numbered.
     """
     speakers: dict[str | None, str] = {None: "not known"}
@@ -103,7 +101,7 @@ def page(
         speakers.setdefault(one.utterance.speaker, one.utterance.speaker if names and one.utterance.speaker
                             else f"speaker {len(speakers)}")  # fmt: skip
     ranked = sorted(enumerate(judged, start=1), key=lambda pair: _badness(pair[1]), reverse=True)
-    sounds = _sounds([one.utterance for _, one in ranked], waveform_of) if waveform_of else {}
+    sounds = _sounds(speech, [line - 1 for line, _ in ranked]) if speech is not None else {}
     # In scripts without spaces a sentence is one word, and is aligned letter by letter.
     unspaced = metrics.words < 2 * metrics.utterances and sum(len(one.letters) for one in judged) > 8 * metrics.words
     return render(
@@ -124,7 +122,7 @@ def page(
         describe=lambda letter: "" if letter == error_rates.SPACE else describe_unit(letter),
         utterances=[_shown(line, one, speakers, sounds, unspaced, names) for line, one in ranked[:SHOWN]],
         number_of_sounds=len(sounds),
-        with_sound=waveform_of is not None,
+        with_sound=speech is not None,
         budget=(CLIPS, AUDIO_BYTES // 1_000_000),
         names=names,
         version=__version__,
@@ -182,7 +180,7 @@ def _confusions(alignments: Sequence[Sequence[Step]]) -> dict[str, tuple[list[Co
 
 
 def _shown(
-    line: int, one: Judged, speakers: Mapping[str | None, str], sounds: Mapping[str, str], unspaced: bool, names: bool
+    line: int, one: Judged, speakers: Mapping[str | None, str], sounds: Mapping[int, str], unspaced: bool, names: bool
 ) -> _Shown:
     utterance = one.utterance
     return _Shown(
@@ -194,7 +192,7 @@ def _shown(
         errors=one.word_errors,
         letter_errors=one.letter_errors,
         columns=[_column(step) for step in (one.letters if unspaced else one.words)],
-        sound=sounds.get(utterance.id),
+        sound=sounds.get(line - 1),
     )
 
 
@@ -212,17 +210,17 @@ def _column(step: Step) -> _Column:
     return _Column(step.kind, pieces("said"), pieces("read"))
 
 
-def _sounds(worst_first: Sequence[Utterance], waveform_of: Callable[[Utterance], np.ndarray]) -> dict[str, str]:
-    """Return `{id: data URI}` of the first utterances, of those that fit and can be read."""
-    sounds: dict[str, str] = {}
+def _sounds(speech: SpeechSplit, worst_first: Sequence[int]) -> dict[int, str]:
+    """Return `{index: data URI}` of the first utterances, of those that fit and can be decoded."""
+    sounds: dict[int, str] = {}
     left = AUDIO_BYTES
-    for utterance in worst_first[:CLIPS]:
+    for index in worst_first[:CLIPS]:
         try:
-            data = audio.encode_opus(waveform_of(utterance))
+            data = audio.encode_opus(speech.waveform(index))
         except AudioError:  # it is shown without sound, and the page says how many have it
             continue
         uri = "data:audio/ogg;base64," + base64.b64encode(data).decode()
         if len(uri) <= left:
-            sounds[utterance.id] = uri
+            sounds[index] = uri
             left -= len(uri)
     return sounds

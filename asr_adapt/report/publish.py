@@ -2,17 +2,15 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from asr_adapt import audio
 from asr_adapt.artifacts import Environment, Metrics, ModelMetadata, PreparationSummary
 from asr_adapt.corpora import prepared
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Recipe, Resolved, Source, read_recipe
-from asr_adapt.records import Utterance, read_jsonl
+from asr_adapt.records import read_jsonl
 from asr_adapt.report import page as pages
 from asr_adapt.report import render
 from asr_adapt.report.page import About, LeftOut
@@ -48,8 +46,8 @@ def page(folder: Path, model_folder: Path | None = None, *, sound: bool = True, 
     """
     metrics, judged, metadata = _read(folder, model_folder or folder / "model")
     about = _about(folder, metrics, judged, metadata)
-    waveform_of = _waveforms(folder, metrics.split) if sound else None
-    text = pages.page(judged, metrics, about, pages.read_log(folder / "train_log.jsonl"), waveform_of, names)
+    speech = _speech(folder, metrics.split, judged) if sound else None
+    text = pages.page(judged, metrics, about, pages.read_log(folder / "train_log.jsonl"), speech, names)
     write_whole(folder / PAGE, text)
     return folder / PAGE
 
@@ -140,17 +138,16 @@ def _read(folder: Path, model_folder: Path) -> tuple[Metrics, list[Judged], Mode
     return metrics, judged, metadata
 
 
-def _waveforms(folder: Path, split: str) -> Callable[[Utterance], np.ndarray]:
-    """Return what gives the sound of an utterance: from a run's prepared corpus where there is one, else its file."""
-
-    def of_file(utterance: Utterance) -> np.ndarray:
-        return audio.load(utterance.audio, start_s=utterance.start_s, end_s=utterance.end_s)
-
+def _speech(folder: Path, split: str, judged: Sequence[Judged]) -> SpeechSplit:
+    """Return the utterances that were scored, with the audio of a run's prepared corpus where it holds them all."""
+    on_disk = SpeechSplit(split, [one.utterance for one in judged], [one.said for one in judged])
     if not (folder / "data" / f"{split}.arrow").is_file():
-        return of_file
+        return on_disk
     data = prepared.load(folder / "data", split)  # type: ignore[arg-type]
     rows = {utterance.id: row for row, utterance in enumerate(data.utterances)}
-    return lambda utterance: data.waveform(rows[utterance.id]) if utterance.id in rows else of_file(utterance)
+    if not all(one.utterance.id in rows for one in judged):
+        return on_disk
+    return data.select([rows[one.utterance.id] for one in judged])
 
 
 def _about(folder: Path, metrics: Metrics, judged: list[Judged], metadata: ModelMetadata) -> About:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from asr_adapt.artifacts import Metrics
 from asr_adapt.console import Console
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError
-from asr_adapt.inference.transcriber import Recording, Transcriber
+from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.records import Utterance, write_jsonl
 from asr_adapt.scoring import error_rates
 from asr_adapt.scoring.error_rates import Errors
@@ -18,9 +19,7 @@ _WORST = 10
 
 def evaluate(
     transcriber: Transcriber,
-    utterances: Sequence[Utterance],
-    audio_of: Callable[[int], Recording],
-    split: str,
+    speech: SpeechSplit,
     out: Path,
     console: Console,
     excluded: dict[str, int] | None = None,
@@ -31,9 +30,7 @@ def evaluate(
 
     Args:
         transcriber: The model at work.
-        utterances: With their reference texts.
-        audio_of: The audio of the utterance at an index: a waveform, or the utterance itself.
-        split: Its name, for the report.
+        speech: The split, with references that went through the model's normaliser.
         out: Where the two files go; made if it is not there.
         console: Where to report.
         excluded: Reason → count of utterances that were left out before; what cannot be read here is added.
@@ -42,7 +39,7 @@ def evaluate(
         InputError: nothing could be read, there is no reference text, or `out` cannot be made.
     """
     make_folder(out, "Give another --out.")
-    normalise = transcriber.model.normaliser
+    split, normalise = speech.name, transcriber.model.normaliser
     done: list[Utterance] = []
     words: list[Errors] = []
     characters: list[Errors] = []
@@ -50,9 +47,10 @@ def evaluate(
     left_out = dict(excluded or {})
     audio_s = 0.0
     began = time.perf_counter()
-    with console.progress(f"evaluate {split}", total=len(utterances)) as progress:
-        results = transcriber.transcribe_all(audio_of(i) for i in range(len(utterances)))
-        for utterance, result in zip(utterances, progress.over(results), strict=True):
+    with console.progress(f"evaluate {split}", total=len(speech)) as progress:
+        results = transcriber.transcribe_all(speech.recordings())
+        for index, result in enumerate(progress.over(results)):
+            utterance = speech.utterances[index]
             if isinstance(result, InputError):
                 left_out["unreadable_audio"] = left_out.get("unreadable_audio", 0) + 1
                 console.warn(f"left out of {split}: {utterance.id} ({result.problem})")
@@ -61,7 +59,7 @@ def evaluate(
                 utterance.model_copy(update={"hypothesis": result.text, "duration_s": round(result.duration_s, 4)})
             )
             audio_s += result.duration_s
-            reference, hypothesis = normalise(utterance.text or ""), normalise(result.text)
+            reference, hypothesis = speech.references[index], normalise(result.text)
             words.append(error_rates.word_errors(reference, hypothesis))
             characters.append(error_rates.character_errors(reference, hypothesis))
             said_and_read.append((reference, hypothesis))

@@ -1,17 +1,17 @@
 """export: the engines that can run a model instead of PyTorch, and how each does on dev."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from asr_adapt.artifacts import EngineMeasurement
 from asr_adapt.console import Console
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError
 from asr_adapt.inference import engines
-from asr_adapt.inference.transcriber import Recording, Transcriber
+from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import precisions
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.model.precisions import Precision
@@ -20,15 +20,7 @@ from asr_adapt.scoring import error_rates
 _ROUNDS = 8  # in which the engines take turns: what else a machine does then meets them alike
 
 
-@dataclass(frozen=True)
-class Dev:
-    """The dev split: the recording of each index, and the texts."""
-
-    recording: Callable[[int], Recording]
-    texts: Sequence[str]
-
-
-def export(folder: Path, names: Sequence[str], dev: Dev | None, console: Console) -> None:
+def export(folder: Path, names: Sequence[str], dev: SpeechSplit | None, console: Console) -> None:
     """Make engines beside a model, and measure them on dev, by which `auto` then chooses.
 
     Args:
@@ -56,7 +48,7 @@ def export(folder: Path, names: Sequence[str], dev: Dev | None, console: Console
 
 
 def _measure(
-    folder: Path, others: Sequence[str], precision: Precision, dev: Dev, console: Console
+    folder: Path, others: Sequence[str], precision: Precision, dev: SpeechSplit, console: Console
 ) -> dict[str, EngineMeasurement]:
     """Let PyTorch and the others read dev in turns, show their rates, and return them."""
     usual = Transcriber.from_folder(folder, device="cpu", precision=precision)
@@ -75,12 +67,12 @@ def _measure(
             for name, reader in readers.items():
                 began = time.perf_counter()
                 # Every eighth clip: a corpus is often in the order of its lengths or speakers.
-                recordings = (dev.recording(i) for i in range(first, len(dev.texts), _ROUNDS))
+                recordings = (dev.recording(i) for i in range(first, len(dev.references), _ROUNDS))
                 results = list(reader.transcribe_all(recordings))
                 elapsed_s[name] += time.perf_counter() - began
                 texts[name] += [None if isinstance(result, InputError) else result.text for result in results]
             audio_s += sum(result.duration_s for result in results if not isinstance(result, InputError))
-    references = [dev.texts[i] for first in range(_ROUNDS) for i in range(first, len(dev.texts), _ROUNDS)]
+    references = [dev.references[i] for first in range(_ROUNDS) for i in range(first, len(dev.references), _ROUNDS)]
     rates = {name: _rates(model, references, read) for name, read in texts.items()}
     found = {name: EngineMeasurement(wer=wer, rtfx=audio_s / elapsed_s[name]) for name, (wer, _) in rates.items()}
     console.table(

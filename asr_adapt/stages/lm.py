@@ -10,6 +10,7 @@ import numpy as np
 
 from asr_adapt.artifacts import NGramWeights
 from asr_adapt.console import Console
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.decoding import ctc, ngram
 from asr_adapt.decoding.beam_search import BeamSearch
 from asr_adapt.decoding.ngram import NGram
@@ -30,35 +31,35 @@ _DEV_CLIPS = 300  # more do not change the choice, and every setting decodes the
 
 
 @dataclasses.dataclass(frozen=True)
-class Heard:
-    """What a model says about dev: log-probs, float32 (frames, vocab) each, and the normalised references."""
+class DevOutputs:
+    """The model's output on dev: log-probs, float32 (frames, vocab) for each clip, and the normalised references."""
 
     log_probs: list[np.ndarray]
     references: list[str]
 
     @classmethod
-    def of(
-        cls, model: CTCModel, waveform: Callable[[int], np.ndarray], texts: Sequence[str], console: Console
-    ) -> "Heard":
-        """Run the model over dev; of many clips, evenly spread ones.
+    def of(cls, model: CTCModel, dev: SpeechSplit, console: Console) -> "DevOutputs":
+        """Run the model over at most 300 clips of dev, evenly spaced.
 
         Args:
             model: In evaluation mode.
-            waveform: Gives the clip of an index, float32 (num_samples,), 16 kHz.
-            texts: The references.
+            dev: The dev split.
             console: Where to report.
 
         Raises:
-            AudioError: a clip cannot be read.
+            AudioError: a clip cannot be decoded.
         """
-        chosen = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), _DEV_CLIPS)).astype(int))
-        with console.progress("hear dev", total=len(chosen)) as bar:
+        spaced = np.unique(np.linspace(0, len(dev) - 1, min(len(dev), _DEV_CLIPS)).astype(int))
+        chosen = dev.select(spaced.tolist())
+        with console.progress("run dev", total=len(chosen)) as bar:
             transcriber = Transcriber(model)
-            said = [transcriber.frames(waveform(int(i)))[1] for i in bar.over(chosen)]
-        return cls(said, [model.normaliser(texts[i]) for i in chosen])
+            outputs = [transcriber.frames(recording)[1] for recording in bar.over(chosen.recordings())]
+        return cls(outputs, list(chosen.references))
 
 
-def lm(folder: Path, texts: Sequence[str], order: int, dev: Heard | None, console: Console) -> NGramWeights | None:
+def lm(
+    folder: Path, texts: Sequence[str], order: int, dev: DevOutputs | None, console: Console
+) -> NGramWeights | None:
     """Estimate an n-gram of `texts`, tune its weights on dev, and put it beside the model.
 
     Args:
@@ -105,7 +106,7 @@ def lm(folder: Path, texts: Sequence[str], order: int, dev: Heard | None, consol
     return weights
 
 
-def tune(model: CTCModel, arpa: Path, dev: Heard, console: Console) -> tuple[NGramWeights, tuple[float, float]]:
+def tune(model: CTCModel, arpa: Path, dev: DevOutputs, console: Console) -> tuple[NGramWeights, tuple[float, float]]:
     """Return the weights of the lowest WER on dev (of the lowest CER among equals), with both rates.
 
     One weight after the other is varied while the others stand, twice.
@@ -139,14 +140,14 @@ def _search(model: CTCModel, arpa: Path, weights: NGramWeights) -> BeamSearch:
         ) from error
 
 
-def _rates(text_of: Callable[[np.ndarray], str], dev: Heard) -> tuple[float, float]:
+def _rates(text_of: Callable[[np.ndarray], str], dev: DevOutputs) -> tuple[float, float]:
     """Return WER and CER on dev; decoders leave Python while they work, so that threads help."""
     with ThreadPoolExecutor() as pool:
         texts = list(pool.map(text_of, dev.log_probs))
     return error_rates.rates(list(zip(dev.references, texts, strict=True)))
 
 
-def _say_what_dev_has(estimated: NGram, dev: Heard, console: Console) -> None:
+def _say_what_dev_has(estimated: NGram, dev: DevOutputs, console: Console) -> None:
     known = set(estimated.vocabulary)
     words = [word for text in dev.references for word in text.split()]
     unknown = sum(word not in known for word in words)

@@ -15,7 +15,7 @@ from accelerate.state import AcceleratorState
 
 from asr_adapt.audio import augment
 from asr_adapt.console import Console
-from asr_adapt.corpora.prepared import Prepared
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.model import forward, freezing, precisions
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.model.precisions import Precision
@@ -33,7 +33,7 @@ class Interrupted(SystemExit):
 
 
 def train(
-    recipe: Resolved, model: CTCModel, data: Prepared, dev: Prepared, folder: Path, console: Console
+    recipe: Resolved, model: CTCModel, data: SpeechSplit, dev: SpeechSplit, folder: Path, console: Console
 ) -> Outcome:
     """Adapt `model` in place; afterwards it holds the weights that were best on dev.
 
@@ -72,7 +72,7 @@ def train(
     trainee, optimiser = accelerator.prepare(
         _Trainee(model), torch.optim.AdamW(_groups(model, conf), betas=(0.9, 0.98), eps=1e-6, fused=True)
     )
-    labels = [model.alphabet.encode(text) for text in data.texts]
+    labels = [model.alphabet.encode(text) for text in data.references]
     durations_s = [u.duration_s or 0.0 for u in data.utterances]
     journal = Journal(conf, model, accelerator, optimiser, folder, console)
     if accelerator.is_main_process:
@@ -212,7 +212,7 @@ def _say_what_will_happen(
     recipe: Resolved,
     precision: Precision,
     model: CTCModel,
-    data: Prepared,
+    data: SpeechSplit,
     accelerator: Accelerator,
     console: Console,
 ) -> None:
@@ -298,7 +298,7 @@ def _masks(
     )
 
 
-def _audio_s(data: Prepared, indices: Any) -> float:
+def _audio_s(data: SpeechSplit, indices: Any) -> float:
     return sum(data.utterances[i].duration_s or 0.0 for i in indices)
 
 

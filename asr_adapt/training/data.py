@@ -11,7 +11,7 @@ import numpy as np
 from asr_adapt import audio
 from asr_adapt.audio import augment
 from asr_adapt.console import Console
-from asr_adapt.corpora.prepared import Prepared
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.decoding import ctc
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Resolved
@@ -36,10 +36,10 @@ class Inputs:
         folder: Where the output of frozen layers is kept.
     """
 
-    def __init__(self, recipe: Resolved, model: CTCModel, data: Prepared, folder: Path) -> None:
+    def __init__(self, recipe: Resolved, model: CTCModel, data: SpeechSplit, folder: Path) -> None:
         self._conf, self._policy = recipe.train, recipe.model.freeze
         self._model, self._data, self._folder = model, data, folder
-        self._needed = [ctc.frames_needed(model.alphabet.encode(text)) for text in data.texts]
+        self._needed = [ctc.frames_needed(model.alphabet.encode(text)) for text in data.references]
         self._kept: dict[Level, list[Features]] = {}
         conf = recipe.train
         self._noises = augment.recordings(conf.noise, "train.noise") if conf.noise and conf.noise_share else []

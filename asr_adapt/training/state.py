@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from asr_adapt.console import Console
-from asr_adapt.corpora.prepared import Prepared
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError, TrainingDiverged
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model.ctc_model import CTCModel
@@ -209,7 +209,7 @@ class Journal:
         self.blank_rate = record["blank_rate"]
         self._write({"step": self.step, **record})
 
-    def look_at_dev(self, dev: Prepared) -> None:
+    def look_at_dev(self, dev: SpeechSplit) -> None:
         """Score dev, keep the model if it is the best so far; name the blank plateau when it begins and ends.
 
         Raises:
@@ -240,7 +240,7 @@ class Journal:
         else:
             self.looks_since_best += 1
 
-    def finish(self, dev: Prepared) -> Outcome:
+    def finish(self, dev: SpeechSplit) -> Outcome:
         """Put the best weights into the model, and say how it ended; the best are looked for again if damaged."""
         self.accelerator.wait_for_everyone()
         if not self.best:  # the best was damaged after the last step
@@ -294,7 +294,7 @@ def badness(wer: float, cer: float) -> float:
     return min(wer, 1.0) + cer
 
 
-def dev_rates(model: CTCModel, dev: Prepared, precision: Precision | None) -> tuple[float, float]:
+def dev_rates(model: CTCModel, dev: SpeechSplit, precision: Precision | None) -> tuple[float, float]:
     """Return WER and CER on dev, as fractions; the model is in evaluation mode afterwards.
 
     Args:
@@ -306,8 +306,8 @@ def dev_rates(model: CTCModel, dev: Prepared, precision: Precision | None) -> tu
     model.net.eval()
     normalise = model.normaliser
     pairs = []
-    results = Transcriber(model, precision=precision).transcribe_all(dev.waveform(i) for i in range(len(dev)))
-    for reference, result in zip(dev.texts, results, strict=True):
+    results = Transcriber(model, precision=precision).transcribe_all(dev.recordings())
+    for reference, result in zip(dev.references, results, strict=True):
         assert isinstance(result, Transcript), result  # these waveforms were decoded before
         pairs.append((reference, normalise(result.text)))
     return error_rates.rates(pairs)

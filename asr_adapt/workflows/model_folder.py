@@ -1,23 +1,22 @@
 """What is done with a model that is there: score it on a corpus, put an n-gram or engines beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from asr_adapt import audio, corpora
+from asr_adapt import corpora
 from asr_adapt.artifacts import Metrics, ModelMetadata
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError
 from asr_adapt.inference import engines
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import ctc_model
 from asr_adapt.recipe import Source
-from asr_adapt.records import Utterance
 from asr_adapt.report import publish
 from asr_adapt.stages import evaluate, export, lm
 from asr_adapt.storage import make_folder, read_lines
+from asr_adapt.text.normaliser import Normaliser
 
 
 def evaluate_folder(
@@ -36,8 +35,8 @@ def evaluate_folder(
         InputError: the model or the corpus is not there, or the split is empty.
     """
     transcriber = Transcriber.from_folder(model_folder)
-    utterances = _split(corpus, transcriber.model.language, split)
-    metrics = evaluate.evaluate(transcriber, utterances, utterances.__getitem__, split, out, console)
+    speech = _split(corpus, split, transcriber.model.language, transcriber.model.normaliser)
+    metrics = evaluate.evaluate(transcriber, speech, out, console)
     console.say(f"report: {publish.page(out, model_folder, sound=sound, names=names)}")
     return metrics
 
@@ -58,24 +57,18 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Sourc
     said: list[tuple[Path, Sequence[str]]] = [(path, read_lines(path)) for path in texts]
     data = model_folder.resolve().parent / "data"
     if (data / "train.arrow").exists():
-        said.append((data / "train.arrow", prepared.load(data, "train").texts))
+        said.append((data / "train.arrow", prepared.load(data, "train").references))
     for path, lines in said:
         console.say(f"{path}: {len(lines):,} lines")
     adapted = ctc_model.CTCModel.load(model_folder)
     make_folder(model_folder, "Copy the model to where you may write.")  # before minutes of tuning
     dev = None
     if tune is not None:
-        utterances = _split(tune, adapted.language, "dev")
-
-        def waveform(index: int) -> np.ndarray:
-            piece = utterances[index]
-            return audio.load(piece.audio, start_s=piece.start_s, end_s=piece.end_s)
-
-        dev = lm.Heard.of(adapted, waveform, [u.text or "" for u in utterances], console)
+        dev = _split(tune, "dev", adapted.language, adapted.normaliser)
     elif (data / "dev.arrow").exists():
-        kept = prepared.load(data, "dev")
-        dev = lm.Heard.of(adapted, kept.waveform, kept.texts, console)
-    lm.lm(model_folder, [line for _, lines in said for line in lines], order, dev, console)
+        dev = prepared.load(data, "dev")
+    outputs = lm.DevOutputs.of(adapted, dev, console) if dev is not None else None
+    lm.lm(model_folder, [line for _, lines in said for line in lines], order, outputs, console)
 
 
 def export_engines(
@@ -96,24 +89,23 @@ def export_engines(
     wanted = [engines.resolved(model_folder, name) for name in names or filter(engines.runs_here, engines.NAMES)]
     dev = None
     if corpus is not None:
-        utterances = _split(corpus, ModelMetadata.read(model_folder).language, "dev")
-        dev = export.Dev(utterances.__getitem__, [u.text or "" for u in utterances])
+        metadata = ModelMetadata.read(model_folder)
+        dev = _split(corpus, "dev", metadata.language, Normaliser(metadata.normaliser, metadata.language))
     elif check:
         data = model_folder.resolve().parent / "data"
         if not (data / "dev.arrow").exists():
             raise InputError("the run's dev split is not there", place=data, remedy="Name a --corpus with one.")
-        kept = prepared.load(data, "dev")
-        dev = export.Dev(kept.waveform, kept.texts)
+        dev = prepared.load(data, "dev")
     export.export(model_folder, wanted, dev, console)
 
 
-def _split(corpus: Source, language: str, split: str) -> list[Utterance]:
-    """Return the utterances of one split of a corpus.
+def _split(corpus: Source, name: str, language: str, normalise: Callable[[str], str]) -> SpeechSplit:
+    """Return one split of a corpus on disk.
 
     Raises:
-        InputError: the corpus is not there, or has none.
+        InputError: the corpus does not exist, or the split is empty.
     """
-    utterances = [u for u in corpora.read_all([corpus], language).utterances if u.split == split]
+    utterances = [u for u in corpora.read_all([corpus], language).utterances if u.split == name]
     if not utterances:
-        raise InputError(f"the {split} split is empty", place=corpus.root, remedy="Name another split or corpus.")
-    return utterances
+        raise InputError(f"the {name} split is empty", place=corpus.root, remedy="Name another split or corpus.")
+    return SpeechSplit.on_disk(name, utterances, normalise)

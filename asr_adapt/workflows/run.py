@@ -255,7 +255,7 @@ def _evaluate(trained: str, precision: Precision | None, out: Path, console: Con
     data = prepared.load(out / "data", "test")
     transcriber = Transcriber.from_folder(out / "model", precision=precisions.kept(precision, train.device()))
     excluded = PreparationSummary.read(out / "data").excluded_counts("test")
-    evaluate.evaluate(transcriber, data.utterances, data.waveform, "test", out, console, excluded)
+    evaluate.evaluate(transcriber, data, out, console, excluded)
     stages.finish("evaluate")
 
 

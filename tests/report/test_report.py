@@ -17,6 +17,7 @@ from evaluations import evaluation
 from asr_adapt import audio
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Text
+from asr_adapt.records import Utterance
 from asr_adapt.report import curves, publish
 from asr_adapt.report import page as pages
 from asr_adapt.scoring import error_analysis
@@ -176,7 +177,7 @@ def test_a_transcript_in_markup_is_text(tmp_path: Path) -> None:
 def test_nothing_that_a_corpus_holds_becomes_markup(tmp_path: Path) -> None:
     folder = evaluation(tmp_path / "e", [("ab", "ab")])
     evil = "</title></li>\"'><script>alert(1)</script><img src=x onerror=alert(1)>"
-    utterance = publish.Utterance(id=evil, audio="a", speaker=evil, text=evil, hypothesis=f"{evil} {evil}")
+    utterance = Utterance(id=evil, audio="a", speaker=evil, text=evil, hypothesis=f"{evil} {evil}")
     about = pages.About(evil, evil, {evil: evil}, [pages.LeftOut(evil, evil, 1, evil)], [evil])
     text = pages.page(
         error_analysis.judge([utterance], str), publish.Metrics.read(folder), about, [], None, names=True

@@ -8,6 +8,7 @@ from conftest import say, sentences
 from asr_adapt import corpora
 from asr_adapt.artifacts import NGramWeights
 from asr_adapt.console import Console
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.decoding import ctc
 from asr_adapt.decoding.beam_search import BeamSearch
 from asr_adapt.errors import InputError
@@ -15,6 +16,7 @@ from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import forward, ngram_file
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Source
+from asr_adapt.records import Utterance
 from asr_adapt.stages import lm
 from asr_adapt.workflows.model_folder import add_ngram, evaluate_folder
 
@@ -26,7 +28,7 @@ def run_folder(trained: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def blurred(run_folder: Path) -> lm.Heard:
+def blurred(run_folder: Path) -> lm.DevOutputs:
     """Dev as a model hears it that takes every third c for a d."""
     model = CTCModel.load(run_folder / "model")
     rng = np.random.default_rng(0)
@@ -36,10 +38,10 @@ def blurred(run_folder: Path) -> lm.Heard:
     for scores in said:
         for frame in np.flatnonzero((scores.argmax(1) == c) & (rng.random(len(scores)) < 1 / 3)):
             scores[frame, [c, d]] = np.log(0.45), np.log(0.5)
-    return lm.Heard(said, texts)
+    return lm.DevOutputs(said, texts)
 
 
-def test_dev_chooses_weights_with_which_it_has_fewer_errors(run_folder: Path, blurred: lm.Heard) -> None:
+def test_dev_chooses_weights_with_which_it_has_fewer_errors(run_folder: Path, blurred: lm.DevOutputs) -> None:
     model = CTCModel.load(run_folder / "model")
     read = [model.alphabet.decode(run.label for run in ctc.greedy(scores)) for scores in blurred.log_probs]
     assert read != blurred.references
@@ -57,7 +59,9 @@ def test_dev_chooses_weights_with_which_it_has_fewer_errors(run_folder: Path, bl
 def test_a_dev_clip_of_less_than_a_frame_is_heard_as_nothing(run_folder: Path) -> None:
     model = CTCModel.load(run_folder / "model")
     clips = [say("ab", 0), np.zeros(model.shortest_clip - 1, np.float32)]
-    heard = lm.Heard.of(model, clips.__getitem__, ["ab", "cd"], Console(quiet=True))
+    utterances = [Utterance(id=name, audio=name) for name in ("whole", "short")]
+    dev = SpeechSplit("dev", utterances, ["ab", "cd"], clips.__getitem__)
+    heard = lm.DevOutputs.of(model, dev, Console(quiet=True))
     assert len(heard.log_probs[0]) and not len(heard.log_probs[1])
     with_ngram = lm.lm(run_folder / "model", ["ab cd"], 2, heard, Console(quiet=True))
     assert with_ngram is None, "the clip has no frames, so an n-gram cannot help it"
@@ -73,7 +77,7 @@ def test_an_n_gram_that_does_not_help_is_not_used(run_folder: Path, capfd: pytes
         scores[np.arange(0, len(scores), 2), labels] = 0
         scores[np.arange(1, len(scores), 2), 0] = 0
         sure.append(scores)
-    heard = lm.Heard(sure, texts)
+    heard = lm.DevOutputs(sure, texts)
     assert lm.lm(run_folder / "model", ["eee eee", "ŋŋŋ"], 2, heard, Console()) is None
     assert "does not help" in capfd.readouterr().err
     assert ngram_file.read(run_folder / "model") is None

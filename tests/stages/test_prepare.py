@@ -80,7 +80,7 @@ def test_waveforms_are_those_of_the_decoder_and_texts_those_of_the_corpus(tmp_pa
         assert waveform.dtype == np.float32
         np.testing.assert_array_equal(waveform, audio.load(utterance.audio))
         assert utterance.duration_s == len(waveform) / RATE_HZ
-        assert utterance.text == f"{split.texts[index].capitalize()}."
+        assert utterance.text == f"{split.references[index].capitalize()}."
     names = {path.name for path in (tmp_path / "data").iterdir()}
     assert names == {"train.arrow", "dev.arrow", "test.arrow", "doctor.json"}
 

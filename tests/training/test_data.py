@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from conftest import resolved, tone_recipe, write_base
 from asr_adapt import corpora
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
-from asr_adapt.corpora.prepared import Prepared
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.model import head
 from asr_adapt.model.ctc_model import CTCModel
@@ -19,16 +20,18 @@ from asr_adapt.training.data import Inputs
 
 
 @pytest.fixture(scope="module")
-def data(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def data(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> SpeechSplit:
     folder = tmp_path_factory.mktemp("prepared")
     prepare(tone_recipe(tones), corpora.read(tones, "art"), FrameGrid(), folder, Console(quiet=True))
     return prepared.load(folder, "train")
 
 
 @pytest.fixture(scope="module")
-def adapted(data: Prepared, tmp_path_factory: pytest.TempPathFactory) -> CTCModel:
+def adapted(data: SpeechSplit, tmp_path_factory: pytest.TempPathFactory) -> CTCModel:
     base = write_base(tmp_path_factory.mktemp("base") / "layer", "layer")
-    return head.create(tone_recipe(base, str(base)).model, Alphabet.from_texts(data.texts), "art", Text(), seed=1)
+    return head.create(
+        tone_recipe(base, str(base)).model, Alphabet.from_texts(data.references), "art", Text(), seed=1
+    )
 
 
 def recipe(policy: str, **train: object) -> Resolved:
@@ -43,7 +46,7 @@ def lengths(inputs: Inputs, count: int, step: int) -> list[int]:
 
 
 def test_clips_are_played_at_other_speeds_from_step_to_step(
-    data: Prepared, adapted: CTCModel, tmp_path: Path
+    data: SpeechSplit, adapted: CTCModel, tmp_path: Path
 ) -> None:
     inputs = Inputs(recipe("nothing", speed=0.1), adapted, data, tmp_path)
     ratios = np.array(lengths(inputs, len(data), 5)) / data.num_samples()
@@ -52,9 +55,9 @@ def test_clips_are_played_at_other_speeds_from_step_to_step(
 
 
 def test_a_clip_stays_as_it_is_where_its_text_would_no_longer_fit(
-    data: Prepared, adapted: CTCModel, tmp_path: Path
+    data: SpeechSplit, adapted: CTCModel, tmp_path: Path
 ) -> None:
-    packed = Prepared(data.utterances, ["a" * 1000] * len(data), data._table)
+    packed = replace(data, references=["a" * 1000] * len(data))
     inputs = Inputs(recipe("nothing", speed=0.1), adapted, packed, tmp_path)
     assert lengths(inputs, len(data), 5) == data.num_samples()
 
@@ -73,7 +76,13 @@ def test_a_clip_stays_as_it_is_where_its_text_would_no_longer_fit(
     ],
 )
 def test_what_frozen_layers_say_is_kept_where_that_saves_work(
-    data: Prepared, adapted: CTCModel, tmp_path: Path, console: Console, policy: str, train: dict, levels: list[str]
+    data: SpeechSplit,
+    adapted: CTCModel,
+    tmp_path: Path,
+    console: Console,
+    policy: str,
+    train: dict,
+    levels: list[str],
 ) -> None:
     inputs = Inputs(recipe(policy, **train), adapted, data, tmp_path)
     inputs.keep(console)
@@ -81,7 +90,7 @@ def test_what_frozen_layers_say_is_kept_where_that_saves_work(
 
 
 def test_copies_differ_in_speed_and_each_is_heard(
-    data: Prepared, adapted: CTCModel, tmp_path: Path, console: Console
+    data: SpeechSplit, adapted: CTCModel, tmp_path: Path, console: Console
 ) -> None:
     inputs = Inputs(recipe("feature_encoder", speed=0.1, cached_copies=2), adapted, data, tmp_path)
     inputs.keep(console)
@@ -104,7 +113,7 @@ EVERYTHING = {"room_share": 0.5, "noise_share": 0.5, "gain_share": 0.5, "codec_s
 
 @pytest.mark.parametrize("what", ["noise_share", "room_share", "gain_share", "codec_share"])
 def test_the_share_that_was_asked_for_is_changed_and_no_clip_gets_longer(
-    data: Prepared, adapted: CTCModel, tmp_path: Path, noise: Path, what: str
+    data: SpeechSplit, adapted: CTCModel, tmp_path: Path, noise: Path, what: str
 ) -> None:
     inputs = Inputs(recipe("nothing", noise=noise, **{what: 0.5}), adapted, data, tmp_path)
     changed = 0
@@ -116,7 +125,7 @@ def test_the_share_that_was_asked_for_is_changed_and_no_clip_gets_longer(
 
 
 def test_what_is_heard_is_a_function_of_seed_and_step(
-    data: Prepared, adapted: CTCModel, tmp_path: Path, noise: Path
+    data: SpeechSplit, adapted: CTCModel, tmp_path: Path, noise: Path
 ) -> None:
     def heard(step: int, **train: object) -> list[bytes]:
         inputs = Inputs(recipe("nothing", noise=noise, **EVERYTHING | train), adapted, data, tmp_path)
@@ -128,7 +137,7 @@ def test_what_is_heard_is_a_function_of_seed_and_step(
 
 
 def test_clips_that_change_are_not_kept_unless_copies_are_asked_for_and_then_each_is_another(
-    data: Prepared, adapted: CTCModel, tmp_path: Path, console: Console, noise: Path
+    data: SpeechSplit, adapted: CTCModel, tmp_path: Path, console: Console, noise: Path
 ) -> None:
     inputs = Inputs(recipe("feature_encoder", gain_share=0.5), adapted, data, tmp_path)
     inputs.keep(console)
@@ -139,7 +148,7 @@ def test_clips_that_change_are_not_kept_unless_copies_are_asked_for_and_then_eac
 
 
 def test_what_was_kept_with_recordings_of_the_same_name_that_were_replaced_is_made_again(
-    data: Prepared, adapted: CTCModel, tmp_path: Path, console: Console, noise: Path
+    data: SpeechSplit, adapted: CTCModel, tmp_path: Path, console: Console, noise: Path
 ) -> None:
     conf = recipe("feature_encoder", noise=noise, noise_share=1, noise_snr_db=(0.0, 0.0), cached_copies=1)
     said = []
@@ -153,7 +162,7 @@ def test_what_was_kept_with_recordings_of_the_same_name_that_were_replaced_is_ma
 
 
 def test_what_was_kept_with_other_noise_is_made_again(
-    data: Prepared, adapted: CTCModel, tmp_path: Path, console: Console, noise: Path
+    data: SpeechSplit, adapted: CTCModel, tmp_path: Path, console: Console, noise: Path
 ) -> None:
     said = []
     for snr_db in ((20.0, 20.0), (0.0, 0.0)):

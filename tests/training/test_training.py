@@ -60,7 +60,7 @@ def data(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(recipe: Recipe, data: Path, out: Path) -> tuple[CTCModel, state.Outcome]:
     recipe = resolved(recipe)
     train_split, dev_split = prepared.load(data, "train"), prepared.load(data, "dev")
-    alphabet = Alphabet.from_texts(train_split.texts)
+    alphabet = Alphabet.from_texts(train_split.references)
     out.mkdir(exist_ok=True)
     adapted = head.create(recipe.model, alphabet, "art", Text(), recipe.train.seed)
     return adapted, train.train(recipe, adapted, train_split, dev_split, out, Console(quiet=True))
@@ -129,7 +129,7 @@ def test_the_same_seed_trains_the_same_weights_and_another_seed_others(
 
 def test_while_the_head_is_trained_alone_the_transformer_stays(base: Path, tones: Path, data: Path, tmp_path: Path):
     recipe = resolved(tone_recipe(tones, str(base), steps=3, head_steps=3))
-    start = weights(head.create(recipe.model, Alphabet.from_texts(prepared.load(data, "train").texts), "art",
+    start = weights(head.create(recipe.model, Alphabet.from_texts(prepared.load(data, "train").references), "art",
                                  Text(), recipe.train.seed))  # fmt: skip
     adapted, _ = trained(recipe, data, tmp_path)
     moved = {name for name, value in weights(adapted).items() if not torch.equal(value, start[name])}
@@ -262,7 +262,7 @@ def test_one_bad_gradient_changes_no_weight(
     from accelerate import Accelerator
 
     recipe = resolved(tone_recipe(tones, steps=1))
-    alphabet = Alphabet.from_texts(prepared.load(data, "train").texts)
+    alphabet = Alphabet.from_texts(prepared.load(data, "train").references)
     before = weights(head.create(recipe.model, alphabet, "art", Text(), recipe.train.seed))
     monkeypatch.setattr(Accelerator, "clip_grad_norm_", lambda *_: torch.tensor(math.inf))
     adapted, _ = trained(recipe, data, tmp_path)
@@ -436,7 +436,7 @@ def test_tensorboard_gets_the_curves_where_they_are_wanted(tones: Path, data: Pa
 
 def test_the_blank_plateau_is_named(tones: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     recipe = resolved(tone_recipe(tones, steps=30, learning_rate=1e-9, head_learning_rate=1e-9))
-    alphabet = Alphabet.from_texts(prepared.load(data, "train").texts)
+    alphabet = Alphabet.from_texts(prepared.load(data, "train").references)
     adapted = head.create(recipe.model, alphabet, "art", Text(), recipe.train.seed)
     with torch.no_grad():
         adapted.net.lm_head.bias[0] = 100.0  # writes nothing but blanks

@@ -1,0 +1,63 @@
+"""`SpeechSplit`: one split of a corpus, the form in which stages hand speech to one another."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr_adapt import audio
+from asr_adapt.records import Utterance
+
+
+@dataclass(frozen=True)
+class SpeechSplit:
+    """Utterances with their normalised references, and audio that is decoded when it is asked for."""
+
+    name: str
+    """`train`, `dev` or `test`"""
+    utterances: Sequence[Utterance]
+    references: Sequence[str]
+    """normalised transcripts, one for each utterance; empty where the corpus has none"""
+    waveforms: Callable[[int], np.ndarray] | None = None
+    """returns the waveform of an index where the split is decoded already; None where it is read from the corpus"""
+
+    @classmethod
+    def on_disk(cls, name: str, utterances: Sequence[Utterance], normalise: Callable[[str], str]) -> "SpeechSplit":
+        """Return a split whose audio is read from the corpus, each time it is asked for."""
+        return cls(name, utterances, [normalise(utterance.text or "") for utterance in utterances])
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def waveform(self, index: int) -> np.ndarray:
+        """Return float32 (num_samples,), 16 kHz: where the split is prepared, a read-only view of its file.
+
+        Raises:
+            AudioError: the recording cannot be decoded.
+        """
+        if self.waveforms is not None:
+            return self.waveforms(index)
+        utterance = self.utterances[index]
+        return audio.load(utterance.audio, start_s=utterance.start_s, end_s=utterance.end_s)
+
+    def recording(self, index: int) -> np.ndarray | Utterance:
+        """Return what `Transcriber` takes: the decoded waveform, or the utterance, whose audio is streamed."""
+        return self.utterances[index] if self.waveforms is None else self.waveforms(index)
+
+    def recordings(self) -> Iterator[np.ndarray | Utterance]:
+        """Yield the `recording` of every utterance, in order."""
+        return (self.recording(index) for index in range(len(self)))
+
+    def num_samples(self) -> list[int]:
+        """Return the number of samples of each waveform; an unprepared split is decoded for it."""
+        return [len(self.waveform(index)) for index in range(len(self))]
+
+    def select(self, indices: Sequence[int]) -> "SpeechSplit":
+        """Return the utterances at these indices, in that order."""
+        waveforms = self.waveforms
+        return SpeechSplit(
+            self.name,
+            [self.utterances[i] for i in indices],
+            [self.references[i] for i in indices],
+            None if waveforms is None else lambda index: waveforms(indices[index]),
+        )
