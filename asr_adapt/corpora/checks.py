@@ -1,57 +1,114 @@
-"""What makes an utterance untrainable. Each check has a name, under which exclusions are counted."""
+"""Checks that exclude a clip from training, and the pipeline that decodes clips and applies them.
 
-from typing import Literal
+Each check has a name, under which exclusions are counted.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from asr_adapt.audio import SAMPLE_RATE_HZ
+from asr_adapt.audio.decoded_cache import Pieces, in_order
 from asr_adapt.decoding import ctc
 from asr_adapt.decoding.frames import FrameGrid
-from asr_adapt.errors import AudioTooShort
+from asr_adapt.errors import AudioError, AudioTooShort
+from asr_adapt.records import Utterance
 from asr_adapt.text.alphabet import Alphabet
 
-# Full scale is 1; -60 dB below it no speech can be made out, and 16-bit dither stands at about -98 dB.
+# Full scale is 1. No speech is intelligible 60 dB below it; 16-bit dither is at about -98 dB.
 SILENCE_PEAK = 1e-3
 
-Reason = Literal["empty_text", "too_short", "too_long", "silent", "unknown_letter", "text_too_long"]
+Reason = Literal[
+    "unreadable_audio", "empty_text", "too_short", "too_long", "silent", "unknown_letter", "text_too_long"
+]
+Result = TypeVar("Result")
 
 
-def untrainable(
-    waveform: np.ndarray,
-    text: str,
-    alphabet: Alphabet,
-    grid: FrameGrid,
-    *,
-    min_duration_s: float,
-    max_duration_s: float,
-) -> tuple[Reason, str] | None:
-    """Return `(reason, detail)` where the pair cannot be trained on, else None.
+@dataclass(frozen=True)
+class Trainability:
+    """What a clip and its transcript must satisfy to be trained on."""
+
+    alphabet: Alphabet
+    """what the head will be able to write"""
+    grid: FrameGrid
+    """the frames of the model to be trained"""
+    min_duration_s: float
+    """shorter clips are `too_short`"""
+    max_duration_s: float
+    """longer clips are `too_long`"""
+
+    def problem(self, waveform: np.ndarray, text: str) -> tuple[Reason, str] | None:
+        """Return `(reason, detail)` if the pair cannot be trained on, else None.
+
+        Args:
+            waveform: float32 (num_samples,), 16 kHz, in [-1, 1].
+            text: The normalised transcript.
+        """
+        if not text:
+            return "empty_text", "the transcript is empty after normalisation"
+        duration_s = len(waveform) / SAMPLE_RATE_HZ
+        if duration_s < self.min_duration_s:
+            return "too_short", f"{duration_s:.3f} s, less than {self.min_duration_s:g} s"
+        if duration_s > self.max_duration_s:
+            return "too_long", f"{duration_s:.1f} s, more than {self.max_duration_s:g} s"
+        peak = float(np.abs(waveform).max())
+        if peak < SILENCE_PEAK:
+            return "silent", f"peak {peak:.1e} of full scale, less than {SILENCE_PEAK:g}"
+        if unknown := self.alphabet.unknown(text):
+            return "unknown_letter", ", ".join(f"{unit!r} × {count}" for unit, count in unknown.items())
+        needed = ctc.frames_needed(self.alphabet.encode(text))
+        try:
+            frames = self.grid.num_frames(len(waveform))
+        except AudioTooShort as error:
+            return "too_short", error.problem
+        if frames < needed:
+            return "text_too_long", f"the text needs {needed} frames, the clip has {frames}"
+        return None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An utterance after decoding: its waveform, or why there is none, or why it cannot be trained on."""
+
+    utterance: Utterance
+    text: str
+    """the normalised transcript"""
+    waveform: np.ndarray | None
+    """float32 (num_samples,), 16 kHz, in [-1, 1]; None if the audio cannot be read"""
+    problem: tuple[Reason, str] | None
+    """`(reason, detail)`"""
+
+
+def decode_and_check(
+    utterances: Sequence[Utterance],
+    texts: Iterable[str],
+    trainability: Trainability | None,
+    scratch: Path,
+    workers: int,
+    then: Callable[[Checked], Result],
+) -> Iterator[Result]:
+    """Decode utterances on several threads and yield what `then` makes of each, in order; memory is bounded.
 
     Args:
-        waveform: float32 (num_samples,), 16 kHz, in [-1, 1].
-        text: The normalised transcript.
-        alphabet: What the head will be able to write.
-        grid: The frames of the model to be trained.
-        min_duration_s: Shorter clips are `too_short`.
-        max_duration_s: Longer clips are `too_long`.
+        utterances: What to decode.
+        texts: Their normalised transcripts.
+        trainability: What to check besides whether the audio can be read; None: nothing.
+        scratch: Folder for decoded copies of compressed recordings, removed by the caller.
+        workers: Number of threads.
+        then: Called on the decoding thread.
     """
-    if not text:
-        return "empty_text", "the transcript is empty after normalisation"
-    duration_s = len(waveform) / SAMPLE_RATE_HZ
-    if duration_s < min_duration_s:
-        return "too_short", f"{duration_s:.3f} s, less than {min_duration_s:g} s"
-    if duration_s > max_duration_s:
-        return "too_long", f"{duration_s:.1f} s, more than {max_duration_s:g} s"
-    peak = float(np.abs(waveform).max())
-    if peak < SILENCE_PEAK:
-        return "silent", f"peak {peak:.1e} of full scale, less than {SILENCE_PEAK:g}"
-    if unknown := alphabet.unknown(text):
-        return "unknown_letter", ", ".join(f"{unit!r} × {count}" for unit, count in unknown.items())
-    needed = ctc.frames_needed(alphabet.encode(text))
-    try:
-        frames = grid.num_frames(len(waveform))
-    except AudioTooShort as error:
-        return "too_short", error.problem
-    if frames < needed:
-        return "text_too_long", f"the text needs {needed} frames, the clip has {frames}"
-    return None
+    pieces = Pieces(utterances, scratch)
+
+    def check(pair: tuple[Utterance, str]) -> Result:
+        utterance, text = pair
+        try:
+            waveform = pieces.load(utterance)
+        except AudioError as error:
+            return then(Checked(utterance, text, None, ("unreadable_audio", error.problem)))
+        problem = trainability.problem(waveform, text) if trainability else None
+        return then(Checked(utterance, text, waveform, problem))
+
+    return in_order(check, zip(utterances, texts, strict=True), workers)

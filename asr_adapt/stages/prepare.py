@@ -1,4 +1,4 @@
-"""prepare: a corpus on disk becomes 16 kHz utterances in memory-mapped Arrow, with a list of what was left out."""
+"""prepare: decode a corpus to 16 kHz, check every clip, and write memory-mapped Arrow and a list of exclusions."""
 
 import os
 import random
@@ -11,7 +11,6 @@ import numpy as np
 
 from asr_adapt import audio, corpora
 from asr_adapt.artifacts import PreparationSummary
-from asr_adapt.audio.decoded_cache import Pieces, in_order
 from asr_adapt.console import Console
 from asr_adapt.corpora import checks, prepared
 from asr_adapt.decoding.frames import FrameGrid
@@ -22,9 +21,13 @@ from asr_adapt.text import characters, normaliser
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.text.normaliser import Normaliser
 
+Row = tuple[Utterance, str, np.ndarray]
+"""an utterance, its normalised transcript, and its waveform: float32 (num_samples,), 16 kHz"""
+_SHOWN_CHANGES = 20
+
 
 def check_splits(recipe: Recipe, utterances: list[Utterance]) -> None:
-    """Say early that there is nothing to train on, or nothing to judge by.
+    """Fail before any decoding if there is nothing to train on or nothing to evaluate on.
 
     Raises:
         InputError: a split is empty, or none of its utterances has a text.
@@ -45,23 +48,23 @@ def prepare(
 ) -> PreparationSummary:
     """Decode, check and write every split of a corpus into `folder`.
 
-    From train everything that `checks` finds is left out; from dev and test only what cannot be read, so that a
-    score is about all of the speech. The alphabet is that of the training text alone.
+    Train loses every clip that `checks` excludes; dev and test only lose audio that cannot be read, so that scores
+    cover all of the speech. The alphabet is collected from the training transcripts alone.
 
     Args:
-        recipe: The recipe; what it leaves open about training is not asked for.
-        utterances: Of `corpora.read`, which `check_splits` let through.
+        recipe: The recipe; its training section is not used.
+        utterances: From `corpora.read`, after `check_splits`.
         grid: The frames of the model to be trained.
         folder: The run's `data/`.
         console: Where to report.
 
     Raises:
-        InputError: nothing of a split could be used.
+        InputError: a split has no usable utterance.
     """
     normalise = Normaliser(recipe.text, recipe.language)
     by_split: dict[Split, list[Utterance]] = {s: [u for u in utterances if u.split == s] for s in SPLITS}
     if recipe.corpus.max_train_hours:
-        by_split["train"] = _random_part(by_split["train"], recipe.corpus.max_train_hours)
+        by_split["train"] = _random_subset(by_split["train"], recipe.corpus.max_train_hours)
 
     used = [u for members in by_split.values() for u in members]
     changed = normaliser.changes((u.text or "" for u in used), normalise)
@@ -73,6 +76,7 @@ def prepare(
                 + " ".join(alphabet.units[2:]))  # fmt: skip
 
     folder.mkdir(parents=True, exist_ok=True)
+    trainability = checks.Trainability(alphabet, grid, recipe.corpus.min_duration_s, recipe.corpus.max_duration_s)
     excluded: list[Exclusion] = []
     counts: dict[str, int] = {}
     hours: dict[str, float] = {}
@@ -81,23 +85,29 @@ def prepare(
             console.progress(f"prepare {split}", total=len(members)) as progress,
             tempfile.TemporaryDirectory(dir=folder, prefix="decoded-") as scratch,
         ):
-            waveforms = _waveforms(members, recipe.corpus.workers, Path(scratch))
-            rows = _checked(recipe, split, zip(members, waveforms, strict=True), normalise, alphabet, grid, excluded)
-            counts[split], hours[split] = _write(folder, split, progress.over(rows))
+            rows = _rows(
+                members,
+                normalise,
+                trainability if split == "train" else None,
+                Path(scratch),
+                recipe.corpus.workers or os.cpu_count() or 1,
+            )
+            counts[split], hours[split], left_out = _write(folder, split, progress.over(rows))
+        excluded += left_out
         if not counts[split]:
-            reasons = Counter(e.reason for e in excluded if e.split == split)
+            reasons = Counter(exclusion.reason for exclusion in left_out)
             raise InputError(
                 f"no utterance of the {split} split can be used: "
                 + ", ".join(f"{reason} × {count}" for reason, count in reasons.items()),
                 place=recipe.corpus.root,
-                remedy=f"The first: {next(e.detail for e in excluded if e.split == split)}.",
+                remedy=f"The first: {left_out[0].detail}.",
             )
     _show_exclusions(excluded, console)
     unknown = {s: _unknown_letters(by_split[s], normalise, alphabet) for s in ("dev", "test")}
     for name, letters in unknown.items():
         if letters:
             shown = ", ".join(f"{unit} ({characters.describe_unit(unit)}) × {n}" for unit, n in letters.items())
-            console.warn(f"{name} has letters that train has not; each counts as an error: {shown}")
+            console.warn(f"{name} has letters that train does not have; each counts as an error: {shown}")
     summary = PreparationSummary(
         alphabet=alphabet.units,
         utterances=counts,
@@ -114,80 +124,61 @@ def prepare(
     return summary
 
 
-def _checked(
-    recipe: Recipe,
-    split: Split,
-    decoded: Iterable[tuple[Utterance, np.ndarray | AudioError]],
+def _rows(
+    members: list[Utterance],
     normalise: Normaliser,
-    alphabet: Alphabet,
-    grid: FrameGrid,
-    excluded: list[Exclusion],
-) -> Iterator[tuple[Utterance, str, np.ndarray] | None]:
-    """Yield a row for each utterance that can be used and None for each that cannot; fill `excluded`."""
-    for utterance, waveform in decoded:
-        normalised = normalise(utterance.text or "")
-        if isinstance(waveform, AudioError):
-            excluded.append(Exclusion.of(utterance, "unreadable_audio", waveform.problem))
-            yield None
-            continue
-        if split == "train":
-            problem = checks.untrainable(
-                waveform,
-                normalised,
-                alphabet,
-                grid,
-                min_duration_s=recipe.corpus.min_duration_s,
-                max_duration_s=recipe.corpus.max_duration_s,
-            )
-            if problem:
-                excluded.append(Exclusion.of(utterance, *problem))
-                yield None
-                continue
-        duration_s = len(waveform) / audio.SAMPLE_RATE_HZ
-        yield utterance.model_copy(update={"duration_s": duration_s}), normalised, waveform
+    trainability: checks.Trainability | None,
+    scratch: Path,
+    workers: int,
+) -> Iterator[Row | Exclusion]:
+    """Decode and check a split: yield a row for each utterance that can be used, an exclusion for each other one."""
+
+    def row(checked: checks.Checked) -> Row | Exclusion:
+        if checked.waveform is None or checked.problem:
+            assert checked.problem is not None
+            return Exclusion.of(checked.utterance, *checked.problem)
+        duration_s = len(checked.waveform) / audio.SAMPLE_RATE_HZ
+        utterance = checked.utterance.model_copy(update={"duration_s": duration_s})
+        return utterance, checked.text, checked.waveform
+
+    texts = (normalise(u.text or "") for u in members)
+    return checks.decode_and_check(members, texts, trainability, scratch, workers, row)
 
 
-def _waveforms(members: list[Utterance], workers: int | None, scratch: Path) -> Iterator[np.ndarray | AudioError]:
-    pieces = Pieces(members, scratch)
+def _write(folder: Path, split: Split, rows: Iterable[Row | Exclusion]) -> tuple[int, float, list[Exclusion]]:
+    """Write the rows of a split; return their number, their hours, and the exclusions among them."""
+    samples = 0
+    excluded = []
 
-    def decode(utterance: Utterance) -> np.ndarray | AudioError:
-        try:
-            return pieces.load(utterance)
-        except AudioError as error:
-            return error
-
-    return in_order(decode, members, workers or os.cpu_count() or 1)
-
-
-def _write(folder: Path, split: Split, rows: Iterable[tuple[Utterance, str, np.ndarray] | None]) -> tuple[int, float]:
-    seconds = 0.0
-
-    def usable() -> Iterator[tuple[Utterance, str, np.ndarray]]:
-        nonlocal seconds
+    def usable() -> Iterator[Row]:
+        nonlocal samples
         for row in rows:
-            if row is not None:
-                seconds += len(row[2]) / audio.SAMPLE_RATE_HZ
+            if isinstance(row, Exclusion):
+                excluded.append(row)
+            else:
+                samples += len(row[2])
                 yield row
 
-    return prepared.write(folder, split, usable()), seconds / 3600
+    count = prepared.write(folder, split, usable())
+    return count, samples / audio.SAMPLE_RATE_HZ / 3600, excluded
 
 
-def _random_part(members: list[Utterance], hours: float) -> list[Utterance]:
-    """Return random utterances of about `hours`, in their old order."""
+def _random_subset(members: list[Utterance], hours: float) -> list[Utterance]:
+    """Return a random subset of about `hours`, in the original order."""
     order = list(range(len(members)))
-    random.Random(0).shuffle(order)  # one part whatever the training's seed: a longer one holds the shorter
+    random.Random(0).shuffle(order)  # not the training seed: a larger subset contains the smaller one
     chosen: set[int] = set()
     seconds = 0.0
     for index in order:
         if seconds >= hours * 3600:
             break
         chosen.add(index)
-        seconds += _length_s(members[index])
+        seconds += _duration_s(members[index])
     return [utterance for index, utterance in enumerate(members) if index in chosen]
 
 
-def _length_s(utterance: Utterance) -> float:
-    """Return an utterance's length; 0 where it cannot be read, which is listed when it is decoded."""
+def _duration_s(utterance: Utterance) -> float:
+    """Return an utterance's duration; 0 if it cannot be read, which decoding will list."""
     if utterance.duration_s is not None:
         return utterance.duration_s
     if utterance.end_s is not None:
@@ -207,9 +198,9 @@ def _unknown_letters(members: list[Utterance], normalise: Normaliser, alphabet: 
 
 def _show_changes(changed: list[normaliser.CharacterChange], console: Console) -> None:
     if not changed:
-        console.say("normalisation changes no character of the transcripts")
+        console.say("normalisation does not change any character of the transcripts")
         return
-    rows = [(repr(c.character)[1:-1], c.name, f"{c.before:,}", f"{c.after:,}") for c in changed[:20]]
+    rows = [(repr(c.character)[1:-1], c.name, f"{c.before:,}", f"{c.after:,}") for c in changed[:_SHOWN_CHANGES]]
     console.table("what normalisation changes", ("", "character", "before", "after"), rows)
     if len(changed) > len(rows):
         console.say(f"and {len(changed) - len(rows)} more, all in data/doctor.json")
@@ -219,7 +210,7 @@ def _show_leaks(leaks: list[Leak], console: Console) -> None:
     for kind, count in Counter(leak.kind for leak in leaks).items():
         first = next(leak for leak in leaks if leak.kind == kind)
         console.warn(
-            f"{count} {kind}s stand in more than one split; scores on them flatter. "
+            f"{count} {kind}s occur in more than one split, which inflates scores. "
             f"The first ({', '.join(first.splits)}): {first.value}"
         )
 
@@ -228,4 +219,4 @@ def _show_exclusions(excluded: list[Exclusion], console: Console) -> None:
     counts = Counter((e.split, e.reason) for e in excluded)
     for (split, reason), count in counts.items():
         first = next(e for e in excluded if (e.split, e.reason) == (split, reason))
-        console.warn(f"left out of {split}: {count} × {reason}, the first: {first.id} ({first.detail})")
+        console.warn(f"excluded from {split}: {count} × {reason}, the first: {first.id} ({first.detail})")

@@ -1,5 +1,10 @@
+"""The checks that exclude a clip from training, each at its limit, and the pipeline that decodes and checks."""
+
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 
 from asr_adapt.corpora import checks
 from asr_adapt.decoding.frames import FrameGrid
@@ -14,10 +19,15 @@ def loud(samples: int) -> np.ndarray:
     return np.full(samples, 0.5, np.float32)
 
 
+def problem(
+    waveform: np.ndarray, text: str, grid: FrameGrid = GRID, min_duration_s: float = 0.1, max_duration_s: float = 2.0
+) -> tuple[str, str] | None:
+    return checks.Trainability(ALPHABET, grid, min_duration_s, max_duration_s).problem(waveform, text)
+
+
 def reason(waveform: np.ndarray, text: str, **limits: float) -> str | None:
-    within = {"min_duration_s": 0.1, "max_duration_s": 2.0} | limits
-    problem = checks.untrainable(waveform, text, ALPHABET, GRID, **within)
-    return problem[0] if problem else None
+    found = problem(waveform, text, **limits)
+    return found[0] if found else None
 
 
 @pytest.mark.parametrize(
@@ -48,8 +58,8 @@ def test_a_transcript_fits_as_long_as_each_label_has_a_frame() -> None:
     text = "ab" * 10 + "aa"  # 22 labels, one blank between the last two
     limits = {"min_duration_s": 0.03, "max_duration_s": 9.0}
     samples = next(n for n in range(400, 9000) if GRID.num_frames(n) == 23)
-    assert checks.untrainable(loud(samples), text, ALPHABET, GRID, **limits) is None
-    assert checks.untrainable(loud(samples - 1), text, ALPHABET, GRID, **limits) == (
+    assert problem(loud(samples), text, **limits) is None
+    assert problem(loud(samples - 1), text, **limits) == (
         "text_too_long",
         "the text needs 23 frames, the clip has 22",
     )
@@ -58,9 +68,11 @@ def test_a_transcript_fits_as_long_as_each_label_has_a_frame() -> None:
 def test_fewer_frames_a_second_hold_less_text() -> None:
     sparse = FrameGrid((240, 3, 3), (160, 2, 2))
     limits = {"min_duration_s": 0.03, "max_duration_s": 9.0}
-    assert checks.untrainable(loud(16_000), "ab" * 15, ALPHABET, GRID, **limits) is None
-    problem = checks.untrainable(loud(16_000), "ab" * 15, ALPHABET, sparse, **limits)
-    assert problem == ("text_too_long", "the text needs 30 frames, the clip has 24")
+    assert problem(loud(16_000), "ab" * 15, **limits) is None
+    assert problem(loud(16_000), "ab" * 15, sparse, **limits) == (
+        "text_too_long",
+        "the text needs 30 frames, the clip has 24",
+    )
 
 
 def test_less_than_one_frame_is_too_short_whatever_the_recipe_allows() -> None:
@@ -69,10 +81,26 @@ def test_less_than_one_frame_is_too_short_whatever_the_recipe_allows() -> None:
 
 
 def test_unknown_letters_are_told_with_their_counts() -> None:
-    found = checks.untrainable(loud(16_000), "aɓ ɓc", ALPHABET, GRID, min_duration_s=0.1, max_duration_s=2.0)
-    assert found == ("unknown_letter", "'ɓ' × 2, 'c' × 1")
+    assert problem(loud(16_000), "aɓ ɓc") == ("unknown_letter", "'ɓ' × 2, 'c' × 1")
 
 
 def test_an_exclusion_says_which_clip_of_which_split() -> None:
     utterance = Utterance(id="u1", audio="clips/u1.wav", split="train")
-    assert Exclusion.of(utterance, "silent", "peak 0") == Exclusion("u1", "clips/u1.wav", "train", "silent", "peak 0")
+    assert Exclusion.of(utterance, "silent", "peak 0") == Exclusion(
+        id="u1", audio="clips/u1.wav", split="train", reason="silent", detail="peak 0"
+    )
+
+
+def test_decoding_reports_unreadable_audio_and_keeps_the_order(tmp_path: Path) -> None:
+    utterances = [Utterance(id=str(n), audio=str(tmp_path / f"{n}.wav"), text="ab") for n in range(3)]
+    soundfile.write(tmp_path / "0.wav", loud(16_000), 16_000)
+    soundfile.write(tmp_path / "2.wav", loud(800), 16_000)
+    limits = checks.Trainability(ALPHABET, GRID, 0.1, 2.0)
+
+    def outcome(checked: checks.Checked) -> tuple[str, str | None, bool]:
+        return checked.utterance.id, checked.problem and checked.problem[0], checked.waveform is None
+
+    found = list(checks.decode_and_check(utterances, ["ab"] * 3, limits, tmp_path, 2, outcome))
+    assert found == [("0", None, False), ("1", "unreadable_audio", True), ("2", "too_short", False)]
+    unchecked = list(checks.decode_and_check(utterances, ["ab"] * 3, None, tmp_path, 2, outcome))
+    assert [reason for _, reason, _ in unchecked] == [None, "unreadable_audio", None]

@@ -1,3 +1,5 @@
+"""Preparation: what is decoded and written, what is excluded and why."""
+
 import json
 from pathlib import Path
 
@@ -51,9 +53,9 @@ def test_what_cannot_be_trained_on_is_left_out_and_listed_with_its_reason(tmp_pa
     root = write_corpus(tmp_path / "corpus")
     spoil(root, "train")
     summary = prepared_corpus(root, tmp_path / "data", max_duration_s=20.0)
-    reasons = {e["id"].removeprefix("train-"): e["reason"] for e in summary.excluded}
+    reasons = {e.id.removeprefix("train-"): e.reason for e in summary.excluded}
     assert reasons == {name: reason for name, (reason, _) in BAD.items()}
-    assert all(e["detail"] and "\n" not in e["detail"] for e in summary.excluded)
+    assert all(e.detail and "\n" not in e.detail for e in summary.excluded)
     assert summary.utterances == {"train": 20, "dev": 6, "test": 6}
     assert summary.excluded_counts("train")["unreadable_audio"] == 3
     assert PreparationSummary.read(tmp_path / "data") == summary
@@ -92,7 +94,7 @@ def test_the_alphabet_is_that_of_the_training_text_and_other_letters_are_named(t
     summary = prepared_corpus(root, tmp_path / "data")
     assert set(summary.alphabet[2:]) == set("abcdeŋ")
     assert summary.unknown_letters["test"] == {"ʘ": 1}
-    assert {change["character"] for change in summary.character_changes} >= {"."}
+    assert {change.character for change in summary.character_changes} >= {"."}
 
 
 def test_a_part_of_the_hours_can_be_asked_for(tmp_path: Path) -> None:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr_adapt import audio, corpora
-from asr_adapt.audio.decoded_cache import Pieces, in_order
 from asr_adapt.console import Console
 from asr_adapt.corpora import checks
 from asr_adapt.corpora.unpacked import cache_folder
 from asr_adapt.decoding.frames import FrameGrid
-from asr_adapt.errors import AudioError, InputError
+from asr_adapt.errors import InputError
 from asr_adapt.recipe import Recipe
 from asr_adapt.records import SPLITS, Utterance, write_jsonl
 from asr_adapt.report import render
@@ -271,26 +270,17 @@ def _heard(
         tempfile.TemporaryDirectory(prefix="asr-adapt-") as scratch,
         console.progress("listen", total=len(utterances)) as progress,
     ):
-        pieces = Pieces(utterances, Path(scratch))
 
-        def hear(pair: tuple[Utterance, str]) -> tuple[Heard | None, float | None, tuple[str, str] | None]:
-            utterance, text = pair
-            try:
-                waveform = pieces.load(utterance)
-            except AudioError as error:
-                return None, None, ("unreadable_audio", error.problem)
-            problem = checks.untrainable(
-                waveform,
-                text,
-                alphabet,
-                grid,
-                min_duration_s=recipe.corpus.min_duration_s,
-                max_duration_s=recipe.corpus.max_duration_s,
-            )
-            return sound.listen(waveform), _claimed_s(utterance), problem
+        def hear(checked: checks.Checked) -> tuple[Heard | None, float | None, tuple[str, str] | None]:
+            if checked.waveform is None:
+                return None, None, checked.problem
+            return sound.listen(checked.waveform), _claimed_s(checked.utterance), checked.problem
 
+        trainability = checks.Trainability(alphabet, grid, recipe.corpus.min_duration_s, recipe.corpus.max_duration_s)
         workers = recipe.corpus.workers or os.cpu_count() or 1
-        return list(progress.over(in_order(hear, zip(utterances, texts, strict=True), workers)))
+        return list(
+            progress.over(checks.decode_and_check(utterances, texts, trainability, Path(scratch), workers, hear))
+        )
 
 
 def _claimed_s(utterance: Utterance) -> float | None:
