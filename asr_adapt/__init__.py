@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from asr_adapt.cli import run_recipe
     from asr_adapt.errors import InputError
     from asr_adapt.inference.transcriber import Transcriber
-    from asr_adapt.recipe import Corpus, Model, Recipe, Report, Source, Text, Train
+    from asr_adapt.recipe import Augment, Corpus, Model, Recipe, Report, Source, Text, Train
     from asr_adapt.records import Segment, Transcript, Utterance, Word
 
 __version__ = "0.2.0"
@@ -29,12 +29,13 @@ _HOMES = {
     "asr_adapt.cli": ("run_recipe",),
     "asr_adapt.errors": ("InputError",),
     "asr_adapt.inference.transcriber": ("Transcriber",),
-    "asr_adapt.recipe": ("Corpus", "Model", "Recipe", "Report", "Source", "Text", "Train"),
+    "asr_adapt.recipe": ("Augment", "Corpus", "Model", "Recipe", "Report", "Source", "Text", "Train"),
     "asr_adapt.records": ("Segment", "Transcript", "Utterance", "Word"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Augment",
     "Corpus",
     "InputError",
     "Metrics",

@@ -451,7 +451,9 @@ def _overridden(recipe: Any, arguments: list[str], name: str = "", script: str =
     from pydantic import ValidationError, create_model
     from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-    from asr_adapt.recipe import Recipe, field_error
+    from asr_adapt.recipe import Recipe, field_error, refuse_moved_options
+
+    refuse_moved_options(arguments)
 
     class CommandLine(BaseSettings):
         model_config = SettingsConfigDict(

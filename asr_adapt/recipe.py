@@ -1,21 +1,23 @@
-"""What a recipe fills in: frozen pydantic models. Unknown or impossible values are refused by the field's name.
+"""Recipes: frozen pydantic models. Unknown fields and impossible values are refused with the field's name.
 
-A recipe says only what differs from these defaults. `None` means "chosen by the program" (`presets`), and the choice
-is printed with its reason and kept in the run folder's `recipe.toml`.
+A recipe contains only what differs from the defaults. `None` means "chosen automatically" (`presets`); the choice is
+printed with its reason and stored in the run folder's `recipe.toml`. The fields' docstrings are the help of the
+command line.
 """
 
 import hashlib
 import json
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from asr_adapt.errors import InputError
-from asr_adapt.storage import write_whole
+from asr_adapt.storage import read_text, write_whole
 
 Format = Literal[
     "manifest",
@@ -36,159 +38,149 @@ class _Section(BaseModel):
 
 
 class Source(_Section):
-    """A corpus: where it is and how it is read."""
+    """A corpus: where it is and how to read it."""
 
     root: Path | None = None
-    """folder, archive or table of the corpus; a data set's name on the Hub or ID at the Data Collective"""
+    """folder, archive or table of the corpus; or a Hub data set's name, or a Data Collective ID"""
     licence: str = "unknown"
-    """licence of the corpus, as its makers state it"""
+    """licence of the corpus, as its publisher states it"""
     format: Format | None = None
-    """layout of the corpus; None: the one that it shows"""
+    """corpus format; None: detected"""
     subset: str | None = None
-    """configuration of a data set on the Hub, such as FLEURS's mi_nz"""
+    """configuration of a Hub data set, such as FLEURS's mi_nz"""
     revision: str | None = None
     """Hub revision of the data set; FLEURS's Parquet files are at refs/convert/parquet"""
     columns: dict[str, str] = {}
-    """columns of a table or data set that have names of their own, as {"text": "Satz"}"""
+    """names of the columns in a table or data set where they are not standard, as {"text": "Satz"}"""
     tiers: tuple[str, ...] = ()
     """tiers of ELAN and Praat files that hold the transcript, by name or by type"""
 
 
 class Corpus(Source):
-    """Where the speech is, and which of it can be used."""
+    """The speech corpus, and which clips to train on."""
 
     min_duration_s: float = Field(default=0.1, ge=0.025)
-    """shorter clips are left out of training"""
+    """exclude shorter clips from training"""
     max_duration_s: float = Field(default=30.0, gt=0)
-    """longer clips are left out of training"""
+    """exclude longer clips from training"""
     max_train_hours: float | None = Field(default=None, gt=0)
-    """train on a random part of this size only, for learning curves"""
+    """train on a random subset of this size, for learning curves"""
     workers: int | None = Field(default=None, ge=1)
-    """threads that decode audio; None: one for each core"""
+    """audio decoding threads; None: one per core"""
 
     @model_validator(mode="after")
-    def _some_length_is_left(self) -> Self:
+    def _durations_are_ordered(self) -> Self:
         if self.min_duration_s >= self.max_duration_s:
             raise ValueError(f"min_duration_s must be less than max_duration_s ({self.max_duration_s:g})")
         return self
 
 
 class Text(_Section):
-    """How transcripts are normalised, and what the model can write."""
+    """Text normalisation and the units that the model writes."""
 
     lower: bool = True
-    """fold case (Turkish and Azerbaijani i are told by the language)"""
+    """lower-case the text, by the rules of the language (Turkish and Azerbaijani i)"""
     keep: str = ""
-    """punctuation that is orthography in this language, beside apostrophes between letters"""
+    """punctuation to keep because it is part of the orthography; apostrophes between letters are always kept"""
     replace: dict[str, str] = {}
-    """replacement table, applied to the folded text, longest key first"""
+    """replacements, applied after lower-casing, longest key first"""
     alphabet: tuple[str, ...] = ()
-    """units that the model shall know beside those of the training text"""
+    """extra units for the alphabet, beside those of the training text"""
     units: Literal["graphemes", "code_points"] = "graphemes"
-    """what one label of the head is: a letter with its marks, or one code point"""
+    """unit of one CTC label: a grapheme cluster (a letter with its marks) or a code point"""
 
 
 class Model(_Section):
-    """What is adapted."""
+    """The base model, and which of its weights are trained."""
 
     base: str = "facebook/wav2vec2-xls-r-300m"
-    """a Hub name, a folder, `embedded` for the small one that comes with the package, or `none` for it untrained"""
+    """Hub name or folder of the base model; `embedded`: the small one in this package; `none`: train from scratch"""
     revision: str | None = None
     """Hub revision of the base model"""
     freeze: Literal["feature_encoder", "all_but_head", "nothing"] | None = None
-    """what stays as it is; None: the feature encoder, and nothing where the base is `none`"""
+    """weights that are not trained; None: feature_encoder, or nothing if base is `none`"""
     adapter: Literal["none", "lora", "mms"] = "none"
-    """what is trained instead of the transformer: low-rank additions to its matrices (merged into the model when
-    training ends), or MMS's small layer in each of its layers (XLS-R, MMS and their like)"""
+    """train an adapter instead of the transformer: LoRA on its matrices (merged when training ends), or an MMS
+    adapter in each layer (XLS-R, MMS and similar models)"""
     adapter_size: int = Field(default=16, ge=1)
-    """rank of LoRA, or width of MMS's layers"""
+    """rank of LoRA, or width of the MMS adapter"""
     adapter_language: str | None = None
-    """whose adapter and head to start from in an MMS checkpoint that has one for each language, by its name there
-    (`mri`, `azj-script_latin`); `none`: begin without; None: the recipe's, and an error where it is not there"""
+    """adapter and head of an MMS checkpoint to start from, by its language code there (`mri`, `azj-script_latin`);
+    `none`: new ones; None: the recipe's language, an error if the checkpoint lacks it"""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """dropout inside the transformer"""
+    """dropout in the transformer"""
     pickled_weights: bool = False
-    """load pickled weights, which can run code of whoever made them"""
+    """allow pickled weights, which can execute their author's code when loaded"""
     hidden_size: int = Field(default=256, ge=64, multiple_of=64)
-    """width of the small model from nothing; attention heads are 64 wide"""
+    """width of a model trained from scratch; attention heads are 64 wide"""
     layers: int = Field(default=8, ge=1)
-    """transformer layers of the small model from nothing"""
+    """transformer layers of a model trained from scratch"""
 
     @model_validator(mode="after")
-    def _an_adapter_has_what_it_adapts(self) -> Self:
+    def _an_adapter_needs_a_frozen_base(self) -> Self:
         if self.adapter != "none" and (self.base == "none" or self.freeze not in (None, "feature_encoder")):
-            raise ValueError(f"adapter '{self.adapter}' wants a base model, and leaves nothing to say about freeze")
+            raise ValueError("model.adapter requires a base model and cannot be combined with model.freeze")
         return self
 
 
 class Train(_Section):
-    """How long and how hard. What is None is chosen by hours of labelled speech and the base model (`presets`)."""
+    """Optimisation. Fields that are None are chosen by the hours of labelled speech and the base model."""
 
     steps: int | None = Field(default=None, ge=1)
     """optimiser steps; None: chosen by the hours"""
     seed: int = Field(default=1, ge=0)
-    """seed of batches, masks, dropout and the new head"""
+    """seed of batches, augmentation, masks, dropout and the new head"""
     hours: float | None = Field(default=None, gt=0)
-    """hours of labelled speech by which the rest is chosen; None: measured in the train split"""
+    """hours of labelled speech that the defaults are chosen by; None: measured on the train split"""
     batch_s: float | None = Field(default=None, gt=0)
-    """seconds of audio in a batch, over all processes; None: chosen by the hours"""
+    """seconds of audio per batch, over all processes; None: chosen by the hours"""
     accumulate: int = Field(default=1, ge=1)
-    """batches whose gradients make one step"""
+    """batches per optimiser step (gradient accumulation)"""
     learning_rate: float | None = Field(default=None, gt=0)
-    """peak rate; None: chosen by the base model's size and the hours"""
+    """peak learning rate; None: chosen by the base model's size and the hours"""
     head_learning_rate: float | None = Field(default=None, gt=0)
-    """peak rate of the new head; None: 1e-3, or the peak rate where that is higher"""
+    """peak learning rate of the new head; None: the greater of 1e-3 and learning_rate"""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
-    """each transformer layer learns at this share of the rate of the one above it; 1: all alike"""
+    """factor on the learning rate from each transformer layer to the one below it; 1: equal for all"""
     warmup: float | None = Field(default=None, ge=0, le=1)
-    """share of the steps in which the rate rises (tri-stage: rise, hold, decay to 5 %); None: 0.1"""
+    """fraction of the steps for learning-rate warm-up (tri-stage: warm-up, hold, decay to 5 %); None: 0.1"""
     hold: float | None = Field(default=None, ge=0, le=1)
-    """share of the steps at the peak rate; None: 0.4"""
+    """fraction of the steps at the peak learning rate; None: 0.4"""
     head_steps: int | None = Field(default=None, ge=0)
-    """first steps, in which the head alone is trained; None: chosen, at most 500; 0 from nothing"""
-    speed: float | None = Field(default=None, ge=0, le=0.3)
-    """clips are played faster or slower at random, by at most this share (0.1: 0.9 to 1.1 times); None: chosen"""
-    noise: Path | None = None
-    """folder of recordings without speech, mixed into clips; the first minute of each is used"""
-    noise_share: float = Field(default=0.0, ge=0, le=1)
-    """share of the clips that noise is mixed into"""
-    noise_snr_db: tuple[float, float] = (5.0, 25.0)
-    """least and greatest level of the speech above the noise"""
-    rooms: Path | None = None
-    """folder of room impulse responses; None: noise that decays exponentially, made up for each clip"""
-    room_share: float = Field(default=0.0, ge=0, le=1)
-    """share of the clips that are heard in a room"""
-    gain_share: float = Field(default=0.0, ge=0, le=1)
-    """share of the clips that are recorded too loud or too quiet; what is above full scale is clipped"""
-    gain_db: float = Field(default=20.0, ge=0, le=60)
-    """greatest change of level, up or down"""
-    codec_share: float = Field(default=0.0, ge=0, le=1)
-    """share of the clips that go through a telephone or a codec of low bit rate (mu-law at 8 kHz, GSM, MP3, Opus)"""
+    """initial steps that train the head only; None: chosen, at most 500; 0 from scratch"""
     cached_copies: int | None = Field(default=None, ge=0)
-    """how often the output of frozen layers is kept on disk, each copy at speeds and with noises of its own;
-    0: computed anew at every step; None: once where clips are not changed, else 0"""
+    """copies of the frozen layers' output to cache on disk, each augmented differently; 0: no cache; None: 1 without
+    augmentation, else 0"""
     mask_time: float | None = Field(default=None, ge=0, le=0.9)
-    """share of the frames that SpecAugment hides, after the warm-up; spans may overlap; None: chosen"""
+    """fraction of the frames masked by SpecAugment, after the warm-up; spans may overlap; None: chosen"""
     mask_span_s: float = Field(default=0.2, gt=0)
-    """seconds in one hidden span; shorter on short clips"""
+    """length of a time mask in seconds; less for short clips"""
     mask_features: float | None = Field(default=None, ge=0, le=0.9)
-    """share of the features that SpecAugment hides; None: chosen"""
+    """fraction of the features masked by SpecAugment; None: chosen"""
     weight_decay: float = Field(default=0.01, ge=0)
-    """AdamW's decoupled weight decay; not on biases and norms"""
+    """AdamW's decoupled weight decay; not applied to biases and norms"""
     max_grad_norm: float = Field(default=1.0, gt=0)
-    """gradients are scaled down to this norm"""
+    """clip gradients to this norm"""
     gradient_checkpointing: bool = False
-    """compute each layer again in the backward pass: less memory, a third more work"""
+    """recompute activations in the backward pass: less memory, a third more computation"""
     precision: Literal["fp32", "bf16"] | None = None
-    """None: bf16 where the device has it and, on a processor, was measured to be clearly faster; else fp32"""
+    """None: bf16 if the device supports it and, on a CPU, it was measured to be clearly faster; else fp32"""
     eval_steps: int | None = Field(default=None, ge=1)
-    """steps between two looks at dev; None: a twentieth of the steps, at least 25"""
+    """steps between validations; None: a twentieth of the steps, at least 25"""
     checkpoint_minutes: float = Field(default=5.0, gt=0)
-    """minutes between two checkpoints"""
+    """minutes between checkpoints"""
     patience: int = Field(default=10, ge=1)
-    """looks at dev without a better model that end the run early"""
+    """stop early after this many validations without improvement"""
     tensorboard: bool = False
-    """write TensorBoard events too (needs the extra `tensorboard`)"""
+    """also write TensorBoard events (requires the extra `tensorboard`)"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _augmentation_has_moved(cls, fields: Any) -> Any:
+        for name in fields if isinstance(fields, dict) else ():
+            if name in Augment.model_fields:
+                raise PydanticCustomError("moved", f"'train.{name}' is now 'augment.{name}'")
+        return fields
 
     @model_validator(mode="after")
     def _the_stages_fit(self) -> Self:
@@ -197,28 +189,51 @@ class Train(_Section):
             raise ValueError(f"warmup + hold must be at most 1, but is {decay_from:g}")
         return self
 
+
+class Augment(_Section):
+    """Augmentation of training clips, drawn anew each time a clip is used. SpecAugment's masks are in `train`."""
+
+    speed: float | None = Field(default=None, ge=0, le=0.3)
+    """maximum speed perturbation, faster or slower (0.1: 0.9 to 1.1 times); None: chosen by the hours"""
+    noise: Path | None = None
+    """folder of noise recordings without speech; the first minute of each is used"""
+    noise_share: float = Field(default=0.0, ge=0, le=1)
+    """fraction of clips with added noise"""
+    noise_snr_db: tuple[float, float] = (5.0, 25.0)
+    """minimum and maximum signal-to-noise ratio in dB"""
+    rooms: Path | None = None
+    """folder of room impulse responses; None: simulated, exponentially decaying noise"""
+    room_share: float = Field(default=0.0, ge=0, le=1)
+    """fraction of clips with reverberation"""
+    gain_share: float = Field(default=0.0, ge=0, le=1)
+    """fraction of clips with a changed level; samples above full scale are clipped"""
+    gain_db: float = Field(default=20.0, ge=0, le=60)
+    """maximum gain or attenuation in dB"""
+    codec_share: float = Field(default=0.0, ge=0, le=1)
+    """fraction of clips through a telephone or low-bit-rate codec (mu-law at 8 kHz, GSM, MP3, Opus)"""
+
     @model_validator(mode="after")
-    def _the_noise_is_there(self) -> Self:
+    def _noise_has_recordings_and_a_range(self) -> Self:
         if self.noise_share and self.noise is None:
-            raise ValueError("noise_share wants a folder: give it as train.noise")
+            raise ValueError("noise_share requires augment.noise, a folder of recordings")
         low, high = self.noise_snr_db
         if low > high:
-            raise ValueError(f"noise_snr_db goes from the least to the greatest, but is {low:g} to {high:g}")
+            raise ValueError(f"noise_snr_db must be (minimum, maximum), but is ({low:g}, {high:g})")
         return self
 
     @property
     def changes_clips(self) -> bool:
-        """Whether a clip is another one whenever it is heard."""
+        """Whether a clip differs each time it is used."""
         return any((self.speed, self.noise_share, self.room_share, self.gain_share, self.codec_share))
 
 
 class Report(_Section):
-    """What `report.html` shows."""
+    """Contents of `report.html`."""
 
     audio: bool = True
-    """put the recordings of the utterances with the most errors into it"""
+    """embed the recordings of the utterances with the most errors"""
     names: bool = False
-    """call speakers and clips by their names; else they are numbered"""
+    """show the names of speakers and clips instead of numbers"""
 
 
 class Recipe(_Section):
@@ -228,21 +243,22 @@ class Recipe(_Section):
     """BCP-47 tag of the language"""
     corpus: Corpus = Corpus()
     corpora: tuple[Source, ...] = ()
-    """more corpora, which are read beside `corpus`"""
+    """additional corpora, read together with `corpus`"""
     text: Text = Text()
     model: Model = Model()
     train: Train = Train()
+    augment: Augment = Augment()
     report: Report = Report()
 
 
 class ResolvedModel(Model):
-    """What is adapted, with nothing left open."""
+    """A `Model` without open fields."""
 
     freeze: Literal["feature_encoder", "all_but_head", "nothing"]
 
 
 class ResolvedTrain(Train):
-    """How long and how hard, with nothing left open that training asks for."""
+    """A `Train` without open fields, except those that training may choose itself."""
 
     steps: int
     batch_s: float
@@ -251,24 +267,30 @@ class ResolvedTrain(Train):
     warmup: float
     hold: float
     head_steps: int
-    speed: float
     mask_time: float
     mask_features: float
     eval_steps: int
 
 
+class ResolvedAugment(Augment):
+    """An `Augment` without open fields."""
+
+    speed: float
+
+
 class Resolved(Recipe):
-    """A recipe of which every choice is made (`presets.resolve`)."""
+    """A recipe with every choice made (`presets.resolve`)."""
 
     model: ResolvedModel
     train: ResolvedTrain
+    augment: ResolvedAugment
 
 
 def recipe_from(fields: dict[str, Any], place: object) -> Recipe:
-    """Return the recipe that `fields` describe.
+    """Return the recipe with these fields.
 
     Raises:
-        InputError: a field is unknown or its value impossible; the error names the field and the value.
+        InputError: a field is unknown or its value is impossible; the error names the field and the value.
     """
     try:
         return Recipe.model_validate(fields)
@@ -280,21 +302,35 @@ def field_error(error: ValidationError, place: object) -> InputError:
     """Return pydantic's first complaint as one line: the field, the rule and the value."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "moved":
+        return InputError(first["msg"], place=place)
     if first["type"] == "extra_forbidden":
         known = _known_fields(error.title, first["loc"])
-        return InputError(f"'{field}' is no field of a recipe", place=place, remedy=known)
+        return InputError(f"'{field}' is not a recipe field", place=place, remedy=known)
     if first["type"] == "missing":
         return InputError(f"'{field}' is missing", place=place, remedy=f"Give it as --{field} or in the recipe.")
     return InputError(f"{field}: {first['msg']}, but is {first['input']!r}", place=place)
 
 
+def refuse_moved_options(arguments: Iterable[str]) -> None:
+    """Refuse a command-line option whose field has moved to another section.
+
+    Raises:
+        InputError: the error names the new option.
+    """
+    for argument in arguments:
+        option, _, name = argument.partition("=")[0].partition(".")
+        if option == "--train" and name in Augment.model_fields:
+            raise InputError(f"'--train.{name}' is now '--augment.{name}'", place="command line")
+
+
 def _known_fields(section_name: str, location: tuple[int | str, ...]) -> str:
-    sections = {section.__name__: section for section in (Corpus, Text, Model, Train, Report)}
+    sections = {section.__name__: section for section in (Corpus, Text, Model, Train, Augment, Report)}
     section: Any = sections.get(section_name, Recipe)
     for part in location[:-1]:
         section = Source if isinstance(part, int) else section.model_fields[part].annotation
     prefix = "".join(f"{part}." for part in location[:-1])
-    return "Known are: " + ", ".join(prefix + name for name in section.model_fields) + "."
+    return "Known fields: " + ", ".join(prefix + name for name in section.model_fields) + "."
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
@@ -303,23 +339,33 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Return the recipe that a run folder keeps.
+    """Return the recipe of a run folder; fields of older versions are migrated.
 
     Raises:
-        InputError: the file is not TOML, or no recipe of this version.
+        InputError: the file cannot be read, is not TOML, or is not a recipe.
     """
     try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+        fields = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"not TOML ({error})", place=path) from error
-    return recipe_from(fields, path)
+    return recipe_from(_migrated(fields), path)
+
+
+def _migrated(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a recipe of any version as today's: augmentation was once part of `train`."""
+    train = fields.get("train")
+    if not isinstance(train, dict) or "augment" in fields:
+        return fields
+    moved = {name: value for name, value in train.items() if name in Augment.model_fields}
+    kept = {name: value for name, value in train.items() if name not in moved}
+    return fields | {"train": kept, "augment": moved}
 
 
 def fingerprint_fields(model: BaseModel, exclude: Collection[str] = ()) -> dict[str, Any]:
-    """Return a model's fields as plain values, as fingerprints of run folders take them.
+    """Return a model's fields as plain values, for the fingerprints in run folders.
 
     A field that was added after format 1 must not change the fingerprint of a recipe that leaves it at its default,
-    or older runs would start over. Declare such a field with `json_schema_extra={"since": 2}`: it is left out while
+    or older runs would start over. Declare such a field with `json_schema_extra={"since": 2}`: it is omitted while
     it has its default.
     """
     plain = model.model_dump(mode="json", exclude={*exclude})
@@ -332,7 +378,16 @@ def fingerprint_fields(model: BaseModel, exclude: Collection[str] = ()) -> dict[
     return plain
 
 
+def training_fields(recipe: Recipe) -> dict[str, Any]:
+    """Return the fields that decide what training does, for its fingerprint.
+
+    Format 1 had augmentation's fields among those of `train`, and their fingerprint is still taken that way.
+    """
+    train = fingerprint_fields(recipe.train, exclude={"hours", "checkpoint_minutes", "tensorboard"})
+    return train | fingerprint_fields(recipe.augment)
+
+
 def fingerprint(*parts: Any) -> str:
-    """Return a SHA-256 of models and plain values: equal where, and only where, they are equal."""
+    """Return a SHA-256 of models and plain values: equal if, and only if, they are equal."""
     plain = [fingerprint_fields(part) if isinstance(part, BaseModel) else part for part in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -32,7 +32,7 @@ from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.model import head
 from asr_adapt.model.base import configuration, frame_grid
 from asr_adapt.model.ctc_model import CTCModel
-from asr_adapt.recipe import Corpus, Model, Recipe, Resolved, Text, Train
+from asr_adapt.recipe import Augment, Corpus, Model, Recipe, Resolved, Text, Train
 from asr_adapt.stages import train
 from asr_adapt.stages.prepare import prepare
 from asr_adapt.text.alphabet import Alphabet
@@ -91,9 +91,13 @@ def _recipe(
 ) -> Resolved:
     spec = Model(base=str(base), freeze="feature_encoder")
     fields: dict[str, Any] = {"precision": precision or train.resolve_precision(Train())}
-    conf = Train(steps=steps, batch_s=batch_s, head_steps=0, speed=0, mask_time=0.1, warmup=0, **fields)
+    conf = Train(steps=steps, batch_s=batch_s, head_steps=0, mask_time=0.1, warmup=0, **fields)
     recipe = Recipe(
-        language=language, corpus=Corpus(root=corpus, max_train_hours=minutes / 60), model=spec, train=conf
+        language=language,
+        corpus=Corpus(root=corpus, max_train_hours=minutes / 60),
+        model=spec,
+        train=conf,
+        augment=Augment(speed=0),
     )
     return presets.resolve(recipe, hours=minutes / 60, hidden_size=configuration(spec).hidden_size)[0]
 

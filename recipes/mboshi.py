@@ -19,13 +19,14 @@ With the default base, XLS-R 300m, it wants a GPU and has not been run here.
 """
 
 from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe, Train
+from asr_adapt.recipe import Augment, Corpus, Recipe, Train
 
 RECIPE = Recipe(
     language="mdw",
     corpus=Corpus(licence="research use; no licence stated"),
     # 5,000 steps * 40 s = 55.6 h of audio, 21 times the data.
-    train=Train(steps=5000, batch_s=40, warmup=0.1, hold=0.4, speed=0.1, mask_time=0.15, mask_features=0.05),
+    train=Train(steps=5000, batch_s=40, warmup=0.1, hold=0.4, mask_time=0.15, mask_features=0.05),
+    augment=Augment(speed=0.1),
 )
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from asr_adapt import bundled, corpora
 from asr_adapt.console import Console
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model.ctc_model import CTCModel
-from asr_adapt.recipe import Corpus, Model, Recipe, Resolved, Train
+from asr_adapt.recipe import Augment, Corpus, Model, Recipe, Resolved, Train
 from asr_adapt.training import presets
 from asr_adapt.workflows.run import run
 
@@ -121,21 +121,23 @@ def mboshi() -> Path:
     return root
 
 
-def tone_recipe(root: Path, base: str = "none", **train: object) -> Recipe:
-    """Return a recipe that learns the language of tones in seconds."""
+def tone_recipe(root: Path, base: str = "none", **fields: object) -> Recipe:
+    """Return a recipe that learns the language of tones in seconds; `fields` are of `Train` or `Augment`."""
     settings: dict = {
         "steps": 150,
         "batch_s": 10,
         "mask_time": 0,
         "mask_features": 0,
-        "speed": 0,
         "learning_rate": 2e-3,
     }
+    augment: dict = {name: value for name, value in fields.items() if name in Augment.model_fields}
+    train: dict = {name: value for name, value in fields.items() if name not in augment}
     return Recipe(
         language="art",
         corpus=Corpus(root=root),
         model=Model(base=base, hidden_size=128, layers=2, freeze="nothing"),
         train=Train(**settings | {"head_steps": 0, "precision": "fp32"} | train),
+        augment=Augment(**{"speed": 0} | augment),
     )
 
 

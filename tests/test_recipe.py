@@ -1,18 +1,32 @@
+"""Recipes: fields, files, fingerprints; unknown fields and impossible values are refused by name."""
+
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from asr_adapt.errors import InputError
-from asr_adapt.recipe import Corpus, Recipe, Text, Train, fingerprint, read_recipe, recipe_from, write_recipe
+from asr_adapt.recipe import (
+    Augment,
+    Corpus,
+    Recipe,
+    Text,
+    Train,
+    fingerprint,
+    read_recipe,
+    recipe_from,
+    refuse_moved_options,
+    training_fields,
+    write_recipe,
+)
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"language": "mi", "trian": {}}, r"'trian' is no field of a recipe. Known are: language, corpus"),
-        ({"language": "mi", "train": {"stepz": 1}}, r"'train\.stepz' is no field.*train\.steps"),
+        ({"language": "mi", "trian": {}}, r"'trian' is not a recipe field. Known fields: language, corpus"),
+        ({"language": "mi", "train": {"stepz": 1}}, r"'train\.stepz' is not a recipe field.*train\.steps"),
         ({"language": "mi", "train": {"steps": 0}}, r"train\.steps: .*greater than or equal to 1, but is 0"),
         ({"language": "mi", "model": {"freeze": "all"}}, r"model\.freeze: .*'all'"),
         (
@@ -22,7 +36,10 @@ from asr_adapt.recipe import Corpus, Recipe, Text, Train, fingerprint, read_reci
         ({"language": "mi", "train": {"learning_rate": float("inf")}}, r"train\.learning_rate: .*finite.*inf"),
         ({"language": "mi", "corpus": {"max_duration_s": 0.05}}, r"min_duration_s must be less than .*\(0\.05\)"),
         ({"language": "mi", "model": {"hidden_size": 100}}, r"model\.hidden_size: .*64, but is 100"),
-        ({"language": "mi", "corpora": [{"rot": "x"}]}, r"'corpora\.0\.rot' is no field.*corpora\.0\.root"),
+        ({"language": "mi", "corpora": [{"rot": "x"}]}, r"'corpora\.0\.rot' is not a recipe field.*corpora\.0\.root"),
+        ({"language": "mi", "train": {"speed": 0.1}}, r"'train\.speed' is now 'augment\.speed'\.$"),
+        ({"language": "mi", "augment": {"noise_share": 1}}, r"noise_share requires augment\.noise"),
+        ({"language": "mi", "augment": {"sped": 1}}, r"'augment\.sped' is not a recipe field.*augment\.speed"),
         ({"language": "not a tag"}, r"language: .*'not a tag'"),
         ({}, r"'language' is missing"),
     ],
@@ -52,6 +69,35 @@ def test_a_replacement_table_of_odd_characters_survives_its_file(tmp_path: Path,
     recipe = Recipe(language="mi", text=Text(replace={odd: "", "a": odd}, keep=odd, alphabet=(odd,)))
     write_recipe(recipe, tmp_path / "recipe.toml")
     assert read_recipe(tmp_path / "recipe.toml") == recipe
+
+
+def test_augmentation_in_the_train_section_of_an_older_recipe_is_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('language = "mi"\n[train]\nsteps = 3\nspeed = 0.2\nnoise_snr_db = [1.0, 2.0]\nmask_time = 0.5\n')
+    wanted = Recipe(
+        language="mi", train=Train(steps=3, mask_time=0.5), augment=Augment(speed=0.2, noise_snr_db=(1, 2))
+    )
+    assert read_recipe(path) == wanted
+    write_recipe(wanted, path)
+    assert read_recipe(path) == wanted
+
+
+def test_augmentation_in_train_is_refused_and_the_new_field_named() -> None:
+    with pytest.raises(ValidationError, match=r"'train\.codec_share' is now 'augment\.codec_share'"):
+        Train(codec_share=0.5)
+
+
+@pytest.mark.parametrize("option", [["--train.speed", "0.1"], ["--train.speed=0.1"]])
+def test_the_option_of_a_moved_field_is_refused_and_the_new_one_named(option: list[str]) -> None:
+    with pytest.raises(InputError, match=r"^command line: '--train\.speed' is now '--augment\.speed'\.$"):
+        refuse_moved_options(["--corpus.root", "speed", *option])
+    refuse_moved_options(["--augment.speed", "0.1", "--train.steps", "1"])
+
+
+def test_training_is_fingerprinted_as_in_format_1_which_had_augmentation_in_train() -> None:
+    fields = training_fields(Recipe(language="mi", train=Train(steps=3), augment=Augment(speed=0.2)))
+    assert fields["steps"] == 3 and fields["speed"] == 0.2
+    assert not {"augment", "hours", "checkpoint_minutes", "tensorboard"} & fields.keys()
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from asr_adapt import audio, corpora
 from asr_adapt.console import Console
 from asr_adapt.errors import AudioError, InputError
-from asr_adapt.recipe import Corpus, Model, Recipe, Report, Source, Text
+from asr_adapt.recipe import Augment, Corpus, Model, Recipe, Report, Source, Text
 from asr_adapt.records import SPLITS, Utterance
 from asr_adapt.text.normaliser import Normaliser
 from asr_adapt.text.orthography import Orthography, described
@@ -165,9 +165,11 @@ def _script(recipe: Recipe, reading: corpora.Reading, speech: Speech, writing: O
     sections += [f"    # {why[0].upper()}{why[1:]}.", f"    {_field('model', recipe.model, always=('base',))},"]
     if recipe.train.model_fields_set and recipe.train != type(recipe.train)():
         sections.append(f"    {_field('train', recipe.train)},")
+    if recipe.augment != Augment():
+        sections.append(f"    {_field('augment', recipe.augment)},")
     if recipe.report != Report():
         sections.append(f"    {_field('report', recipe.report)},")
-    used = sorted(name for name in ("Corpus", "Model", "Recipe", "Report", "Source", "Text", "Train")
+    used = sorted(name for name in ("Augment", "Corpus", "Model", "Recipe", "Report", "Source", "Text", "Train")
                   if name == "Recipe" or any(f"{name}(" in line for line in sections))  # fmt: skip
     return (
         f'"""{said}\n"""\n\nfrom asr_adapt.cli import run_recipe\n'

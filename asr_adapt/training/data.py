@@ -14,15 +14,13 @@ from asr_adapt.console import Console
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.decoding import ctc
 from asr_adapt.model.ctc_model import CTCModel
-from asr_adapt.recipe import Resolved
+from asr_adapt.recipe import Resolved, fingerprint_fields
 from asr_adapt.storage import contents
 from asr_adapt.training import feature_cache
 from asr_adapt.training.feature_cache import Features
 
 _NOISE_S = 60.0  # of each recording of noise; the memory it takes is bounded by this and the next
 _NOISES_IN_MEMORY = 64
-_AUGMENTATION = {"seed", "speed", "noise", "noise_share", "noise_snr_db", "rooms", "room_share", "gain_share",
-                 "gain_db", "codec_share"}  # fmt: skip
 Level = Literal["waveform", "encoder", "transformer"]
 
 
@@ -41,9 +39,9 @@ class Inputs:
         self._model, self._data, self._folder = model, data, folder
         self._needed = [ctc.frames_needed(model.alphabet.encode(text)) for text in data.references]
         self._kept: dict[Level, list[Features]] = {}
-        conf = recipe.train
-        self._noises = augment.recordings(conf.noise, "train.noise") if conf.noise and conf.noise_share else []
-        self._rooms = augment.recordings(conf.rooms, "train.rooms") if conf.rooms and conf.room_share else []
+        conf = self._augment = recipe.augment
+        self._noises = augment.recordings(conf.noise, "augment.noise") if conf.noise and conf.noise_share else []
+        self._rooms = augment.recordings(conf.rooms, "augment.rooms") if conf.rooms and conf.room_share else []
         self._recording = functools.lru_cache(_NOISES_IN_MEMORY)(functools.partial(audio.load, end_s=_NOISE_S))
 
     def keep(self, console: Console) -> None:
@@ -56,7 +54,7 @@ class Inputs:
         head_steps = steps if self._policy == "all_but_head" else conf.head_steps
         step_s = conf.batch_s * conf.accumulate
         whole_s = sum(u.duration_s or 0.0 for u in self._data.utterances)
-        copies = conf.cached_copies if conf.cached_copies is not None else int(not conf.changes_clips)
+        copies = conf.cached_copies if conf.cached_copies is not None else int(not self._augment.changes_clips)
         if head_steps * step_s > copies * whole_s:
             self._keep("transformer", copies, console)
         if self._policy == "feature_encoder" and (steps - head_steps) * step_s > copies * whole_s:
@@ -78,14 +76,14 @@ class Inputs:
 
     def _keep(self, level: feature_cache.Level, copies: int, console: Console) -> None:
         kept = []
-        changes = self._conf.model_dump(mode="json", include=_AUGMENTATION)
-        # A folder's name does not say what lies in it.
-        changes["recordings"] = contents(map(str, [*self._noises, *self._rooms]))
-        how = json.dumps(changes, sort_keys=True)
+        # A folder's name does not identify its contents.
+        recordings = contents(map(str, [*self._noises, *self._rooms]))
+        key = fingerprint_fields(self._augment) | {"seed": self._conf.seed, "recordings": recordings}
+        how = json.dumps(key, sort_keys=True)
         for copy in range(copies):
             waveforms = [functools.partial(self._copy, i, copy) for i in range(len(self._data))]
             lengths = self._data.num_samples()
-            if self._conf.speed:
+            if self._augment.speed:
                 lengths = [len(self._played(i, self._rng_of_copy(i, copy))) for i in range(len(self._data))]
             folder = self._folder / f"copy{copy}"
             said = feature_cache.cached(self._model, level, waveforms, lengths, how, folder, console)
@@ -103,7 +101,7 @@ class Inputs:
 
     def _spoken(self, index: int, rng: np.random.Generator) -> np.ndarray:
         """Return a clip as it is heard this time: float32 (num_samples,); of the length of `_played`'s."""
-        conf, waveform = self._conf, self._played(index, rng)
+        conf, waveform = self._augment, self._played(index, rng)
         if conf.room_share and rng.random() < conf.room_share:
             room = (
                 self._recording(self._rooms[rng.integers(len(self._rooms))])
@@ -126,8 +124,8 @@ class Inputs:
     def _played(self, index: int, rng: np.random.Generator) -> np.ndarray:
         """Return a clip at a speed of its own; as it is where its text would no longer fit."""
         waveform = self._data.waveform(index).copy()
-        factor = rng.uniform(1 - self._conf.speed, 1 + self._conf.speed)
+        factor = rng.uniform(1 - self._augment.speed, 1 + self._augment.speed)
         frames = self._model.grid.num_frames(len(waveform))
-        if self._conf.speed and frames > factor * self._needed[index] + 1:
+        if self._augment.speed and frames > factor * self._needed[index] + 1:
             return augment.speed(waveform, factor)
         return waveform

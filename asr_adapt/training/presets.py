@@ -59,7 +59,6 @@ _MASK_SHARES: dict[Kind, tuple[float, float, str]] = {
     "large": (1.0, 8.0, ""),
 }
 _MASKS = ("mask_time", "mask_features")
-_AFTER_OTHERS = ("warmup", "hold", *_MASKS)  # each depends on what another is
 
 
 def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, list[Choice]]:
@@ -83,7 +82,8 @@ def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, l
             chosen[name] = Choice(f"{section}.{name}", value, reason)
         return value if said is None else said
 
-    train = {name: choose("train", name, *_of_table(name, column)) for name in _BY_HOURS if name not in _AFTER_OTHERS}
+    train = {name: choose("train", name, *_of_table(name, column)) for name in ("steps", "batch_s")}
+    choose("augment", "speed", *_of_table("speed", column))
     passes = train["steps"] * train["batch_s"] * recipe.train.accumulate / 3600 / hours
     for name in _MASKS:
         choose("train", name, *_mask(name, column, kind, passes))

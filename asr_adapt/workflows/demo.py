@@ -6,7 +6,7 @@ from asr_adapt import bundled, corpora
 from asr_adapt.console import Console
 from asr_adapt.errors import InputError
 from asr_adapt.inference.transcriber import Transcriber
-from asr_adapt.recipe import Corpus, Model, Recipe, Train
+from asr_adapt.recipe import Augment, Corpus, Model, Recipe, Train
 from asr_adapt.workflows.model_folder import add_ngram, evaluate_folder
 from asr_adapt.workflows.run import run
 
@@ -25,11 +25,11 @@ RECIPE = Recipe(
         head_steps=50,
         warmup=0.05,
         hold=0.35,
-        speed=0.1,
         mask_time=0.35,
         mask_features=0.15,
         eval_steps=100,
     ),
+    augment=Augment(speed=0.1),
 )
 _HEAD_STEPS = 100
 _NGRAM_ORDER = 3

@@ -34,6 +34,7 @@ from asr_adapt.recipe import (
     fingerprint,
     fingerprint_fields,
     read_recipe,
+    training_fields,
     write_recipe,
 )
 from asr_adapt.records import Utterance
@@ -138,15 +139,14 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
 def _settled(recipe: Recipe) -> Recipe:
     """Return the recipe with the precision that is the faster here, and every path absolute."""
     start = Path(recipe.model.base)
+    folders = {name: folder for name in ("noise", "rooms") if (folder := getattr(recipe.augment, name))}
     return recipe.model_copy(
         update={
             "corpus": _absolute(recipe.corpus),
             "corpora": tuple(_absolute(source) for source in recipe.corpora),
             "model": recipe.model.model_copy(update={"base": str(start.resolve())} if start.is_dir() else {}),
-            "train": recipe.train.model_copy(
-                update={"precision": train.resolve_precision(recipe.train)}
-                | {name: folder.resolve() for name in ("noise", "rooms") if (folder := getattr(recipe.train, name))}
-            ),
+            "train": recipe.train.model_copy(update={"precision": train.resolve_precision(recipe.train)}),
+            "augment": recipe.augment.model_copy(update={name: path.resolve() for name, path in folders.items()}),
         }
     )
 
@@ -181,8 +181,7 @@ def _training(
     """
 
     def of(recipe: Resolved) -> str:
-        how = fingerprint_fields(recipe.train, exclude={"hours", "checkpoint_minutes", "tensorboard"})
-        return fingerprint(heard, recipe.model, how, noises)
+        return fingerprint(heard, recipe.model, training_fields(recipe), noises)
 
     for precision in get_args(Precision) if any_precision else ():
         then = _multiplying_in(precision, resolved)
@@ -276,7 +275,7 @@ def _noises(recipe: Recipe) -> list[dict[str, str | None]]:
     Raises:
         InputError: there is none, or one cannot be read, which a step would find out hours later.
     """
-    folders = {"train.noise": recipe.train.noise, "train.rooms": recipe.train.rooms}
+    folders = {"augment.noise": recipe.augment.noise, "augment.rooms": recipe.augment.rooms}
     found = [augment.recordings(folder, place) for place, folder in folders.items() if folder]
     for path in itertools.chain(*found):
         audio.load(path, end_s=_LISTENED_S)

@@ -9,7 +9,7 @@ dev is heard languages by unheard speakers, test is unheard languages; the rates
 """
 
 from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Model, Recipe, Text, Train
+from asr_adapt.recipe import Augment, Corpus, Model, Recipe, Text, Train
 
 RECIPE = Recipe(
     language="mul",
@@ -24,11 +24,11 @@ RECIPE = Recipe(
         learning_rate=1.2e-3,
         warmup=0.1,
         hold=0.4,
-        speed=0,
         mask_time=0.1,
         mask_features=0.05,
         eval_steps=400,
     ),
+    augment=Augment(speed=0),
 )
 
 if __name__ == "__main__":

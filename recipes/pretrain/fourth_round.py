@@ -9,14 +9,15 @@ The third round's loss was still falling, and it was people in training that had
 from third_round import RECIPE as THIRD
 
 from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Model
+from asr_adapt.recipe import Augment, Corpus, Model
 
 RECIPE = THIRD.model_copy(
     update={
         "corpus": Corpus(licence="CC0-1.0 (synthetic speech), GPL-2 and free licences of their own (recordings)"),
         "model": Model(base="runs/third_round/model", freeze="nothing"),
-        # More than half of the recordings were heard in the third round: here at other speeds.
-        "train": THIRD.train.model_copy(update={"steps": 4400, "speed": 0.1, "eval_steps": 1100}),
+        "train": THIRD.train.model_copy(update={"steps": 4400, "eval_steps": 1100}),
+        # More than half of the recordings were part of the third round: here at other speeds.
+        "augment": Augment(speed=0.1),
     }
 )
 

@@ -122,10 +122,10 @@ def test_nothing_is_left_above_4_khz_on_the_telephone() -> None:
 def test_what_macos_puts_beside_a_recording_of_noise_is_none(tmp_path: Path) -> None:
     for name in ("rain.wav", "._rain.wav"):
         (tmp_path / name).write_bytes(b"-")
-    assert augment.recordings(tmp_path, "train.noise") == [tmp_path / "rain.wav"]
+    assert augment.recordings(tmp_path, "augment.noise") == [tmp_path / "rain.wav"]
 
 
 def test_a_folder_without_recordings_is_refused_by_the_fields_name(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("no noise yet")
-    with pytest.raises(InputError, match=r"train\.noise: no recording in"):
-        augment.recordings(tmp_path, "train.noise")
+    with pytest.raises(InputError, match=r"augment\.noise: no recording in"):
+        augment.recordings(tmp_path, "augment.noise")

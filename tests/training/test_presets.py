@@ -6,7 +6,7 @@ import pytest
 from conftest import tone_recipe
 
 from asr_adapt.console import Console
-from asr_adapt.recipe import Model, Recipe, Train, read_recipe
+from asr_adapt.recipe import Augment, Model, Recipe, Train, read_recipe
 from asr_adapt.training import presets
 from asr_adapt.workflows import demo
 from asr_adapt.workflows.run import run
@@ -35,6 +35,13 @@ def test_the_nearest_amount_of_speech_is_taken(hours: float, like: float) -> Non
     # All but the masks, which are weaker where the same steps hear more speech less often.
     found, wanted = (chosen(h).train.model_dump(exclude={"mask_time", "mask_features"}) for h in (hours, like))
     assert found == wanted
+
+
+def test_speed_perturbation_is_chosen_by_the_hours() -> None:
+    recipe = Recipe(language="mi")
+    found, choices = presets.resolve(recipe, 1.0, XLS_R)
+    assert found.augment.speed == 0.1 and "augment.speed" in {choice.field for choice in choices}
+    assert presets.resolve(recipe, 100.0, XLS_R)[0].augment.speed == 0
 
 
 def test_hours_that_are_named_go_before_those_that_are_measured() -> None:
@@ -77,12 +84,14 @@ def test_from_nothing_nothing_is_frozen_and_the_head_has_no_stage_of_its_own() -
 
 
 def test_what_a_recipe_says_stands_and_is_not_among_the_choices() -> None:
-    said = {"steps": 7, "mask_time": 0.0, "speed": 0.0, "head_steps": 0, "learning_rate": 3e-3}
-    recipe = Recipe(language="mi", model=Model(freeze="all_but_head"), train=Train(**said))
+    said = {"steps": 7, "mask_time": 0.0, "head_steps": 0, "learning_rate": 3e-3}
+    settled = {"model": Model(freeze="all_but_head"), "train": Train(**said), "augment": Augment(speed=0.0)}
+    recipe = Recipe(language="mi", **settled)
     found, choices = presets.resolve(recipe, 1.0, XLS_R)
     assert said.items() <= found.train.model_dump().items() and found.model.freeze == "all_but_head"
     assert found.train.head_learning_rate == 3e-3, "the head's rate is no lower than the body's"
-    assert not {f"train.{name}" for name in said} & {choice.field for choice in choices}
+    assert found.augment.speed == 0
+    assert not {"augment.speed", *(f"train.{name}" for name in said)} & {choice.field for choice in choices}
     assert all(choice.reason for choice in choices) and "train.batch_s" in {choice.field for choice in choices}
 
 
