@@ -23,10 +23,10 @@ def simulated(
     hard = np.clip(rng.normal(0.3, 0.15, utterances) + rng.normal(0, spread, speakers)[who], 0.02, 0.9)
     # Each system finds other speakers hard, which is what makes utterances of a speaker dependent.
     own = [rng.normal(0, spread / 2, speakers)[who] for _ in range(2)]
+    rates = [np.clip(hard + effect - better, 0.01, 0.95) for effect, better in zip(own, (gain, 0.0), strict=True)]
     systems = [
-        [(rng.random(n + 1) < p).astype(int).tolist() for n, p in zip(lengths, np.clip(hard + o - g, 0.01, 0.95), strict=True)]
-        for o, g in zip(own, (gain, 0.0), strict=True)
-    ]  # fmt: skip
+        [(rng.random(n + 1) < p).astype(int).tolist() for n, p in zip(lengths, of, strict=True)] for of in rates
+    ]
     return systems[0], systems[1], lengths.tolist(), who.tolist()
 
 

@@ -1,7 +1,7 @@
 """Comparing two systems on the same references: paired bootstrap intervals, and NIST's MAPSSWE test.
 
-Two error rates whose intervals overlap may still differ for certain: both systems meet the same hard utterances, which a
-paired comparison takes out.
+Two error rates whose intervals overlap may still differ for certain: both systems meet the same hard utterances, and
+a paired comparison takes those out.
 """
 
 import math
@@ -45,7 +45,7 @@ class Mapsswe:
 
 
 def block_labels(speakers: Sequence[Hashable | None], recordings: Sequence[Hashable]) -> tuple[str, list[Hashable]]:
-    """Return what to draw in a bootstrap, and the block of each utterance: speakers, else recordings, else utterances.
+    """Return what a bootstrap draws (speakers, else recordings, else utterances), and the block of each utterance.
 
     Utterances of one speaker are alike in their errors, so that drawing them one by one gives intervals that are too
     narrow (Bisani and Ney 2004, section 3); with fewer than 20 speakers or recordings, drawing those does.
@@ -110,13 +110,13 @@ def mapsswe(
 ) -> Mapsswe:
     """Return the matched pairs sentence segment word error test of NIST's `sc_stats`.
 
-    Gillick and Cox 1989, "Some statistical issues in the comparison of speech recognition algorithms" (ICASSP); Pallett
-    et al. 1990. Utterances are cut into segments at stretches that both systems get right, so that the errors in one
-    segment are independent of those in the next; z is the mean difference of errors over its standard error.
+    Gillick and Cox 1989, "Some statistical issues in the comparison of speech recognition algorithms" (ICASSP);
+    Pallett et al. 1990. Utterances are cut into segments at stretches that both systems get right, so that the errors
+    in one segment are independent of those in the next; z is the mean difference of errors over its standard error.
 
     Args:
-        errors_at: Of each utterance, the errors at each word of the reference, an insertion at the word before which it
-            stands; one place more for what is inserted at the end.
+        errors_at: Of each utterance, the errors at each word of the reference, an insertion at the word that follows
+            it; one place more for what is inserted at the end.
         baseline_errors_at: The same of the other system.
         good_words: Words that both get right between two segments.
     """
