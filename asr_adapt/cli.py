@@ -337,36 +337,37 @@ def export(
 
 @app.command()
 def serve(
-    model: Annotated[list[str], typer.Option(metavar="[NAME=]DIR", help="A run's model/ folder; more than once.")],
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is every one.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = 8000,
+    model: Annotated[list[str], typer.Option(metavar="[NAME=]DIR", help="Model folder of a run; repeatable.")],
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all interfaces.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8000,
     api_key: Annotated[
         list[str] | None,
         typer.Option(
-            help="Wanted for /v1; more than once. Others see it in the list of processes, so better set "
-            "ASR_ADAPT_API_KEYS, keys apart by spaces.",
+            help="API key required below /v1; repeatable. Command lines are visible to other users: prefer the "
+            "environment variable ASR_ADAPT_API_KEYS, keys separated by spaces.",
             show_default=False,
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, each with its own copy of the models.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes, each with its own copy of the models.")] = 1,
     cors: Annotated[
-        list[str] | None, typer.Option(help="A site whose pages may call it.", show_default=False)
+        list[str] | None,
+        typer.Option(help="Origin whose web pages may call the API (CORS); repeatable.", show_default=False),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda; default: the GPU where there is one.")] = None,
     engine: _ENGINE = "auto",
-    max_upload_mb: Annotated[float, typer.Option(min=0, help="In a request.")] = 100,
-    max_audio_s: Annotated[float, typer.Option(min=1, help="Of a recording.")] = 7200,
-    max_requests: Annotated[int, typer.Option(min=1, help="That are in at one time; the next gets 429.")] = 64,
-    request_s: Annotated[float, typer.Option(min=1, help="That one request may take.")] = 600,
-    batch_s: Annotated[float, typer.Option(min=1, help="Seconds that the model reads at once; more on a GPU.")] = 15,
-    wait_ms: Annotated[float, typer.Option(min=0, help="A piece waits for others to share its batch.")] = 5,
+    max_upload_mb: Annotated[float, typer.Option(min=0, help="Maximum request body, in MB.")] = 100,
+    max_audio_s: Annotated[float, typer.Option(min=1, help="Maximum duration of a recording, in seconds.")] = 7200,
+    max_requests: Annotated[int, typer.Option(min=1, help="Maximum concurrent requests; further ones get 429.")] = 64,
+    request_s: Annotated[float, typer.Option(min=1, help="Time limit of a request, in seconds.")] = 600,
+    batch_s: Annotated[float, typer.Option(min=1, help="Maximum seconds of audio per batch; more on a GPU.")] = 15,
+    wait_ms: Annotated[float, typer.Option(min=0, help="How long a segment waits for others to join its batch.")] = 5,
 ) -> None:
-    """Serve models: OpenAI's transcription API, live audio, a page to use by hand. SIGTERM ends it in order."""
+    """Serve models over HTTP: OpenAI's transcription API, live audio, a web page. SIGTERM shuts down gracefully."""
     try:
         from asr_adapt.serve import server
     except ImportError as error:
         raise InputError(
-            f"{error.name} is missing", place="serve", remedy="pip install 'asr-adapt[serve]'"
+            f"{error.name} is not installed", place="serve", remedy="pip install 'asr-adapt[serve]'"
         ) from error
     import os
 
@@ -379,10 +380,10 @@ def serve(
         requests=max_requests,
         request_s=request_s,
         batch_s=batch_s,
-        wait_s=wait_ms / 1000,
+        batch_wait_s=wait_ms / 1000,
     )
     keys = (*(api_key or ()), *os.environ.get("ASR_ADAPT_API_KEYS", "").split())
-    settings = server.Settings(server.named(model), limits, keys, tuple(cors or ()), device, engine)
+    settings = server.Settings(server.parse_models(model), limits, keys, tuple(cors or ()), device, engine)
     server.serve(settings, host, port, workers, Console())
 
 

@@ -1,10 +1,9 @@
 #!/bin/sh
-# What the Dockerfile runs, and what a machine without containers can run: asr-adapt with its server, in a folder of
-# its own.
+# Installs asr-adapt with its server into a folder; used by the Dockerfile, and on machines without containers.
 #
 #   sh deploy/install.sh TARGET [SOURCE]
 #
-# TARGET: where the virtual environment goes. SOURCE: this checkout; default: where the script is.
+# TARGET: folder of the virtual environment. SOURCE: the checkout; default: that of this script.
 set -eu
 target=${1:?"usage: sh deploy/install.sh TARGET [SOURCE]"}
 source=${2:-$(dirname "$0")/..}
@@ -12,7 +11,7 @@ python3 -c 'import sys; sys.exit("asr_adapt needs Python 3.11 or newer" if sys.v
 python3 -m venv "$target"
 "$target/bin/python" -m pip install --quiet --disable-pip-version-check \
     ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} "$source[serve]"
-# Its wheels want glibc 2.35; without it there are no hotwords and no n-grams, and the server says so.
+# Its wheels require glibc 2.35; without it hotwords and n-grams are unavailable, and the server says so.
 "$target/bin/python" -m pip install --quiet --disable-pip-version-check "ctc-beam-decoder>=0.2" \
-    || echo "note: no beam search on this system"
+    || echo "note: beam search is not available on this system"
 "$target/bin/asr-adapt" --version

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Starts an installed server with the embedded base model, asks it for a transcript, and stops it.
+# Starts an installed server with the embedded base model, requests a transcript and stops the server.
 #
 #   sh deploy/smoke.sh TARGET RECORDING
 set -eu
 target=${1:?"usage: sh deploy/smoke.sh TARGET RECORDING"}
-recording=${2:?"name a recording"}
+recording=${2:?"give a recording"}
 port=${PORT:-8765}
 model=$("$target/bin/python" -c 'from asr_adapt import bundled; print(bundled.folder("base"))')
 "$target/bin/asr-adapt" serve --model "base=$model" --port "$port" &
@@ -20,7 +20,7 @@ for attempt in range(120):
     except OSError:
         time.sleep(1)
 else:
-    sys.exit("it never got ready")
+    sys.exit("the server did not become ready")
 boundary = uuid.uuid4().hex
 with open(recording, "rb") as file:
     body = (f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'.encode()

@@ -27,7 +27,7 @@ def running(
     limits = limits or Limits()
     app = create_app(loaders, limits=limits, **more)
     served = uvicorn.Server(server._config(app, limits))
-    listening = server._bound("127.0.0.1", 0)
+    listening = server._listen("127.0.0.1", 0)
     thread = threading.Thread(target=served.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -46,7 +46,7 @@ def until(holds: Callable[[], bool], timeout_s: float = 30) -> None:
     """Wait until something holds."""
     end = time.monotonic() + timeout_s
     while not holds():
-        assert time.monotonic() < end, "it never held"
+        assert time.monotonic() < end, "condition not met in time"
         time.sleep(0.02)
 
 

@@ -53,7 +53,7 @@ def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys:
         (("evaluate", "--model", "m"), "command line: Missing option '--corpus'"),
         (("serve", "--model", "nowhere"), "nowhere: not an asr-adapt model"),
         (("serve", "--model", f"a={BASE}", "--model", f"a={BASE}"), f"--model a={BASE}: two models are named 'a'."),
-        (("serve", "--model", BASE, "--host", "192.0.2.1"), "192.0.2.1:8000: the address cannot be had"),
+        (("serve", "--model", BASE, "--host", "192.0.2.1"), "192.0.2.1:8000: cannot bind to the address"),
         (("trancribe",), "command line: No such command 'trancribe'"),
         (
             ("evaluate", "--model", BASE, "--corpus", ".", "--corpus.format", "kaldi"),

@@ -1,4 +1,4 @@
-"""`Batcher`: pieces of many recordings share the model, a batch at a time, each recording in its turn."""
+"""`Batcher`: dynamic batching of segments from concurrent requests, round-robin over recordings."""
 
 import asyncio
 import time
@@ -14,165 +14,165 @@ from asr_adapt.records import Segment
 from asr_adapt.serve.limits import Limits
 from asr_adapt.serve.metrics import Metrics
 
-# A short piece beside a long one is mostly padding: a batch holds at most so much for each second of audio.
-_PADDED = 1.5
+# A short segment next to a long one is mostly padding: the padded size is at most this many times the audio.
+_MAX_PADDING_RATIO = 1.5
 _STUCK_S = 300.0
-_FIRST_GUESS = 10.0  # seconds of audio a second, until it is known
-_REMEMBERED = 0.8
+_INITIAL_SPEED = 10.0  # seconds of audio per second, until it has been measured
+_SPEED_DECAY = 0.8
 
 
 @dataclass(eq=False)
-class _Waiting:
-    """A piece that waits for the model."""
+class _QueuedSegment:
+    """A segment that waits for the model; waveform: float32 (num_samples,), 16 kHz."""
 
     first_sample: int
     waveform: np.ndarray
     decode: Decode | None
-    read: asyncio.Future[Segment]
+    result: asyncio.Future[Segment]
 
 
-class Line:
-    """One recording's pieces that wait, the first in front. Use it as a context: what waits at its end is dropped."""
+class SegmentQueue:
+    """The queued segments of one recording, in order. A context manager: what is left on exit is cancelled."""
 
     def __init__(self, batcher: "Batcher") -> None:
         self._batcher = batcher
-        self.waiting: deque[_Waiting] = deque()
+        self.waiting: deque[_QueuedSegment] = deque()
 
     def put(self, first_sample: int, waveform: np.ndarray, decode: Decode | None) -> asyncio.Future[Segment]:
-        """Let a piece wait for the model; its segment comes, or what went wrong with it."""
-        piece = _Waiting(first_sample, waveform, decode, asyncio.get_running_loop().create_future())
-        self.waiting.append(piece)
-        self._batcher.metrics.waiting_s.inc(len(waveform) / SAMPLE_RATE_HZ)
-        self._batcher.notice(self)
-        return piece.read
+        """Queue a segment; return the future of its transcript, or of the exception that the model raised."""
+        segment = _QueuedSegment(first_sample, waveform, decode, asyncio.get_running_loop().create_future())
+        self.waiting.append(segment)
+        self._batcher.metrics.queued_s.inc(len(waveform) / SAMPLE_RATE_HZ)
+        self._batcher.schedule(self)
+        return segment.result
 
-    def __enter__(self) -> "Line":
+    def __enter__(self) -> "SegmentQueue":
         return self
 
     def __exit__(self, *_: object) -> None:
         while self.waiting:
-            self.take().read.cancel()
+            self.pop().result.cancel()
 
-    def take(self) -> _Waiting:
-        """Take the piece in front out."""
-        piece = self.waiting.popleft()
-        self._batcher.metrics.waiting_s.dec(len(piece.waveform) / SAMPLE_RATE_HZ)
-        return piece
+    def pop(self) -> _QueuedSegment:
+        """Remove and return the first segment."""
+        segment = self.waiting.popleft()
+        self._batcher.metrics.queued_s.dec(len(segment.waveform) / SAMPLE_RATE_HZ)
+        return segment
 
 
 class Batcher:
-    """Runs what waits through one `Transcriber`.
+    """Runs queued segments through one `Transcriber` in batches.
 
-    While the model works pieces gather; when it is free, one from each recording in turn goes into the next batch,
-    as long as the batch stays within `limits.batch_s`, padding included. So a long recording, which is many pieces,
-    and a short one get on alike, and the piece that waits longest is always in.
+    Segments accumulate while the model is busy. When it is free, the next batch takes one segment from each recording
+    in turn as long as it stays within `limits.batch_s`, padding included. Long recordings and short ones therefore
+    progress together, and the segment that has waited longest is always in the next batch.
 
     Args:
-        transcriber: Reads the batches.
-        limits: Its `batch_s` and `wait_s`.
-        metrics: Told about each batch.
-        thread: Where the model runs.
+        transcriber: Transcribes the batches.
+        limits: Its `batch_s` and `batch_wait_s` apply.
+        metrics: Records each batch.
+        executor: Runs the model; one thread.
     """
 
-    def __init__(self, transcriber: Transcriber, limits: Limits, metrics: Metrics, thread: Executor) -> None:
+    def __init__(self, transcriber: Transcriber, limits: Limits, metrics: Metrics, executor: Executor) -> None:
         self.transcriber = transcriber
-        self._limit, self._wait_s = int(limits.batch_s * SAMPLE_RATE_HZ), limits.wait_s
-        self.metrics, self._thread = metrics, thread
-        self._lines: deque[Line] = deque()  # those in which something waits, the next one first
+        self._max_samples, self._wait_s = int(limits.batch_s * SAMPLE_RATE_HZ), limits.batch_wait_s
+        self.metrics, self._executor = metrics, executor
+        self._queues: deque[SegmentQueue] = deque()  # those with waiting segments, the next one first
         self._arrived = asyncio.Event()
-        self._began_s: float | None = None
-        self._rate = _FIRST_GUESS
+        self._batch_started_s: float | None = None
+        self._speed = _INITIAL_SPEED
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to work, on the running loop."""
-        self._task = asyncio.get_running_loop().create_task(self._work())
+        """Start batching on the running event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
-        """End; what waits is not read any more."""
+        """Stop; queued segments are not transcribed."""
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     @property
-    def is_well(self) -> bool:
-        """Whether it works, and not on one batch for five minutes."""
-        working = self._task is not None and not self._task.done()
-        return working and (self._began_s is None or time.monotonic() - self._began_s < _STUCK_S)
+    def is_healthy(self) -> bool:
+        """Whether the task is running and has not spent five minutes on one batch."""
+        running = self._task is not None and not self._task.done()
+        return running and (self._batch_started_s is None or time.monotonic() - self._batch_started_s < _STUCK_S)
 
     @property
-    def waiting_s(self) -> float:
-        """Seconds of audio that wait."""
-        return sum(len(piece.waveform) for line in self._lines for piece in line.waiting) / SAMPLE_RATE_HZ
+    def queued_s(self) -> float:
+        """Seconds of audio in the queue."""
+        return sum(len(segment.waveform) for queue in self._queues for segment in queue.waiting) / SAMPLE_RATE_HZ
 
     @property
     def backlog_s(self) -> float:
-        """Seconds that what waits will take."""
-        return self.waiting_s / self._rate
+        """Estimated seconds until the queue is empty."""
+        return self.queued_s / self._speed
 
-    def line(self) -> Line:
-        """Return a line for a recording."""
-        return Line(self)
+    def queue(self) -> SegmentQueue:
+        """Return a queue for one recording."""
+        return SegmentQueue(self)
 
-    def notice(self, line: Line) -> None:
-        """Hear that something waits in a line."""
-        if line not in self._lines:
-            self._lines.append(line)
+    def schedule(self, queue: SegmentQueue) -> None:
+        """Add a queue that has waiting segments to the round-robin."""
+        if queue not in self._queues:
+            self._queues.append(queue)
         self._arrived.set()
 
-    async def _work(self) -> None:
+    async def _run(self) -> None:
         while True:
             await self._arrived.wait()
-            if self.waiting_s * SAMPLE_RATE_HZ < self._limit:
+            if self.queued_s * SAMPLE_RATE_HZ < self._max_samples:
                 await asyncio.sleep(self._wait_s)
             batch = self._next_batch()
             if batch:
-                await self._read(batch)
-            elif not self._lines:
+                await self._transcribe(batch)
+            elif not self._queues:
                 self._arrived.clear()
 
-    def _next_batch(self) -> list[_Waiting]:
-        """Take the pieces of the next batch out of their lines."""
-        self._lines = deque(line for line in self._lines if line.waiting)
-        batch: list[_Waiting] = []
+    def _next_batch(self) -> list[_QueuedSegment]:
+        """Remove the next batch from the queues."""
+        self._queues = deque(queue for queue in self._queues if queue.waiting)
+        batch: list[_QueuedSegment] = []
         samples = longest = 0
-        taken = True
-        while taken:
-            taken = False
-            for line in list(self._lines):
-                if not line.waiting:
+        added = True
+        while added:
+            added = False
+            for queue in list(self._queues):
+                if not queue.waiting:
                     continue
-                length = len(line.waiting[0].waveform)
+                length = len(queue.waiting[0].waveform)
                 padded = (len(batch) + 1) * max(longest, length)
-                if batch and padded > min(self._limit, _PADDED * (samples + length)):
+                if batch and padded > min(self._max_samples, _MAX_PADDING_RATIO * (samples + length)):
                     continue
-                batch.append(line.take())
-                samples, longest, taken = samples + length, max(longest, length), True
-                self._lines.remove(line)
-                self._lines.append(line)
+                batch.append(queue.pop())
+                samples, longest, added = samples + length, max(longest, length), True
+                self._queues.remove(queue)
+                self._queues.append(queue)
         return batch
 
-    async def _read(self, batch: list[_Waiting]) -> None:
-        """Run a batch; where it fails, each of its pieces alone, so that only the culprit's request fails."""
-        pieces = [(piece.first_sample, piece.waveform) for piece in batch]
-        decodes = [piece.decode for piece in batch]
-        began_s = self._began_s = time.monotonic()
+    async def _transcribe(self, batch: list[_QueuedSegment]) -> None:
+        """Run a batch. If it fails, run its segments one by one, so that only the culprit's request fails."""
+        inputs = [(segment.first_sample, segment.waveform) for segment in batch]
+        decodes = [segment.decode for segment in batch]
+        started_s = self._batch_started_s = time.monotonic()
         try:
             loop = asyncio.get_running_loop()
-            segments = await loop.run_in_executor(self._thread, self.transcriber.read, pieces, decodes)
+            results = await loop.run_in_executor(self._executor, self.transcriber.read, inputs, decodes)
         except Exception as error:
             if len(batch) > 1:
-                for piece in batch:
-                    await self._read([piece])
-            elif not batch[0].read.done():
-                batch[0].read.set_exception(error)
+                for segment in batch:
+                    await self._transcribe([segment])
+            elif not batch[0].result.done():
+                batch[0].result.set_exception(error)
             return
         finally:
-            self._began_s = None
-        took_s = time.monotonic() - began_s
-        audio_s = sum(len(piece.waveform) for piece in batch) / SAMPLE_RATE_HZ
-        self._rate = _REMEMBERED * self._rate + (1 - _REMEMBERED) * audio_s / max(took_s, 1e-3)
-        self.metrics.batch(len(batch), audio_s, took_s)
-        for piece, segment in zip(batch, segments, strict=True):
-            if not piece.read.done():
-                piece.read.set_result(segment)
+            self._batch_started_s = None
+        duration_s = time.monotonic() - started_s
+        audio_s = sum(len(segment.waveform) for segment in batch) / SAMPLE_RATE_HZ
+        self._speed = _SPEED_DECAY * self._speed + (1 - _SPEED_DECAY) * audio_s / max(duration_s, 1e-3)
+        self.metrics.record_batch(len(batch), audio_s, duration_s)
+        for segment, result in zip(batch, results, strict=True):
+            if not segment.result.done():
+                segment.result.set_result(result)

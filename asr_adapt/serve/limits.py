@@ -1,40 +1,41 @@
-"""What a request may bring, take and wait for."""
+"""Server limits: sizes, durations, timeouts and concurrency."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds that hold whatever is sent; memory is about 10 MB for each request that is in, and the model."""
+    """Limits enforced on every request. Memory use is the models plus about 10 MB for each concurrent request."""
 
     upload_bytes: int = 100 * 2**20
-    """body of a request; what is over 1 MB lies in a temporary file without a name"""
+    """maximum request body; bodies over 1 MB are spooled to an unnamed temporary file"""
     field_bytes: int = 16 * 2**10
-    """a form field that is no file"""
+    """maximum size of a form field other than the file"""
     fields: int = 32
+    """maximum number of form fields"""
     audio_s: float = 7_200.0
-    """decoded seconds of a recording"""
+    """maximum decoded duration of a recording, in seconds"""
     requests: int = 64
-    """recordings that are uploaded, waited for or read at one time; the next is told to come again (429)"""
-    live: int = 16
-    """WebSockets at one time"""
-    live_idle_s: float = 60.0
-    """a WebSocket may be silent"""
+    """maximum concurrent transcription requests; further ones get 429"""
+    streams: int = 16
+    """maximum concurrent WebSocket streams"""
+    stream_idle_s: float = 60.0
+    """a WebSocket that sends nothing for this long is closed"""
     request_s: float = 600.0
-    """from a request's head to its answer"""
+    """time limit of a request, from its head to the end of its response"""
     head_s: float = 10.0
-    """for a request's head, and for the rest of a body whose answer is already sent"""
+    """time limit for receiving a request's head, or the rest of a body whose response has already been sent"""
     stall_s: float = 10.0
-    """a sender may pause"""
-    least_bytes_per_s: int = 4_096
-    """a sender's average, after the first `stall_s`"""
+    """maximum pause within an upload"""
+    min_bytes_per_s: int = 4_096
+    """minimum average upload speed after the first `stall_s`"""
     batch_s: float = 15.0
-    """seconds of audio, padding included, that the model reads at once"""
-    wait_s: float = 0.005
-    """a piece waits for others to share its batch"""
-    ahead_s: float = 60.0
-    """seconds of one recording that may wait for the model; more is not decoded yet"""
-    hotwords: int = 200
-    """words of a prompt"""
+    """maximum seconds of audio in a batch, padding included"""
+    batch_wait_s: float = 0.005
+    """how long a segment waits for others to join its batch"""
+    decode_ahead_s: float = 60.0
+    """seconds of one recording that may be decoded ahead of the model"""
+    prompt_words: int = 200
+    """maximum number of hotwords taken from a prompt"""
     drain_s: int = 30
-    """requests that are in may take after SIGTERM"""
+    """time that running requests are given to finish after SIGTERM"""

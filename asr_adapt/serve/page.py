@@ -1,4 +1,4 @@
-"""The page at `/`, one file without anything from elsewhere, and `/docs`, the API's description without scripts."""
+"""The web page at `/`, a single self-contained file, and the API reference at `/docs`, without scripts."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse
 
 
 def add(app: FastAPI) -> None:
-    """Give an app its pages."""
+    """Add both pages to an application."""
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page() -> HTMLResponse:
@@ -21,7 +21,7 @@ def add(app: FastAPI) -> None:
 
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
     async def docs() -> HTMLResponse:
-        text = _docs(app.openapi())
+        text = _reference(app.openapi())
         return HTMLResponse(text, headers=_headers(text))
 
 
@@ -31,7 +31,7 @@ def _text() -> str:
 
 
 def _headers(text: str) -> dict[str, str]:
-    """Return headers that let a page run the script and the style that are in it, and reach this server alone."""
+    """Return a content security policy that allows only a page's own inline script and style, and this server."""
 
     def hashes(tag: str) -> str:
         found = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
@@ -50,30 +50,30 @@ def _headers(text: str) -> dict[str, str]:
     }
 
 
-def _docs(schema: dict) -> str:
-    """Return an OpenAPI document as a page."""
+def _reference(schema: dict) -> str:
+    """Render an OpenAPI document as HTML."""
     rows = []
     for path, methods in schema["paths"].items():
         for method, about in methods.items():
             form = about.get("requestBody", {}).get("content", {}).get("multipart/form-data", {}).get("schema", {})
             fields = "".join(
-                f"<dt><code>{html.escape(name)}</code></dt><dd>{html.escape(_described(field))}</dd>"
+                f"<dt><code>{html.escape(name)}</code></dt><dd>{html.escape(_describe(field))}</dd>"
                 for name, field in form.get("properties", {}).items()
             )
             statuses = ", ".join(about["responses"])
             rows.append(
                 f"<section><h2><code>{method.upper()} {html.escape(path)}</code></h2>"
-                f"<p>{html.escape(about.get('summary', ''))}. Answers: {statuses}.</p><dl>{fields}</dl></section>"
+                f"<p>{html.escape(about.get('summary', ''))}. Responses: {statuses}.</p><dl>{fields}</dl></section>"
             )
     style = "body{font:16px/1.5 system-ui;max-width:46rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
     return (
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>asr_adapt</title><style>{style}</style>"
-        "<h1>The API</h1><p>As OpenAI's transcription API. <a href='openapi.json'>openapi.json</a> is the whole "
-        f"description.</p>{''.join(rows)}</html>"
+        "<h1>API reference</h1><p>Compatible with OpenAI's transcription API. Full schema: <a href='openapi.json'>"
+        f"openapi.json</a>.</p>{''.join(rows)}</html>"
     )
 
 
-def _described(field: dict) -> str:
+def _describe(field: dict) -> str:
     values = field.get("enum") or field.get("items", {}).get("enum")
     listed = f" One of {', '.join(values)}." if values else ""
     default = f" Default: {field['default']}." if "default" in field else ""

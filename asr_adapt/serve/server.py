@@ -1,4 +1,4 @@
-"""Runs the app: uvicorn, one process or several, until SIGTERM, then to the end of what was begun."""
+"""Runs the application under uvicorn in one or several processes; SIGTERM finishes running requests first."""
 
 import asyncio
 import contextlib
@@ -18,21 +18,21 @@ from asr_adapt.errors import InputError
 from asr_adapt.inference.engines import AUTO
 from asr_adapt.serve.limits import Limits
 
-if TYPE_CHECKING:  # several workers must set up their metrics first
+if TYPE_CHECKING:  # imported late: prometheus_client reads the environment on import
     from fastapi import FastAPI
 
-_SHARED = "PROMETHEUS_MULTIPROC_DIR"
-_MESSAGE_BYTES = 2**20  # of a WebSocket: half a minute of audio
-_HEAD_BYTES = 2**14
-_HERE = frozenset({"127.0.0.1", "::1", "localhost"})
+_METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+_MAX_MESSAGE_BYTES = 2**20  # of a WebSocket message: half a minute of audio
+_MAX_HEAD_BYTES = 2**14
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is served, and to whom; makes the app in each worker."""
+    """Server settings; calling them creates the application, in each worker."""
 
     models: tuple[tuple[str, Path], ...]
-    """(name, folder) each, the first is the default"""
+    """(name, folder) of each model; the first is the default"""
     limits: Limits = field(default_factory=Limits)
     api_keys: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Settings:
     engine: str = AUTO
 
     def __call__(self) -> "FastAPI":
-        """Return the app."""
+        """Create the application."""
         from asr_adapt.inference.transcriber import Transcriber
         from asr_adapt.serve.app import create_app
 
@@ -49,11 +49,11 @@ class Settings:
         return create_app(loaders, limits=self.limits, api_keys=self.api_keys, origins=self.origins)
 
 
-def named(models: list[str]) -> tuple[tuple[str, Path], ...]:
-    """Return `(name, folder)` for each `[NAME=]DIR`; a run's `model/` has the run's name.
+def parse_models(models: list[str]) -> tuple[tuple[str, Path], ...]:
+    """Parse each `[NAME=]DIR` into `(name, folder)`; the default name of a run's `model/` is that of the run.
 
     Raises:
-        InputError: a folder is no model, or two have one name.
+        InputError: a folder is not a model, or two models have the same name.
     """
     from asr_adapt.model import ngram_file
 
@@ -64,31 +64,33 @@ def named(models: list[str]) -> tuple[tuple[str, Path], ...]:
         if not is_named:
             absolute = path.resolve()
             name = absolute.parent.name if absolute.name == "model" else absolute.name
-        ngram_file.read(path)  # it says whether this is a model
+        ngram_file.read(path)  # fails where the folder is not a model
         if not name or name in found:
-            problem = f"two models are named '{name}'" if name else "the name is empty"
-            raise InputError(problem, place=f"--model {text}", remedy="Name each: --model NAME=DIR.")
+            problem = f"two models are named '{name}'" if name else "the model name is empty"
+            raise InputError(problem, place=f"--model {text}", remedy="Give each a name: --model NAME=DIR.")
         found[name] = path
     return tuple(found.items())
 
 
 def serve(settings: Settings, host: str, port: int, workers: int, console: Console) -> None:
-    """Serve until SIGTERM or SIGINT; requests that are in are answered before it returns.
+    """Serve until SIGTERM or SIGINT; running requests are finished before it returns.
 
     Raises:
-        InputError: the address cannot be had, or a model cannot be loaded.
+        InputError: cannot bind to the address, or a model cannot be loaded.
     """
-    listening = _bound(host, port)
-    at = f"[{host}]" if ":" in host else host
-    console.say(f"http://{at}:{listening.getsockname()[1]} serves {', '.join(name for name, _ in settings.models)}")
-    if host not in _HERE and not settings.api_keys:
-        console.warn(f"whoever reaches {host} can use it: there is no --api-key")
+    listening = _listen(host, port)
+    shown_host = f"[{host}]" if ":" in host else host
+    console.say(
+        f"http://{shown_host}:{listening.getsockname()[1]} serves {', '.join(name for name, _ in settings.models)}"
+    )
+    if host not in _LOOPBACK and not settings.api_keys:
+        console.warn(f"no --api-key: anyone who can reach {host} can use the server")
     if workers > 1:
         _serve_from_several(settings, listening, workers)
         return
     app = settings()
     server = uvicorn.Server(_config(app, settings.limits))
-    app.state.service.when_failed = functools.partial(setattr, server, "should_exit", True)
+    app.state.service.on_failure = functools.partial(setattr, server, "should_exit", True)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
     if app.state.service.failure:
@@ -99,7 +101,7 @@ def _serve_from_several(settings: Settings, listening: socket.socket, workers: i
     from uvicorn.supervisors import Multiprocess
 
     with tempfile.TemporaryDirectory(prefix="asr-adapt-metrics-") as shared:
-        os.environ[_SHARED] = shared
+        os.environ[_METRICS_DIR] = shared
         config = _config(settings, settings.limits, factory=True, workers=workers)
         Multiprocess(config, sockets=[listening]).run()
 
@@ -107,10 +109,10 @@ def _serve_from_several(settings: Settings, listening: socket.socket, workers: i
 def _config(app: Any, limits: Limits, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=functools.partial(PatientProtocol, head_s=limits.head_s),  # type: ignore[arg-type]
-        ws_max_size=_MESSAGE_BYTES,
-        ws_per_message_deflate=False,  # PCM does not get smaller, and what is unpacked may be a bomb
-        h11_max_incomplete_event_size=_HEAD_BYTES,
+        http=functools.partial(TimeoutProtocol, head_s=limits.head_s),  # type: ignore[arg-type]
+        ws_max_size=_MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # PCM does not compress, and a small message could expand without bound
+        h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
         timeout_graceful_shutdown=limits.drain_s,
         access_log=False,
         log_level="warning",
@@ -119,7 +121,7 @@ def _config(app: Any, limits: Limits, **more: Any) -> uvicorn.Config:
     )
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -127,16 +129,16 @@ def _bound(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         bound.close()
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"the address cannot be had ({reason})", place=f"{host}:{port}",
-                         remedy="Name another --host or --port.") from error  # fmt: skip
+        raise InputError(f"cannot bind to the address ({reason})", place=f"{host}:{port}",
+                         remedy="Use another --host or --port.") from error  # fmt: skip
     bound.set_inheritable(True)
     return bound
 
 
-class PatientProtocol(H11Protocol):
-    """HTTP/1.1 that closes a connection whose request's head takes longer than `head_s`.
+class TimeoutProtocol(H11Protocol):
+    """HTTP/1.1 with a time limit on request heads, and on bodies that continue after the response.
 
-    The same goes for a body that still comes after its request was answered. uvicorn waits for ever for both.
+    uvicorn has no timeout for either.
     """
 
     def __init__(self, *args: Any, head_s: float, **kwargs: Any) -> None:
@@ -145,29 +147,29 @@ class PatientProtocol(H11Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for the first head."""
+        """Start the timer for the first head."""
         super().connection_made(transport)
         self._timer = self.loop.call_later(self._head_s, transport.close)
 
     def data_received(self, data: bytes) -> None:
-        """Wait on where no request is being answered."""
+        """Restart the timer unless a request is being processed."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
-            self._stop()
+            self._stop_timer()
         elif self._timer is None and self.transport.get_protocol() is self:
             self._timer = self.loop.call_later(self._head_s, self.transport.close)
 
     def handle_websocket_upgrade(self, event: Any) -> None:
-        """Leave a WebSocket its time."""
-        self._stop()
+        """Stop the timer: WebSockets have their own limits."""
+        self._stop_timer()
         super().handle_websocket_upgrade(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
-        self._stop()
+        """Stop the timer."""
+        self._stop_timer()
         super().connection_lost(exc)
 
-    def _stop(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer:
             self._timer.cancel()
             self._timer = None

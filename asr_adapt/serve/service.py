@@ -1,4 +1,4 @@
-"""`Service`: the models, who is in, and a recording's way from its bytes to its segments."""
+"""`Service`: loaded models, concurrency limits, and transcription of one recording from bytes to segments."""
 
 import asyncio
 import functools
@@ -20,20 +20,20 @@ from asr_adapt.decoding.beam_search import BeamSearch
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.inference.transcriber import Decode, Transcriber, writable
 from asr_adapt.records import Segment, Transcript
+from asr_adapt.serve.api_error import ApiError
 from asr_adapt.serve.batcher import Batcher
 from asr_adapt.serve.limits import Limits
 from asr_adapt.serve.metrics import Metrics
-from asr_adapt.serve.refusal import Refusal
-from asr_adapt.serve.upload import Decoder
+from asr_adapt.serve.upload import SegmentDecoder
 
 Item = TypeVar("Item")
 _log = logging.getLogger(__name__)
-_SHORTEST_RETRY_S, _LONGEST_RETRY_S = 1, 60
+_MIN_RETRY_S, _MAX_RETRY_S = 1, 60
 
 
 @dataclass(frozen=True)
-class Served:
-    """A model that is loaded; `search` hears hotwords, None where ctc-beam-decoder does not run."""
+class LoadedModel:
+    """A model that is ready; `search` decodes with hotwords, None where ctc-beam-decoder is unavailable."""
 
     name: str
     transcriber: Transcriber
@@ -42,195 +42,193 @@ class Served:
     loaded_at: int
 
     def decode(self, prompt: str, limits: Limits) -> Decode | None:
-        """Return how a request with a prompt is decoded; None is the model's own way.
+        """Return the decoding function for a prompt; None is the model's default.
 
-        Words with a letter that the model cannot write cannot be favoured, and are left out.
+        Words that contain a letter outside the model's alphabet cannot be favoured and are ignored.
 
         Raises:
-            Refusal: 400, there are too many words, or no beam search.
+            ApiError: 400, the prompt has too many words, or beam search is unavailable.
         """
-        model = self.transcriber.model
-        words, _ = writable(model, prompt)
+        words, _ = writable(self.transcriber.model, prompt)
         if not words:
             return None
-        if len(words) > limits.hotwords:
-            raise Refusal(
-                400, f"prompt: {len(words)} words, at most {limits.hotwords} can be favoured.", param="prompt"
+        if len(words) > limits.prompt_words:
+            raise ApiError(
+                400, f"prompt: {len(words)} words, at most {limits.prompt_words} can be favoured.", param="prompt"
             )
         if self.search is None:
-            raise Refusal(400, "prompt: ctc-beam-decoder does not run on this server.", param="prompt")
+            raise ApiError(400, "prompt: ctc-beam-decoder is not available on this server.", param="prompt")
         return functools.partial(self.search.runs, hotwords=words)
 
 
 class Service:
-    """What the routes share.
+    """State shared by all routes.
 
     Args:
-        loaders: Makes each model's transcriber, by the model's name; the first is the default.
-        limits: What a request may bring, take and wait for.
+        loaders: Creates each model's transcriber, by model name; the first is the default model.
+        limits: Limits enforced on every request.
     """
 
     def __init__(self, loaders: Mapping[str, Callable[[], Transcriber]], limits: Limits) -> None:
         self.limits, self.metrics = limits, Metrics()
         self.failure: InputError | None = None
-        self.when_failed: Callable[[], None] = lambda: None
+        self.on_failure: Callable[[], None] = lambda: None
         self._loaders = dict(loaders)
-        self._served: dict[str, Served] = {}
-        self._inside = self._live = 0
-        self._model_thread = ThreadPoolExecutor(1, "model")
-        # A thread for each recording: one that decodes slowly keeps nobody else waiting.
-        self._decoding = ThreadPoolExecutor(limits.requests + limits.live, "decode")
+        self._models: dict[str, LoadedModel] = {}
+        self._active_requests = self._active_streams = 0
+        self._model_executor = ThreadPoolExecutor(1, "model")
+        # One thread per recording, so that a file that decodes slowly delays nobody else.
+        self._decode_executor = ThreadPoolExecutor(limits.requests + limits.streams, "decode")
         self._loading: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to load the models, on the running loop."""
+        """Start loading the models on the running event loop."""
         self._loading = asyncio.get_running_loop().create_task(self._load())
 
     async def stop(self) -> None:
-        """End."""
+        """Stop all tasks and threads."""
         if self._loading:
             self._loading.cancel()
             await asyncio.gather(self._loading, return_exceptions=True)
-        for served in self._served.values():
-            await served.batcher.stop()
-        self._model_thread.shutdown(wait=False, cancel_futures=True)
-        self._decoding.shutdown(wait=False, cancel_futures=True)
+        for model in self._models.values():
+            await model.batcher.stop()
+        self._model_executor.shutdown(wait=False, cancel_futures=True)
+        self._decode_executor.shutdown(wait=False, cancel_futures=True)
 
     @property
     def is_ready(self) -> bool:
         """Whether every model is loaded."""
-        return len(self._served) == len(self._loaders)
+        return len(self._models) == len(self._loaders)
 
     @property
-    def is_well(self) -> bool:
-        """Whether it loads or works."""
-        return self.failure is None and all(served.batcher.is_well for served in self._served.values())
+    def is_healthy(self) -> bool:
+        """Whether nothing has failed: models are loading, or loaded and running."""
+        return self.failure is None and all(model.batcher.is_healthy for model in self._models.values())
 
     @property
-    def models(self) -> list[Served]:
-        """The models that are loaded, in the order in which they were named."""
-        return [self._served[name] for name in self._loaders if name in self._served]
+    def models(self) -> list[LoadedModel]:
+        """The loaded models, in the order of the command line."""
+        return [self._models[name] for name in self._loaders if name in self._models]
 
-    def model(self, name: str) -> Served:
-        """Return a model by its name, the first for the empty name.
+    def model(self, name: str) -> LoadedModel:
+        """Return a model by name; the empty name is the default model.
 
         Raises:
-            Refusal: 404 there is none of that name, 503 it is not loaded yet.
+            ApiError: 404 no such model, 503 it is still loading.
         """
         name = name or next(iter(self._loaders))
         if name not in self._loaders:
-            raise Refusal(404, "There is no model of that name; /v1/models lists them.", code="model_not_found",
-                          param="model")  # fmt: skip
-        if name not in self._served:
-            raise Refusal(503, "The model is not loaded yet.", code="not_ready", retry_after_s=5)
-        return self._served[name]
+            raise ApiError(404, "There is no model of that name; see /v1/models.", code="model_not_found",
+                           param="model")  # fmt: skip
+        if name not in self._models:
+            raise ApiError(503, "The model is still loading.", code="not_ready", retry_after_s=5)
+        return self._models[name]
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Be in, as one of `limits.requests`.
+    def request_slot(self) -> Iterator[None]:
+        """Hold one of `limits.requests` slots.
 
         Raises:
-            Refusal: 429 there is no place, 503 no model is loaded yet.
+            ApiError: 429 all slots are taken, 503 the default model is still loading.
         """
-        self.model("")
-        if self._inside >= self.limits.requests:
-            raise Refusal(429, "The server is busy.", code="server_busy", retry_after_s=self._retry_after_s())
-        self._inside += 1
-        self.metrics.inside.set(self._inside)
+        self._admit(self._active_requests, self.limits.requests)
+        self._active_requests += 1
+        self.metrics.active_requests.set(self._active_requests)
         try:
             yield
         finally:
-            self._inside -= 1
-            self.metrics.inside.set(self._inside)
+            self._active_requests -= 1
+            self.metrics.active_requests.set(self._active_requests)
 
     @contextmanager
-    def live_place(self) -> Iterator[None]:
-        """Be in, as one of `limits.live`.
+    def stream_slot(self) -> Iterator[None]:
+        """Hold one of `limits.streams` slots.
 
         Raises:
-            Refusal: as of `place`.
+            ApiError: as `request_slot`.
         """
-        self.model("")
-        if self._live >= self.limits.live:
-            raise Refusal(429, "The server is busy.", code="server_busy", retry_after_s=self._retry_after_s())
-        self._live += 1
-        self.metrics.live.set(self._live)
+        self._admit(self._active_streams, self.limits.streams)
+        self._active_streams += 1
+        self.metrics.active_streams.set(self._active_streams)
         try:
             yield
         finally:
-            self._live -= 1
-            self.metrics.live.set(self._live)
+            self._active_streams -= 1
+            self.metrics.active_streams.set(self._active_streams)
 
-    def _retry_after_s(self) -> int:
-        backlog_s = sum(served.batcher.backlog_s for served in self._served.values())
-        return min(_LONGEST_RETRY_S, max(_SHORTEST_RETRY_S, math.ceil(backlog_s)))
+    def _admit(self, active: int, limit: int) -> None:
+        self.model("")
+        if active >= limit:
+            backlog_s = sum(model.batcher.backlog_s for model in self._models.values())
+            retry_after_s = min(_MAX_RETRY_S, max(_MIN_RETRY_S, math.ceil(backlog_s)))
+            raise ApiError(429, "The server is busy.", code="server_busy", retry_after_s=retry_after_s)
 
     async def segments(
-        self, served: Served, file: BinaryIO, decode: Decode | None, deadline_s: float
+        self, model: LoadedModel, file: BinaryIO, decode: Decode | None, deadline_s: float
     ) -> AsyncGenerator[Segment | Transcript, None]:
-        """Yield a recording's segments in order, as they are read, and its transcript last; closes the file.
+        """Yield a recording's segments in order as they are transcribed, then its transcript; closes the file.
 
         Args:
-            served: Who reads.
-            file: An encoded file.
-            decode: Of `Served.decode`.
+            model: The model that transcribes.
+            file: An encoded audio file.
+            decode: From `LoadedModel.decode`.
             deadline_s: On the clock of `time.monotonic`.
 
         Raises:
-            Refusal: 400 it is no sound, 413 it is too long, 500 the model failed on it, 503 it takes too long.
+            ApiError: 400 the file is not audio, 413 it is too long, 503 the deadline passed.
         """
-        loop, decoder = asyncio.get_running_loop(), Decoder(file, self.limits)
-        ahead: deque[tuple[int, asyncio.Future[Segment]]] = deque()  # with the samples of each
-        found: list[Segment] = []
-        is_last = False
+        loop, decoder = asyncio.get_running_loop(), SegmentDecoder(file, self.limits)
+        pending: deque[tuple[int, asyncio.Future[Segment]]] = deque()  # (num_samples, result)
+        done: list[Segment] = []
+        is_decoded = False
         try:
-            with served.batcher.line() as line:
-                while ahead or not is_last:
-                    if not is_last:
-                        piece = await _within(deadline_s, loop.run_in_executor(self._decoding, decoder.next))
-                        is_last = piece is None
-                        if piece is not None:
-                            ahead.append((len(piece[1]), line.put(*piece, decode)))
-                    limit = 0 if is_last else self.limits.ahead_s * SAMPLE_RATE_HZ
-                    while ahead and (ahead[0][1].done() or sum(samples for samples, _ in ahead) > limit):
-                        segment = await _within(deadline_s, ahead.popleft()[1])
-                        found.append(segment)
+            with model.batcher.queue() as queue:
+                while pending or not is_decoded:
+                    if not is_decoded:
+                        decoded = await _before(deadline_s, loop.run_in_executor(self._decode_executor, decoder.next))
+                        is_decoded = decoded is None
+                        if decoded is not None:
+                            pending.append((len(decoded[1]), queue.put(*decoded, decode)))
+                    limit = 0 if is_decoded else self.limits.decode_ahead_s * SAMPLE_RATE_HZ
+                    while pending and (pending[0][1].done() or sum(samples for samples, _ in pending) > limit):
+                        segment = await _before(deadline_s, pending.popleft()[1])
+                        done.append(segment)
                         yield segment
-            self.metrics.audio(decoder.samples / SAMPLE_RATE_HZ)
-            yield served.transcriber.whole(found, decoder.samples)
+            self.metrics.record_audio(decoder.samples / SAMPLE_RATE_HZ)
+            yield model.transcriber.whole(done, decoder.samples)
         finally:
-            self._decoding.submit(decoder.close)
+            self._decode_executor.submit(decoder.close)
 
-    async def heard(self, work: Callable[[], Item]) -> Item:
-        """Do what blocks on a thread of its own."""
-        return await asyncio.get_running_loop().run_in_executor(self._decoding, work)
+    async def run_in_thread(self, work: Callable[[], Item]) -> Item:
+        """Run blocking work on a decoder thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._decode_executor, work)
 
-    async def say(self, served: Served, first_sample: int, waveform: np.ndarray) -> Segment:
-        """Return what is said in a piece of live audio, float32 (num_samples,)."""
+    async def transcribe_utterance(self, model: LoadedModel, first_sample: int, waveform: np.ndarray) -> Segment:
+        """Transcribe an utterance of live audio, float32 (num_samples,), 16 kHz."""
         deadline_s = time.monotonic() + self.limits.request_s
-        with served.batcher.line() as line:
-            segment = await _within(deadline_s, line.put(first_sample, waveform, None))
-        self.metrics.audio(len(waveform) / SAMPLE_RATE_HZ)
+        with model.batcher.queue() as queue:
+            segment = await _before(deadline_s, queue.put(first_sample, waveform, None))
+        self.metrics.record_audio(len(waveform) / SAMPLE_RATE_HZ)
         return segment
 
     async def _load(self) -> None:
-        """Load one model after the other; what was said on the way through each is thrown away."""
+        """Load the models one after the other."""
         loop = asyncio.get_running_loop()
         for name, load in self._loaders.items():
             try:
-                transcriber, search = await loop.run_in_executor(self._model_thread, _warm, load)
+                transcriber, search = await loop.run_in_executor(self._model_executor, _load_and_warm_up, load)
             except InputError as error:
                 self.failure = error
                 _log.error("model '%s' cannot be loaded: %s", name, error)
-                self.when_failed()
+                self.on_failure()
                 return
-            batcher = Batcher(transcriber, self.limits, self.metrics, self._model_thread)
+            batcher = Batcher(transcriber, self.limits, self.metrics, self._model_executor)
             batcher.start()
-            self._served[name] = Served(name, transcriber, batcher, search, int(time.time()))
+            self._models[name] = LoadedModel(name, transcriber, batcher, search, int(time.time()))
 
 
-def _warm(load: Callable[[], Transcriber]) -> tuple[Transcriber, BeamSearch | None]:
-    """Load a model, let it hear a second of silence, so that the first client does not wait for that."""
+def _load_and_warm_up(load: Callable[[], Transcriber]) -> tuple[Transcriber, BeamSearch | None]:
+    """Load a model and transcribe a second of silence, so that the first request does not pay for initialisation."""
     transcriber = load()
     transcriber.transcribe(np.zeros(SAMPLE_RATE_HZ, np.float32))
     if transcriber.search is not None:
@@ -241,16 +239,17 @@ def _warm(load: Callable[[], Transcriber]) -> tuple[Transcriber, BeamSearch | No
         return transcriber, None
 
 
-async def _within(deadline_s: float, work: Awaitable[Item]) -> Item:
-    """Return what comes of work.
+async def _before(deadline_s: float, work: Awaitable[Item]) -> Item:
+    """Await work until a deadline.
 
     Raises:
-        Refusal: 503 it takes too long, 400 it is no sound.
+        ApiError: 503 the deadline passed, 400 the file is not audio.
     """
     try:
         return await asyncio.wait_for(work, max(0.0, deadline_s - time.monotonic()))
     except TimeoutError:
-        raise Refusal(503, "It took too long; send less, or come later.", code="timeout", retry_after_s=30) from None
+        raise ApiError(503, "The request timed out; send a shorter recording, or retry later.", code="timeout",
+                       retry_after_s=30) from None  # fmt: skip
     except AudioError as error:
         remedy = f" {error.remedy}" if error.remedy else ""
-        raise Refusal(400, f"file: {error.problem}.{remedy}", code="invalid_audio", param="file") from error
+        raise ApiError(400, f"file: {error.problem}.{remedy}", code="invalid_audio", param="file") from error

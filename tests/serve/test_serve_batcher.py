@@ -40,12 +40,12 @@ def ran(lines: Sequence[Sequence[tuple[int, np.ndarray]]], limits: Limits) -> tu
         with ThreadPoolExecutor(1) as thread:
             batcher = Batcher(recorder, limits, Metrics(), thread)  # type: ignore[arg-type]
             batcher.start()
-            opened = [batcher.line() for _ in lines]
+            opened = [batcher.queue() for _ in lines]
             futures = [
                 [line.put(*piece, None) for piece in pieces] for line, pieces in zip(opened, lines, strict=True)
             ]
             results = [await asyncio.gather(*of_line, return_exceptions=True) for of_line in futures]
-            assert batcher.is_well and batcher.waiting_s == 0
+            assert batcher.is_healthy and batcher.queued_s == 0
             await batcher.stop()
         return results
 
@@ -94,9 +94,9 @@ def test_what_waits_in_a_line_that_is_left_is_not_read() -> None:
         with ThreadPoolExecutor(1) as thread:
             batcher = Batcher(recorder, Limits(), Metrics(), thread)  # type: ignore[arg-type]
             batcher.start()
-            with batcher.line() as left:
+            with batcher.queue() as left:
                 left.put(0, seconds(1), None)
-            with batcher.line() as stays:
+            with batcher.queue() as stays:
                 assert (await stays.put(1, seconds(1), None)).text == "1"
             await batcher.stop()
 

@@ -225,7 +225,7 @@ def test_a_client_that_leaves_frees_its_place(phones: Transcriber) -> None:
 def test_a_listener_who_leaves_a_stream_frees_its_place(phones: Transcriber) -> None:
     slow = Slow(phones)
     long = wav(np.tile(np.concatenate([say("abcde abc"), np.zeros(RATE_HZ, np.float32)]), 20), subtype="PCM_16")
-    limits = Limits(ahead_s=0.0, batch_s=1)
+    limits = Limits(decode_ahead_s=0.0, batch_s=1)
     with running({"base": lambda: slow}, limits) as url:
         slow.begun.clear()
         with httpx.stream("POST", url + PATH, files={"file": ("a.wav", long)}, data={"stream": "true"}) as answer:

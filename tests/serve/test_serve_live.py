@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 from asr_adapt import audio, bundled, corpora
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.serve.limits import Limits
-from asr_adapt.serve.live import Utterances
+from asr_adapt.serve.live import EndpointDetector
 
 SILENCE = np.zeros(RATE_HZ, np.float32)
 
@@ -27,12 +27,12 @@ def spoken() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def address(phones: Transcriber) -> Iterator[str]:
-    with running({"base": lambda: phones}, Limits(live=2), api_keys=["key"]) as url:
+    with running({"base": lambda: phones}, Limits(streams=2), api_keys=["key"]) as url:
         yield url
 
 
 def cut(recording: np.ndarray, size: int) -> list[tuple[int, np.ndarray]]:
-    utterances = Utterances()
+    utterances = EndpointDetector()
     ended = [u for i in range(0, len(recording), size) for u in utterances.feed(recording[i : i + size])]
     return ended + utterances.flush()
 
@@ -61,9 +61,9 @@ def test_each_clip_between_pauses_is_an_utterance_with_its_own_samples(spoken: l
 def test_silence_and_a_click_are_no_utterance_and_take_no_memory() -> None:
     recording = np.zeros(60 * RATE_HZ, np.float32)
     recording[RATE_HZ] = 1
-    utterances = Utterances()
+    utterances = EndpointDetector()
     assert [u for i in range(0, len(recording), 1600) for u in utterances.feed(recording[i : i + 1600])] == []
-    assert len(utterances._held) < RATE_HZ and utterances.flush() == []
+    assert len(utterances._buffer) < RATE_HZ and utterances.flush() == []
 
 
 def test_speech_that_goes_on_is_cut_at_thirty_seconds(spoken: list[np.ndarray]) -> None:
@@ -95,7 +95,7 @@ def test_each_utterance_is_answered_when_its_pause_comes(
 
 
 def test_a_listener_that_falls_silent_is_sent_away(phones: Transcriber) -> None:
-    with running({"base": lambda: phones}, Limits(live_idle_s=0.3)) as url:
+    with running({"base": lambda: phones}, Limits(stream_idle_s=0.3)) as url:
         with connect(f"ws{url.removeprefix('http')}/v1/audio/stream") as socket:
             assert json.loads(socket.recv(timeout=10))["error"]["code"] == "request_timeout"
         until(lambda: metric(url, "asr_live_streams") == 0)

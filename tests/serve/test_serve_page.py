@@ -121,7 +121,7 @@ def test_the_keyboard_reaches_every_word(page: sync_api.Page, spoken: np.ndarray
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     assert page.locator(".word.here").get_attribute("data-index") == "2"
-    assert page.locator("#say").inner_text().startswith(page.locator(".word.here").inner_text())
+    assert page.locator("#status").inner_text().startswith(page.locator(".word.here").inner_text())
     page.keyboard.press("End")
     assert page.locator(".word.here").get_attribute("data-index") == str(page.locator(".word").count() - 1)
     page.keyboard.press("Home")

@@ -1,19 +1,19 @@
-"""`Refusal`: an answer that is an error, in OpenAI's shape."""
+"""`ApiError`: an error response in the shape of OpenAI's API."""
 
 from starlette.responses import JSONResponse
 
 _CODES = {400: "invalid_request", 401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed"}
 
 
-class Refusal(Exception):
+class ApiError(Exception):
     """A request that is answered with an error.
 
     Args:
         status: HTTP status.
         message: One line for the client.
-        code: A word for the client's program; by default the status's own.
-        param: The form field that is to blame.
-        retry_after_s: When to come again.
+        code: Machine-readable error code; by default that of the status.
+        param: The form field that caused the error.
+        retry_after_s: When the client may retry, in seconds.
     """
 
     def __init__(
@@ -35,5 +35,5 @@ class Refusal(Exception):
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
     def response(self) -> JSONResponse:
-        """Return it as an answer."""
+        """Return the error as an HTTP response."""
         return JSONResponse(self.body(), self.status, self.headers)
