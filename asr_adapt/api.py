@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asr_adapt import languages
 from asr_adapt.console import Console
 from asr_adapt.recipe import Recipe, Source, recipe_from
 
@@ -43,23 +44,16 @@ def doctor(
     Args:
         corpus: A corpus folder, archive or table; a `Source` or `Corpus` where its format or columns must be named;
             a `Recipe` to examine the corpus under its text rules and for its base model.
-        language: BCP-47 tag; a recipe has its own.
+        language: BCP-47 tag or English name; a recipe has its own.
         estimate: Time training steps on this machine, for the hours that training would take.
         quiet: Print neither progress nor warnings.
 
     Raises:
         InputError: the corpus cannot be read.
     """
-    from dataclasses import replace
-
     from asr_adapt.stages import doctor as stage
-    from asr_adapt.stages.doctor import machine
 
-    recipe = _examined_recipe(corpus, language)
-    found = stage.examine(recipe, machine.grid(recipe), Console(quiet=quiet))
-    if estimate and not found.fatal:
-        found = replace(found, estimate=machine.estimate(recipe, found.utterances, found.hours["train"]))
-    return found
+    return stage.examine(_examined_recipe(corpus, language), Console(quiet=quiet), estimate=estimate)
 
 
 def evaluate(
@@ -92,4 +86,6 @@ def _examined_recipe(corpus: str | Path | Source | Recipe, language: str) -> Rec
     if isinstance(corpus, Recipe):
         return corpus
     fields: Mapping[str, Any] = corpus.model_dump() if isinstance(corpus, Source) else {"root": corpus}
-    return recipe_from({"language": language, "corpus": dict(fields), "model": {"base": "embedded"}}, "doctor")
+    return recipe_from(
+        {"language": languages.find(language), "corpus": dict(fields), "model": {"base": "embedded"}}, "doctor"
+    )

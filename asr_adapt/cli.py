@@ -109,17 +109,19 @@ def transfer(
 @app.command(context_settings=_CORPUS_COMMAND)
 def new(
     context: typer.Context,
-    language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="BCP-47 tag (mi, sat-Olck) or name.")],
+    language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="BCP-47 tag (mi, sat-Olck) or English name.")],
     corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="Corpus folder, archive, table or Hub name.")],
     base: Annotated[str | None, typer.Option(help="Base model; default: chosen by the hours of speech.")] = None,
     out: Annotated[Path | None, typer.Option(help="Recipe script to write; default: recipes/LANGUAGE.py.")] = None,
 ) -> None:
     """Examine a corpus and write a recipe script for it. Recipe fields, such as --corpus.tiers, may follow."""
+    from asr_adapt import languages
     from asr_adapt.console import Console
     from asr_adapt.recipe import recipe_from
     from asr_adapt.stages import new as stage
 
-    recipe = recipe_from({"language": language, "corpus": {"root": corpus}}, "LANGUAGE")
+    language = languages.find(language)
+    recipe = recipe_from({"language": language, "corpus": {"root": corpus}}, "command line")
     recipe, _ = _overridden(recipe, context.args)
     script = out or Path("recipes") / f"{language.lower().replace('-', '_')}.py"
     stage.new(recipe, base, script, Console())
@@ -129,7 +131,7 @@ def new(
 def doctor(
     context: typer.Context,
     corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="Corpus folder, archive, table or Hub name.")],
-    language: Annotated[str, typer.Option(help="BCP-47 tag of the language.")] = "und",
+    language: Annotated[str, typer.Option(help="BCP-47 tag or name of the language.")] = "und",
     json: Annotated[Path | None, typer.Option(help="Write the findings as JSON to this file.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the findings as an HTML page to this file.")] = None,
     fix: Annotated[
@@ -138,34 +140,30 @@ def doctor(
     estimate: Annotated[bool, typer.Option(help="Time a few training steps to estimate the training time.")] = True,
 ) -> None:
     """Find problems in a corpus before training. Recipe fields, such as --corpus.format, may follow."""
-    from dataclasses import replace
-
+    from asr_adapt import languages
     from asr_adapt.console import Console
     from asr_adapt.recipe import recipe_from
     from asr_adapt.stages import doctor as stage
-    from asr_adapt.stages.doctor import machine
 
-    fields = {"language": language, "corpus": {"root": corpus}, "model": {"base": "embedded"}}
+    fields = {"language": languages.find(language), "corpus": {"root": corpus}, "model": {"base": "embedded"}}
     recipe, _ = _overridden(recipe_from(fields, "command line"), context.args)
     stage.refuse_places([place for place in (json, html) if place], fix)
     console = Console()
-    examined = stage.examine(recipe, machine.grid(recipe), console)
-    if estimate and not examined.fatal:
-        examined = replace(examined, estimate=machine.estimate(recipe, examined.utterances, examined.hours["train"]))
+    examined = stage.examine(recipe, console, estimate=estimate)
     stage.show(examined, console)
     if json:
         stage.write_json(examined, json)
     if html:
         stage.write_page(examined, html)
     if fix:
-        console.say(f"{fix}: {stage.write_mended(examined, fix)}")
+        console.result(f"{fix}: {stage.write_mended(examined, fix)}")
     if examined.fatal:
         raise SystemExit(2)
 
 
 @app.command()
 def mms(
-    language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="BCP-47 tag, such as mi.")],
+    language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="BCP-47 tag (mi) or English name.")],
     base: Annotated[str, typer.Option(help="MMS checkpoint with one adapter per language.")] = "facebook/mms-1b-all",
     adapter_language: Annotated[
         str | None, typer.Option(help="Name of the adapter in the checkpoint, if it differs.")
@@ -173,8 +171,10 @@ def mms(
     out: Annotated[Path | None, typer.Option(help="Model folder to write; default: models/mms-LANGUAGE.")] = None,
 ) -> None:
     """Make a model folder from an MMS adapter, to transcribe and evaluate a language without training."""
+    from asr_adapt import languages
     from asr_adapt.recipe import recipe_from
 
+    language = languages.find(language)
     wanted = {"language": language, "model": {"base": base, "adapter_language": adapter_language}}
     recipe = recipe_from(wanted, "command line")
     folder = out or Path("models") / f"mms-{language}"
@@ -449,6 +449,9 @@ def _source(root: Path, arguments: list[str]) -> Any:
 
 def _overridden(recipe: Any, arguments: list[str], name: str = "", script: str = "RECIPE.py") -> tuple[Any, Path]:
     """Return the recipe with the command line's values, and the run folder. `script --help` lists the fields."""
+    if not arguments:
+        return recipe, Path("runs") / name
+
     from pydantic import ValidationError, create_model
     from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 

@@ -1,5 +1,7 @@
-"""What a person sees while stages work: lines, tables and progress bars, on standard error."""
+"""Terminal output: results on standard output; lines, tables and progress bars on standard error."""
 
+import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +22,22 @@ class Console:
 
     def __init__(self, quiet: bool = False) -> None:
         self._rich = RichConsole(file=sys.stderr, quiet=quiet, soft_wrap=True, highlight=False)
+        self._quiet = quiet
+
+    def result(self, text: str = "") -> None:
+        """Print one line of what a command was asked for, on standard output.
+
+        Raises:
+            OSError: standard output cannot be written, such as on a full disk. Nothing more is written to it.
+        """
+        if self._quiet:
+            return
+        try:
+            print(text, flush=True)
+        except OSError:
+            with contextlib.suppress(OSError):  # what is left in the buffer would raise again at exit
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise
 
     def heading(self, text: str) -> None:
         """Begin a stage."""

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from asr_adapt import languages
 from asr_adapt.errors import InputError
 from asr_adapt.storage import read_text, write_whole
 
@@ -239,7 +240,7 @@ class Report(_Section):
 class Recipe(_Section):
     """A language, its corpus, a base model, and how to adapt it."""
 
-    language: str = Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$")
+    language: str
     """BCP-47 tag of the language"""
     corpus: Corpus = Corpus()
     corpora: tuple[Source, ...] = ()
@@ -249,6 +250,15 @@ class Recipe(_Section):
     train: Train = Train()
     augment: Augment = Augment()
     report: Report = Report()
+
+    @field_validator("language")
+    @classmethod
+    def _language_is_a_tag(cls, language: str) -> str:
+        # The shape only: tags of recipes and runs made before stay valid, whatever the registry says of them.
+        if not languages.is_well_formed(language):
+            near = languages.nearest_in_words(language)
+            raise ValueError(f"must be a BCP-47 tag ({near[0].lower()}{near[1:-1]})")
+        return language
 
 
 class ResolvedModel(Model):
@@ -309,7 +319,8 @@ def field_error(error: ValidationError, place: object) -> InputError:
         return InputError(f"'{field}' is not a recipe field", place=place, remedy=known)
     if first["type"] == "missing":
         return InputError(f"'{field}' is missing", place=place, remedy=f"Give it as --{field} or in the recipe.")
-    return InputError(f"{field}: {first['msg']}, but is {first['input']!r}", place=place)
+    rule = first["msg"].removeprefix("Value error, ")
+    return InputError(f"{field}: {rule}, but is {first['input']!r}", place=place)
 
 
 def refuse_moved_options(arguments: Iterable[str]) -> None:

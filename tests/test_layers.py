@@ -12,7 +12,7 @@ PACKAGE = ROOT / "asr_adapt"
 # From the ground up. A folder or a top-level module may import what stands before it, and nothing after it.
 LAYERS: list[tuple[str, ...]] = [
     ("errors", "background", "bundled", "console"),
-    ("storage",),
+    ("storage", "languages"),
     ("recipe", "records"),
     ("artifacts",),
     ("audio",),

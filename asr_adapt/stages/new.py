@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asr_adapt import audio, corpora
+from asr_adapt import audio, corpora, languages
 from asr_adapt.console import Console
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.recipe import Augment, Corpus, Model, Recipe, Report, Source, Text
@@ -147,16 +147,18 @@ def _script(recipe: Recipe, reading: corpora.Reading, speech: Speech, writing: O
     if reading.unsplit is not None:
         corpus += f" No splits can be made ({reading.unsplit.problem}): give it some before training."
     corpus += " Say here where it comes from. Licence: say whether models made from it may be shared."
+    name = languages.name(recipe.language) or "Language"
     paragraphs = [
-        f"{recipe.language}: say here what its name is, whose language it is, where, and of how many.",
+        f"{name} ({recipe.language}): say here whose language it is, where, and how many speak it.",
         corpus,
         f"Orthography: {'. '.join(writing.sentences())}.",
         f"Base: {recipe.model.base}.",
         "To beat: no published WER was looked up.",
         "Not run here.",
     ]
+    # Paragraphs of a docstring, with what would end it escaped.
     filled = [textwrap.fill(part, _WIDTH, break_long_words=False, break_on_hyphens=False) for part in paragraphs]
-    said = "\n\n".join(filled).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    description = "\n\n".join(filled).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     sections = [f"    language={_literal(recipe.language)},", f"    {_field('corpus', recipe.corpus)},"]
     if recipe.corpora:
         sections.append(f"    corpora=({', '.join(_call(source) for source in recipe.corpora)},),")
@@ -172,8 +174,7 @@ def _script(recipe: Recipe, reading: corpora.Reading, speech: Speech, writing: O
     used = sorted(name for name in ("Augment", "Corpus", "Model", "Recipe", "Report", "Source", "Text", "Train")
                   if name == "Recipe" or any(f"{name}(" in line for line in sections))  # fmt: skip
     return (
-        f'"""{said}\n"""\n\nfrom asr_adapt.cli import run_recipe\n'
-        f"from asr_adapt.recipe import {', '.join(used)}\n\n"
+        f'"""{description}\n"""\n\nfrom asr_adapt import {", ".join([*used, "run_recipe"])}\n\n'
         "RECIPE = Recipe(\n" + "\n".join(sections) + "\n)\n\n"
         'if __name__ == "__main__":\n    run_recipe(RECIPE)\n'
     )

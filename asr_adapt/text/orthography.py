@@ -1,6 +1,5 @@
 """What transcripts show of a writing: script, direction, case, marks, and what normalisation does to them."""
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,10 +9,8 @@ import regex
 
 from asr_adapt.text.characters import describe_unit, graphemes
 from asr_adapt.text.normaliser import Normaliser, changes
+from asr_adapt.text.scripts import script
 
-_OF_A_LETTER = re.compile(
-    r" (?:SMALL|CAPITAL|LETTER|CHARACTER|LIGATURE|SYLLABLE|SYLLABICS|VOWEL|SIGN|UNIFIED|INDEPENDENT)\b"
-)
 _EDGE_APOSTROPHE = regex.compile(r"(?<![\p{L}\p{M}])['’‘ʻ`´](?=\p{L})|(?<=\p{L}\p{M}*)['’‘`´](?![\p{L}\p{M}])")
 _INSIDE_WORDS = regex.compile(r"(?<=[\p{L}\p{M}])[^\p{L}\p{M}\p{N}\s'’‘`´](?=\p{L})")
 _LETTERS = frozenset({"Lu", "Ll", "Lt", "Lo"})  # categories
@@ -58,9 +55,9 @@ class Orthography:
 
     def sentences(self) -> list[str]:
         """Return it in words, a fact in each."""
-        (script, _), *_ = self.scripts
+        (main, _), *_ = self.scripts
         way = "right to left" if self.right_to_left else "left to right"
-        said = [f"{script} script, {way}, {self.case}"]
+        said = [f"{main} script, {way}, {self.case}"]
         if self.wants_code_points:
             said.append(f"{len(self.units)} clusters of letters and signs, made of {self.signs} code points")
         else:
@@ -99,7 +96,7 @@ def described(texts: Sequence[str], normalise: Normaliser) -> Orthography:
         raise ValueError("no letter")
     scripts: Counter[str] = Counter()
     for char, count in letters.items():
-        scripts[_script(char)] += count
+        scripts[script(char)] += count
     (main, _), *_ = scripts.most_common()
     directions = Counter[str]()
     for char, count in letters.items():
@@ -116,7 +113,7 @@ def described(texts: Sequence[str], normalise: Normaliser) -> Orthography:
     gone = {char for char, _ in dropped}
     return Orthography(
         scripts=tuple(scripts.most_common()),
-        strays=_most(Counter({char: count for char, count in letters.items() if _script(char) != main})),
+        strays=_most(Counter({char: count for char, count in letters.items() if script(char) != main})),
         right_to_left=directions["R"] + directions["AL"] > directions["L"],
         case=_case(letters),
         units=tuple(units),
@@ -128,11 +125,6 @@ def described(texts: Sequence[str], normalise: Normaliser) -> Orthography:
         inside=_most(Counter({char: count for char, count in inside.items() if char in gone})),
         edges=sum(len(_EDGE_APOSTROPHE.findall(text)) for text in texts),
     )
-
-
-def _script(letter: str) -> str:
-    """Return a letter's script, which its Unicode name begins with."""
-    return _OF_A_LETTER.split(unicodedata.name(letter, "UNNAMED"))[0].title()
 
 
 def _case(letters: Counter[str]) -> str:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import tarfile
 import unicodedata
 from collections.abc import Callable
@@ -71,7 +73,7 @@ def names(manifest: Path) -> list[str]:
 
 
 def examined(manifest: Path) -> doctor.Examined:
-    return doctor.examine(Recipe(language="art", corpus=Corpus(root=manifest)), FrameGrid(), Console(quiet=True))
+    return doctor.examine(Recipe(language="art", corpus=Corpus(root=manifest)), Console(quiet=True), grid=FrameGrid())
 
 
 def waveform(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[list[Clip]], None]:
@@ -358,3 +360,27 @@ def test_what_is_heard_is_what_was_put_there() -> None:
     heard = listen(speech(1) + np.float32(0.1))
     assert heard.mean == pytest.approx(0.1, abs=1e-3)
     assert heard.duration_s == 3.0
+
+
+def test_findings_go_to_standard_output_and_progress_to_standard_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    doctor.show(examined(write(tmp_path, clean())), Console())
+    out, err = capsys.readouterr()
+    assert "train 12, dev 3, test 3" in out and "nothing is wrong with it" in out
+    assert err == ""
+
+
+def test_a_mistyped_path_is_refused_before_a_model_is_imported(tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from asr_adapt.cli import main
+        try:
+            main()
+        finally:
+            print({"torch", "transformers", "jinja2", "pydantic_settings"} & {*sys.modules})
+    """
+    command = [sys.executable, "-c", code, "doctor", str(tmp_path / "nothing")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "set()\n")
+    assert done.stderr.startswith(f"error: {tmp_path / 'nothing'}: no such corpus.") and done.stderr.count("\n") == 1

@@ -48,7 +48,7 @@ def test_a_recipe_is_written_for_a_corpus_and_trains(tmp_path: Path, monkeypatch
     assert asr_adapt(monkeypatch, "new", "art", "tones", "--base", "none") == 0
     recipe, said = written(tmp_path / "recipes" / "art.py")
     assert (recipe.language, recipe.corpus.root, recipe.model.base) == ("art", Path("tones"), "none")
-    assert said.startswith("art: say here what its name is"), "a tag is no name, and would be said twice"
+    assert said.startswith("Artificial languages (art): say here whose language it is")
     assert "common_voice, 14 utterances: train 8, dev 3, test 3" in said
     assert re.search(r"train 0\.00 h, 3 speakers", said)
     assert "Latin script, left to right, cased. 6 letters: a b c d e ŋ." in said

@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,6 @@ from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Recipe
 from asr_adapt.records import SPLITS, Utterance, write_jsonl
-from asr_adapt.report import render
 from asr_adapt.stages.doctor import sound, splits, transcripts
 from asr_adapt.stages.doctor.finding import SEVERITIES, Finding, always, found
 from asr_adapt.stages.doctor.sound import Heard
@@ -82,13 +81,14 @@ class Examined:
         }
 
 
-def examine(recipe: Recipe, grid: FrameGrid, console: Console) -> Examined:
-    """Read a whole corpus, hear every clip, and return what is wrong with it.
+def examine(recipe: Recipe, console: Console, *, grid: FrameGrid | None = None, estimate: bool = False) -> Examined:
+    """Read a whole corpus, decode every clip, and return what is wrong with it.
 
     Args:
-        recipe: Its corpus, language and text rules are asked for.
-        grid: The frames of the model that would be trained.
+        recipe: Its corpus, language, text rules and base model are used.
         console: Where to show progress.
+        grid: The frames of the model that would be trained; None: those of the recipe's base model.
+        estimate: Time training steps on this machine, unless the corpus cannot be trained on.
 
     Raises:
         InputError: the corpus cannot be read at all.
@@ -100,6 +100,9 @@ def examine(recipe: Recipe, grid: FrameGrid, console: Console) -> Examined:
     judged_by = [t for u, t in zip(utterances, texts, strict=True) if u.split in ("train", None)]
     if not any(texts):
         raise InputError("no utterance has a transcript", place=recipe.corpus.root)
+    from asr_adapt.stages.doctor import machine  # torch and transformers, which take seconds: after the corpus
+
+    grid = grid or machine.grid(recipe)
     alphabet = Alphabet.from_texts(judged_by if any(judged_by) else texts, recipe.text)
     outcomes = _heard(recipe, utterances, texts, alphabet, grid, console)
 
@@ -125,7 +128,7 @@ def examine(recipe: Recipe, grid: FrameGrid, console: Console) -> Examined:
     hours: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for utterance, heard, _, _ in clips:
         hours[utterance.split or "none"][utterance.speaker or ""] += heard.duration_s / 3600
-    return Examined(
+    examined = Examined(
         root=str(recipe.corpus.root),
         notes=reading.notes,
         findings=tuple(sorted(findings, key=lambda f: (order[f.severity], -f.count, f.name))),
@@ -137,25 +140,26 @@ def examine(recipe: Recipe, grid: FrameGrid, console: Console) -> Examined:
         letters_s=tuple(len(text.replace(" ", "")) / heard.duration_s for _, heard, text, _ in clips),
         utterances=tuple(utterances),
     )
+    if not estimate or examined.fatal:
+        return examined
+    return replace(examined, estimate=machine.estimate(recipe, utterances, examined.hours["train"]))
 
 
 def show(examined: Examined, console: Console) -> None:
-    """Print it: a line for each finding, the worst first."""
+    """Print the results on standard output: the corpus, then one line for each finding, the worst first."""
     for note in examined.notes:
-        console.say(note)
+        console.result(note)
     for split, hours in examined.hours.items():
         known = examined.known_speakers(split)
-        console.say(f"{split}: {hours:.2f} h" + (f", {known} speakers" if known else ""))
-    console.say(f"alphabet: {len(examined.letters)} letters: " + " ".join(unit for unit, _, _ in examined.letters))
+        console.result(f"{split}: {hours:.2f} h" + (f", {known} speakers" if known else ""))
+    console.result(f"alphabet: {len(examined.letters)} letters: " + " ".join(unit for unit, _, _ in examined.letters))
     for finding in examined.findings:
-        line = f"{finding.severity}: {finding.name} × {finding.count}: {finding.said}. {finding.example}. " + (
-            finding.remedy
-        )
-        (console.error if finding.severity == "fatal" else console.say)(line)
+        headline = f"{finding.severity}: {finding.name} × {finding.count}: {finding.said}."
+        console.result(f"{headline} {finding.example}. {finding.remedy}")
     if not examined.findings:
-        console.say("nothing is wrong with it")
+        console.result("nothing is wrong with it")
     if examined.estimate:
-        console.say(_training(examined.estimate))
+        console.result(_training(examined.estimate))
 
 
 def _training(estimate: "machine.Estimate") -> str:
@@ -197,6 +201,8 @@ def write_json(examined: Examined, path: Path) -> None:
 
 def write_page(examined: Examined, path: Path) -> None:
     """Write what was found as one HTML file that reaches for nothing else."""
+    from asr_adapt.report import render
+
     charts = [
         histogram("Seconds in a clip", examined.durations_s),
         histogram("Letters a second", examined.letters_s),

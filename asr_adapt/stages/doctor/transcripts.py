@@ -9,6 +9,7 @@ import regex
 from asr_adapt.records import Utterance
 from asr_adapt.stages.doctor.finding import Finding, found
 from asr_adapt.text.characters import describe_unit
+from asr_adapt.text.scripts import COMMON, script
 
 # Letters that look alike in most typefaces, by script. Greek β, θ, χ are letters of Latin orthographies, too, and
 # look like no other; they are not here.
@@ -17,19 +18,9 @@ _PAIRS = {
     ("Latin", "Cyrillic"): ("aceopxyijsABCEHIJKMOPSTX", "асеорхуіјѕАВСЕНІЈКМОРЅТХ"),
     ("Greek", "Cyrillic"): ("αορΑΒΕΗΙΚΜΟΡΤΧ", "аорАВЕНІКМОРТХ"),
 }
-_SCRIPTS = {name: regex.compile(rf"\p{{Script={name}}}") for name in (
-    "Latin", "Greek", "Cyrillic", "Arabic", "Hebrew", "Devanagari", "Bengali", "Han", "Hiragana", "Katakana",
-    "Hangul", "Ethiopic", "Armenian", "Georgian", "Thai", "Tamil", "Telugu", "Ol_Chiki", "Cherokee", "Tifinagh",
-    "Nko", "Canadian_Aboriginal",
-)}  # fmt: skip
 _WORD = regex.compile(r"[\p{L}\p{M}]+")
 # Below it a transcript in capitals is an abbreviation or a name.
 _LETTERS_OF_SHOUTING = 8
-
-
-def script(letter: str) -> str:
-    """Return a letter's script, `Common` where it has none of the known."""
-    return next((name for name, pattern in _SCRIPTS.items() if pattern.match(letter)), "Common")
 
 
 def look_alikes(main: str) -> dict[str, str]:
@@ -49,7 +40,7 @@ def main_script(texts: Sequence[str]) -> str:
     scripts: Counter[str] = Counter()
     for letter, count in letters.items():
         scripts[script(letter)] += count
-    return scripts.most_common(1)[0][0] if scripts else "Common"
+    return scripts.most_common(1)[0][0] if scripts else COMMON
 
 
 def confused(texts: Sequence[str], main: str) -> dict[str, str]:
@@ -77,13 +68,13 @@ def check(utterances: Sequence[Utterance]) -> list[Finding]:
     alike = confused([text for _, text in texts], main)
     words = {word for _, text in texts for word in _WORD.findall(unicodedata.normalize("NFD", text))}
     mixed = [word for word in words if any(script(char) == main for char in word)]
-    borrowed = {char for word in mixed for char in word if script(char) not in (main, "Common")} - alike.keys()
+    borrowed = {char for word in mixed for char in word if script(char) not in (main, COMMON)} - alike.keys()
     strange, foreign, digits, shouted, apart, lent = [], [], [], [], [], []
     some_lower = any(char.islower() for _, text in texts for char in text)
     composed = any(unicodedata.normalize("NFD", text) != text for _, text in texts)
     for id, text in texts:
         for word in _WORD.findall(unicodedata.normalize("NFD", text)):
-            scripts = {script(char) for char in word} - {"Common"}
+            scripts = {script(char) for char in word} - {COMMON}
             odd = [char for char in word if char in alike]
             if main in scripts and odd:
                 strange.append((id, f"{describe_unit(odd[0])} in a {main} word"))
