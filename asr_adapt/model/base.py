@@ -1,8 +1,10 @@
 """The base model: what it is, whether it can be used, and loading it."""
 
+import copy
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,25 @@ from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
 from asr_adapt.model import adapters, mms
 from asr_adapt.recipe import Model
+
+
+@dataclass(frozen=True)
+class ResolvedBase:
+    """A base model that exists and can be adapted; its files are read once."""
+
+    config: Wav2Vec2Config
+    adapter: tuple[str, mms.Vocabulary] | None
+    """language and vocabulary of the MMS adapter and head to start from"""
+
+
+def resolve(spec: Model, language: str) -> ResolvedBase:
+    """Return the base model's configuration, and the adapter for a language that it is loaded with.
+
+    Raises:
+        InputError: the base model cannot be used (`configuration`), or has no adapter for the language (`adapter`).
+    """
+    config = configuration(spec)
+    return ResolvedBase(config, adapter(spec, language, config))
 
 
 def configuration(spec: Model) -> Wav2Vec2Config:
@@ -88,10 +109,15 @@ def frame_grid(config: Wav2Vec2Config) -> FrameGrid:
     return FrameGrid(tuple(config.conv_kernel), tuple(config.conv_stride))
 
 
-def adapter(spec: Model, language: str) -> tuple[str, mms.Vocabulary] | None:
+def adapter(spec: Model, language: str, config: Wav2Vec2Config | None = None) -> tuple[str, mms.Vocabulary] | None:
     """Return the language whose adapter and head an MMS checkpoint is loaded with, and that head's vocabulary.
 
     None where the base model has no adapters by language, or none is wanted.
+
+    Args:
+        spec: The base model.
+        language: BCP-47 tag.
+        config: The base model's configuration; None: read it.
 
     Raises:
         InputError: it has none for the language, or is not said whose its adapter layers are.
@@ -100,7 +126,7 @@ def adapter(spec: Model, language: str) -> tuple[str, mms.Vocabulary] | None:
     if spec.base == "none" or named == mms.NONE:
         return None
     known: dict[str, mms.Vocabulary] = {}
-    if _has_adapters(configuration(spec)):
+    if _has_adapters(config or configuration(spec)):
         known = mms.vocabularies(_source(spec), spec.revision)
     if not known:
         if named is not None:
@@ -114,28 +140,28 @@ def adapter(spec: Model, language: str) -> tuple[str, mms.Vocabulary] | None:
     return tag, known[tag]
 
 
-def load(spec: Model, seed: int, language: str) -> tuple[Wav2Vec2ForCTC, bool]:
+def load(spec: Model, seed: int, language: str, resolved: ResolvedBase | None = None) -> tuple[Wav2Vec2ForCTC, bool]:
     """Return the base model in float32, and whether it wants each clip at zero mean and unit variance.
 
-    Its head is its own where it has one, else as good as random.
+    Its head is its own where it has one, else as good as random. `resolved`: from `resolve`, if that was called.
 
     Raises:
         InputError: the base model cannot be loaded (see `configuration` and `adapter`).
     """
-    config = configuration(spec)
+    resolved = resolved or resolve(spec, language)
+    config = resolved.config
     torch.manual_seed(seed)
     if spec.base == "none":
-        net = _with_channels_last(Wav2Vec2ForCTC(config))
+        net = _with_channels_last(Wav2Vec2ForCTC(copy.deepcopy(config)))
         _start_as_mel(net.wav2vec2.feature_extractor.conv_layers[0].conv)
         return net, True
     source = _source(spec)
-    whose = adapter(spec, language)
     inside = {"adapter_attn_dim": spec.adapter_size} if spec.adapter == "mms" and not _has_adapters(config) else {}
     net = from_pretrained(source, pickled_weights=spec.pickled_weights, revision=spec.revision, **inside)
     if inside:
         adapters.silence(net)
-    elif whose is not None:
-        mms.load(net, *whose, pickled_weights=spec.pickled_weights, revision=spec.revision)
+    elif resolved.adapter is not None:
+        mms.load(net, *resolved.adapter, pickled_weights=spec.pickled_weights, revision=spec.revision)
     elif spec.adapter_language == mms.NONE and _has_adapters(config):
         mms.begin_without(net)
     return net, _normalises(source, spec.revision)

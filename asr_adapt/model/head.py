@@ -18,7 +18,14 @@ _NEVER = -1e4  # a logit that no other is below
 _IPA = {"g": "ɡ", "ε": "ɛ"}  # letters that look like the IPA's and are other code points
 
 
-def create(spec: Model, alphabet: Alphabet, language: str, text: Text, seed: int) -> CTCModel:
+def create(
+    spec: Model,
+    alphabet: Alphabet,
+    language: str,
+    text: Text,
+    seed: int,
+    resolved: base.ResolvedBase | None = None,
+) -> CTCModel:
     """Return the base model with a head for `alphabet`, not yet trained.
 
     Units that the base writes already start from its own rows of the head (see `inherited`), the others at random.
@@ -26,14 +33,15 @@ def create(spec: Model, alphabet: Alphabet, language: str, text: Text, seed: int
     Raises:
         InputError: the base model cannot be loaded (see `base.configuration`).
     """
-    net, normalises = base.load(spec, seed, language)
+    resolved = resolved or base.resolve(spec, language)
+    net, normalises = base.load(spec, seed, language, resolved)
     torch.manual_seed(seed)
     # A head of the same size must not be taken over as it is: its rows are other letters.
     head = torch.nn.Linear(net.lm_head.in_features, len(alphabet))
     torch.nn.init.normal_(head.weight, std=net.config.initializer_range)
     torch.nn.init.zeros_(head.bias)
     with torch.no_grad():
-        for label, old_label in inherited(spec, alphabet, language).items():
+        for label, old_label in inherited(spec, alphabet, language, resolved).items():
             head.weight[label] = net.lm_head.weight[old_label]
             head.bias[label] = net.lm_head.bias[old_label]
     net.lm_head = head
@@ -70,7 +78,9 @@ def zero_shot(spec: Model, language: str) -> CTCModel:
     return made
 
 
-def inherited(spec: Model, alphabet: Alphabet, language: str) -> dict[int, int]:
+def inherited(
+    spec: Model, alphabet: Alphabet, language: str, resolved: base.ResolvedBase | None = None
+) -> dict[int, int]:
     """Return which labels of a new head start from which of the base's: `{label: the base's label}`.
 
     A base that this package trained says what its labels are, and MMS does for each language. The same unit is taken
@@ -81,7 +91,7 @@ def inherited(spec: Model, alphabet: Alphabet, language: str) -> dict[int, int]:
     if folder is not None and (folder / MODEL_METADATA).is_file():
         old = {unit: label for label, unit in enumerate(ModelMetadata.read(folder).alphabet)}
     else:
-        _, old = base.adapter(spec, language) or ("", {})
+        _, old = (resolved or base.resolve(spec, language)).adapter or ("", {})
     found = {}
     for label, unit in enumerate(alphabet.units):
         bare = unicodedata.normalize("NFD", unit)[0]

@@ -123,7 +123,7 @@ def test_mms_weights_keep_the_adapters_that_they_have(layer_norm: Path, tmp_path
 
 @pytest.mark.parametrize("fields", [{"base": "none"}, {"base": "embedded", "freeze": "nothing"}])
 def test_an_adapter_without_a_base_or_with_another_freezing_is_refused(fields: dict) -> None:
-    with pytest.raises(InputError, match=r"model: .*adapter 'lora' wants a base model"):
+    with pytest.raises(InputError, match=r"model: .*model\.adapter requires a base model"):
         recipe_from({"language": "mi", "model": {"adapter": "lora", **fields}}, "here")
 
 

@@ -210,7 +210,7 @@ def test_a_zero_shot_folder_is_a_model_like_any_other(
     assert set(ours) <= {*LETTERS["mri"], " "} and ours
     assert evaluate_folder(folder, Source(root=tones), "test", tmp_path / "e", Console(quiet=True)).utterances == 6
     assert asr_adapt(monkeypatch, *command) == 2
-    assert "mms-mi: is there already." in capsys.readouterr().err
+    assert "mms-mi: already exists." in capsys.readouterr().err
     assert asr_adapt(monkeypatch, "mms", "mdw", "--base", mms, "--out", tmp_path / "x") == 2
     assert "no adapter for the language 'mdw'" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
