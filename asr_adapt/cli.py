@@ -287,9 +287,9 @@ def report(
 ) -> None:
     """Rewrite report.html from metrics.json and hypotheses.jsonl, without transcribing again."""
     from asr_adapt.console import Console
-    from asr_adapt.report import publish
+    from asr_adapt.report.write import write_page
 
-    Console().say(f"report: {publish.page(folder, model, sound=audio, names=names)}")
+    Console().say(f"report: {write_page(folder, model, sound=audio, names=names)}")
 
 
 @app.command()

@@ -168,7 +168,7 @@ def _peer(recipe: Recipe, minutes: float, out: Path, new_head: bool) -> dict[str
     adapted.net.load_state_dict(best["weights"])
     adapted.net.eval()
     test = prepared.load(out / "data", "test")
-    metrics = evaluate.evaluate(Transcriber(adapted), test, out, Console())
+    metrics = evaluate.evaluate(Transcriber(adapted), test, out, Console()).metrics
     result = {"steps": steps, "curve": curve, **_rates(metrics)}
     kept.write_text(json.dumps(result))
     return result

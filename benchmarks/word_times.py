@@ -75,7 +75,7 @@ def _spoken(words: list[str], voice: str) -> tuple[np.ndarray, list[tuple[float,
 
 def _matched(said: list[str], read: list[str]) -> list[tuple[int, int]]:
     """Return the pairs of indices of words that were read right."""
-    lines = error_rates.aligned(" ".join(said), " ".join(read))
+    lines = error_rates.format_alignment(error_rates.align_words(" ".join(said), " ".join(read)))
     columns = zip(lines[0].split(), lines[1].split(), strict=True)
     i, j, pairs = itertools.count(), itertools.count(), []
     for one, other in columns:

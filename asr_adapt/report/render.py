@@ -1,4 +1,4 @@
-"""Pages and cards: the templates beside this file, filled in. A page is one file that reaches for nothing else."""
+"""Rendering the templates of pages and of the model card. A page is one file that loads nothing else."""
 
 import base64
 import functools
@@ -11,12 +11,12 @@ from markupsafe import Markup
 
 
 def render(template: str, script: str | None = None, **values: Any) -> str:
-    """Return a template with its values, which are escaped in HTML.
+    """Return a template filled with values, which are escaped in HTML.
 
     Args:
-        template: The file's name. A page extends `base.html`.
-        script: Name of the JavaScript file of a page. No other script runs in it, whatever a value holds.
-        values: What the template asks for; none may be missing.
+        template: File name. Pages extend `base.html`.
+        script: File name of a page's JavaScript. The page's content security policy allows no other script.
+        values: The variables of the template; a missing one is an error.
     """
     text = (
         resources.files("asr_adapt.report").joinpath("templates", script).read_text(encoding="utf-8")

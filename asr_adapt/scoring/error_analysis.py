@@ -1,6 +1,6 @@
-"""What an evaluation's transcripts say beyond their error rates: who, how long, which letters, words and marks.
+"""Error analysis: error rates by speaker and by length, confusions of words and characters, errors in diacritics.
 
-Everything is counted on the alignments of which `score` counts the errors, so that all figures are of one piece.
+Everything is counted on the alignments from which the error rates are counted, so that all figures agree.
 """
 
 import hashlib
@@ -17,46 +17,40 @@ from asr_adapt.scoring import error_rates
 from asr_adapt.scoring.error_rates import SPACE, Errors, Kind, Step
 from asr_adapt.text.characters import without_marks
 
-# Edges of the groups by length, in seconds: commands, sentences, long sentences, paragraphs.
+# Boundaries of the groups by length, in seconds: commands, sentences, long sentences, paragraphs.
 _EDGES_S = (2.0, 5.0, 10.0, 20.0)
 
 
 @dataclass(frozen=True)
-class Judged:
-    """An utterance, both its texts normalised, and where they differ."""
+class ScoredUtterance:
+    """An utterance with its normalised texts and their alignment in words and in grapheme clusters."""
 
     utterance: Utterance
-    said: str
-    read: str
+    reference: str
+    hypothesis: str
     words: Sequence[Step]
-    letters: Sequence[Step]
+    characters: Sequence[Step]
 
     @cached_property
     def word_errors(self) -> Errors:
-        """Its word errors."""
-        return count(self.words)
+        """Errors in words."""
+        return error_rates.count(self.words)
 
     @cached_property
-    def letter_errors(self) -> Errors:
-        """Its errors in grapheme clusters."""
-        return count(self.letters)
+    def character_errors(self) -> Errors:
+        """Errors in grapheme clusters."""
+        return error_rates.count(self.characters)
+
+    @classmethod
+    def of(cls, utterance: Utterance, reference: str, hypothesis: str) -> "ScoredUtterance":
+        """Align the normalised texts of an utterance."""
+        words = error_rates.align_words(reference, hypothesis)
+        return cls(utterance, reference, hypothesis, words, error_rates.align_characters(reference, hypothesis))
 
 
-def judge(utterances: Iterable[Utterance], normalise: Callable[[str], str]) -> list[Judged]:
+def score(utterances: Iterable[Utterance], normalise: Callable[[str], str]) -> list[ScoredUtterance]:
     """Align each utterance's hypothesis with its reference, both after `normalise`."""
-    judged = []
-    for utterance in utterances:
-        said, read = normalise(utterance.text or ""), normalise(utterance.hypothesis or "")
-        words, letters = error_rates.align_words(said, read), error_rates.align_characters(said, read)
-        judged.append(Judged(utterance, said, read, words, letters))
-    return judged
-
-
-def count(steps: Iterable[Step]) -> Errors:
-    """Return the error counts of an alignment."""
-    kinds = Counter(step.kind for step in steps)
-    length = kinds["equal"] + kinds["substitute"] + kinds["delete"]
-    return Errors(kinds["substitute"], kinds["delete"], kinds["insert"], length)
+    return [ScoredUtterance.of(u, normalise(u.text or ""), normalise(u.hypothesis or "")) for u in utterances]
 
 
 @dataclass(frozen=True)
@@ -69,7 +63,7 @@ class Rate:
 
     @classmethod
     def of(cls, errors: Sequence[Errors]) -> "Rate | None":
-        """Return the pooled rate of utterances; None where no reference says anything."""
+        """Return the pooled error rate; None where every reference is empty."""
         if not any(e.reference_length for e in errors):
             return None
         return cls(error_rates.rate(errors), *error_rates.rate_interval(errors))
@@ -77,7 +71,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Group:
-    """Some of the utterances, and how well they are read."""
+    """Error rates of some of the utterances."""
 
     name: Hashable
     utterances: int
@@ -87,26 +81,26 @@ class Group:
     cer: Rate | None
 
 
-def by_speaker(judged: Sequence[Judged]) -> list[Group]:
-    """Return a group for each speaker, in the order in which they first speak; `None` is who is not known."""
-    return _grouped(judged, lambda one: one.utterance.speaker)
+def by_speaker(scored: Sequence[ScoredUtterance]) -> list[Group]:
+    """Return a group for each speaker, in order of first appearance; the name is None where it is unknown."""
+    return _grouped(scored, lambda one: one.utterance.speaker)
 
 
-def by_length(judged: Sequence[Judged]) -> list[Group]:
-    """Return a group for each range of seconds, `(from, to)`, `to` None for the last; empty ranges are left out."""
+def by_length(scored: Sequence[ScoredUtterance]) -> list[Group]:
+    """Return a group for each range of durations `(from_s, to_s)` that has any; `to_s` is None for the last."""
     edges = (0.0, *_EDGES_S, None)
     ranges = list(pairwise(edges))
 
-    def length(one: Judged) -> Hashable:
+    def length(one: ScoredUtterance) -> Hashable:
         return next((a, b) for a, b in ranges if b is None or (one.utterance.duration_s or 0.0) < b)
 
-    groups = {group.name: group for group in _grouped(judged, length)}
+    groups = {group.name: group for group in _grouped(scored, length)}
     return [groups[name] for name in ranges if name in groups]
 
 
-def _grouped(judged: Sequence[Judged], key: Callable[[Judged], Hashable]) -> list[Group]:
-    members: dict[Hashable, list[Judged]] = defaultdict(list)
-    for one in judged:
+def _grouped(scored: Sequence[ScoredUtterance], key: Callable[[ScoredUtterance], Hashable]) -> list[Group]:
+    members: dict[Hashable, list[ScoredUtterance]] = defaultdict(list)
+    for one in scored:
         members[key(one)].append(one)
     return [
         Group(
@@ -115,7 +109,7 @@ def _grouped(judged: Sequence[Judged], key: Callable[[Judged], Hashable]) -> lis
             words=sum(one.word_errors.reference_length for one in group),
             audio_s=sum(one.utterance.duration_s or 0.0 for one in group),
             wer=Rate.of([one.word_errors for one in group]),
-            cer=Rate.of([one.letter_errors for one in group]),
+            cer=Rate.of([one.character_errors for one in group]),
         )
         for name, group in members.items()
     ]
@@ -123,94 +117,96 @@ def _grouped(judged: Sequence[Judged], key: Callable[[Judged], Hashable]) -> lis
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often one unit was read as another; `said` is empty where it was inserted, `read` where left out."""
+    """How often one unit became another; `reference` is empty for an insertion, `hypothesis` for a deletion."""
 
-    said: str
-    read: str
+    reference: str
+    hypothesis: str
     count: int
     of: int
-    """how often `said` stands in the references; 0 for an insertion"""
+    """occurrences of the unit in the references; 0 for an insertion"""
 
 
 def confusions(alignments: Iterable[Sequence[Step]], kind: Kind) -> list[Confusion]:
     """Return the errors of one kind (`substitute`, `delete`, `insert`), the most frequent first."""
     steps = [step for alignment in alignments for step in alignment]
-    said = Counter(step.said for step in steps if step.said)
-    found = Counter((step.said, step.read) for step in steps if step.kind == kind)
+    occurrences = Counter(step.reference for step in steps if step.reference)
+    found = Counter((step.reference, step.hypothesis) for step in steps if step.kind == kind)
     ranked = sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
-    return [Confusion(*pair, number, said[pair[0]]) for pair, number in ranked]
+    return [Confusion(*pair, number, occurrences[pair[0]]) for pair, number in ranked]
 
 
 @dataclass(frozen=True)
 class Marks:
-    """Errors in tone marks and other diacritics (U+0300 to U+036F), apart from those in the letters below them."""
+    """Errors in tone marks and other diacritics (U+0300 to U+036F), apart from those in their base letters."""
 
     cer_without: Rate | None
-    """CER where both sides have lost their marks"""
-    letters: int
-    """letters said, spaces not counted"""
+    """CER after removing the marks from both sides"""
+    characters: int
+    """characters of the references, without spaces"""
     wrong: int
-    """of them, read as the right letter with wrong marks: one missing, one too many, another"""
+    """of `characters`, those with the right base letter and wrong marks: missing, superfluous or different ones"""
     errors: int
-    """all errors in letters and spaces"""
+    """all character errors, spaces included"""
     marked: int
-    """letters said that bear a mark"""
-    marked_right: int
+    """characters of the references that have a mark"""
+    marked_correct: int
     marked_wrong: int
-    """of `marked`, the right letter with wrong marks"""
-    marked_other: int
-    """of `marked`, read as another letter"""
-    marked_lost: int
-    """of `marked`, left out"""
+    """of `marked`, the right base letter with wrong marks"""
+    marked_substituted: int
+    """of `marked`, those that became another letter"""
+    marked_deleted: int
     confused: Sequence[tuple[str, str, int]]
-    """`(marks said, marks read, count)` on letters that were right, the most frequent first; `` is no mark"""
+    """`(reference marks, hypothesis marks, count)` on right base letters, the most frequent first; `` is no mark"""
 
     @property
-    def there(self) -> bool:
-        """Whether this orthography has marks, or the model writes any."""
+    def any(self) -> bool:
+        """Whether references or hypotheses have marks."""
         return bool(self.marked or self.wrong)
 
 
-def marks(judged: Sequence[Judged]) -> Marks:
-    """Count the errors in marks. A letter is right with wrong marks where it is substituted by its like."""
-    steps = [step for one in judged for step in one.letters if step.said != SPACE]
-    marked = [step for step in steps if step.said and marks_of(step.said)]
-    wrong = [step for step in steps if _differs_in_marks_alone(step)]
-    confused = Counter((marks_of(step.said), marks_of(step.read)) for step in wrong)
-    marked_wrong = sum(map(_differs_in_marks_alone, marked))
+def marks(scored: Sequence[ScoredUtterance]) -> Marks:
+    """Count the errors in marks: substitutions between characters that differ in nothing else."""
+    steps = [step for one in scored for step in one.characters if step.reference != SPACE]
+    marked = [step for step in steps if step.reference and marks_of(step.reference)]
+    wrong = [step for step in steps if _differs_only_in_marks(step)]
+    confused = Counter((marks_of(step.reference), marks_of(step.hypothesis)) for step in wrong)
+    marked_wrong = sum(map(_differs_only_in_marks, marked))
     kinds = Counter(step.kind for step in marked)
     return Marks(
         cer_without=Rate.of(
-            [error_rates.character_errors(without_marks(one.said), without_marks(one.read)) for one in judged]
+            [
+                error_rates.character_errors(without_marks(one.reference), without_marks(one.hypothesis))
+                for one in scored
+            ]
         ),
-        letters=sum(bool(step.said) for step in steps),
+        characters=sum(bool(step.reference) for step in steps),
         wrong=len(wrong),
-        errors=sum(one.letter_errors.total for one in judged),
+        errors=sum(one.character_errors.total for one in scored),
         marked=len(marked),
-        marked_right=kinds["equal"],
+        marked_correct=kinds["equal"],
         marked_wrong=marked_wrong,
-        marked_other=kinds["substitute"] - marked_wrong,
-        marked_lost=kinds["delete"],
+        marked_substituted=kinds["substitute"] - marked_wrong,
+        marked_deleted=kinds["delete"],
         confused=[(*pair, number) for pair, number in sorted(confused.items(), key=lambda pair: (-pair[1], pair[0]))],
     )
 
 
 def marks_of(letter: str) -> str:
-    """Return the marks (U+0300 to U+036F) that a letter bears, in canonical order."""
+    """Return the marks (U+0300 to U+036F) of a character, in canonical order."""
     return "".join(char for char in unicodedata.normalize("NFD", letter) if "\u0300" <= char <= "\u036f")
 
 
-def name_of(marks: str) -> str:
+def names_of_marks(marks: str) -> str:
     """Return `acute accent` for U+0301, several joined by ` + `; `no mark` for none."""
     names = (unicodedata.name(mark).removeprefix("COMBINING ").lower() for mark in marks)
     return " + ".join(names) or "no mark"
 
 
-def _differs_in_marks_alone(step: Step) -> bool:
-    return step.kind == "substitute" and without_marks(step.said) == without_marks(step.read)
+def _differs_only_in_marks(step: Step) -> bool:
+    return step.kind == "substitute" and without_marks(step.reference) == without_marks(step.hypothesis)
 
 
 def split_hash(utterances: Iterable[Utterance]) -> str:
-    """Return a SHA-256 of ids and reference texts, in whatever order: equal where the same split was scored."""
-    said = sorted((u.id, u.text or "") for u in utterances)
-    return hashlib.sha256(json.dumps(said, ensure_ascii=False).encode()).hexdigest()
+    """Return a SHA-256 of ids and reference texts, independent of their order: equal for the same split."""
+    references = sorted((u.id, u.text or "") for u in utterances)
+    return hashlib.sha256(json.dumps(references, ensure_ascii=False).encode()).hexdigest()

@@ -1,5 +1,6 @@
-"""Word and character error rates that can be trusted: pooled, with intervals, counted by jiwer."""
+"""Word and character error rates: pooled over utterances, with bootstrap intervals, counted by jiwer."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["equal", "substitute", "delete", "insert"]
 SPACE = "␣"
-"""stands for the space between two words where letters are aligned"""
+"""the space between two words, in character alignments"""
 _DRAWS = 1000
 
 
@@ -39,10 +40,10 @@ class Step(NamedTuple):
     """One column of an alignment."""
 
     kind: Kind
-    said: str
-    """in the reference; empty where something was inserted"""
-    read: str
-    """in the hypothesis; empty where something was left out"""
+    reference: str
+    """unit of the reference; empty in an insertion"""
+    hypothesis: str
+    """unit of the hypothesis; empty in a deletion"""
 
 
 def word_errors(reference: str, hypothesis: str) -> Errors:
@@ -73,7 +74,7 @@ def _jiwer(reference: list[str], hypothesis: list[str]) -> "jiwer.WordOutput":
 
 
 def pool(errors: Sequence[Errors]) -> Errors:
-    """Return the sum of the counts: pooled, so that a long utterance weighs what it says."""
+    """Return the sum of the counts, so that an utterance counts in proportion to its length."""
     return Errors(
         sum(e.substitutions for e in errors),
         sum(e.deletions for e in errors),
@@ -86,7 +87,7 @@ def rate(errors: Sequence[Errors]) -> float:
     """Return (S + D + I) / reference length, pooled; a fraction that may exceed 1.
 
     Raises:
-        InputError: no reference has any words, so that there is nothing to judge.
+        InputError: no utterance has a reference text.
     """
     pooled = pool(errors)
     if pooled.reference_length == 0:
@@ -103,7 +104,7 @@ def rate_interval(errors: Sequence[Errors], *, draws: int = _DRAWS, seed: int = 
     """Return the 95 % bootstrap interval of `rate` over utterances (Bisani & Ney 2004).
 
     Args:
-        errors: One entry an utterance.
+        errors: One entry for each utterance.
         draws: Bootstrap samples, each of `len(errors)` utterances with replacement.
         seed: The same seed gives the same interval.
     """
@@ -117,9 +118,9 @@ def rate_interval(errors: Sequence[Errors], *, draws: int = _DRAWS, seed: int = 
     return float(low), float(high)
 
 
-def cer_without_marks(said_and_read: Iterable[tuple[str, str]]) -> float:
-    """Return the CER of normalised texts whose tone marks and other diacritics were taken off, on both sides."""
-    return rate([character_errors(without_marks(said), without_marks(read)) for said, read in said_and_read])
+def cer_without_marks(pairs: Iterable[tuple[str, str]]) -> float:
+    """Return the CER of normalised pairs `(reference, hypothesis)` after removing tone marks and other diacritics."""
+    return rate([character_errors(without_marks(ref), without_marks(hyp)) for ref, hyp in pairs])
 
 
 def align_words(reference: str, hypothesis: str) -> list[Step]:
@@ -137,18 +138,25 @@ def _align(reference: list[str], hypothesis: list[str]) -> list[Step]:
         return [Step("insert", "", unit) for unit in hypothesis]
     steps: list[Step] = []
     for chunk in _jiwer(reference, hypothesis).alignments[0]:
-        said = reference[chunk.ref_start_idx : chunk.ref_end_idx]
-        read = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
-        # Only one of the two is empty, in a deletion or an insertion; else they are of one length.
+        ref = reference[chunk.ref_start_idx : chunk.ref_end_idx]
+        hyp = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        # Equal lengths, or one of the two is empty (a deletion or an insertion).
         kind = cast(Kind, chunk.type)
-        steps += [Step(kind, *pair) for pair in zip_longest(said, read, fillvalue="")]
+        steps += [Step(kind, *pair) for pair in zip_longest(ref, hyp, fillvalue="")]
     return steps
 
 
-def aligned(reference: str, hypothesis: str) -> tuple[str, str, str]:
-    """Return reference, hypothesis and a line of S, D and I under the errors, in columns of equal width."""
-    columns = [(step.said or "*", step.read or "*", "" if step.kind == "equal" else step.kind[0].upper())
-               for step in align_words(reference, hypothesis)]  # fmt: skip
+def count(steps: Iterable[Step]) -> Errors:
+    """Return the error counts of an alignment."""
+    kinds = Counter(step.kind for step in steps)
+    length = kinds["equal"] + kinds["substitute"] + kinds["delete"]
+    return Errors(kinds["substitute"], kinds["delete"], kinds["insert"], length)
+
+
+def format_alignment(steps: Iterable[Step]) -> tuple[str, str, str]:
+    """Return reference, hypothesis, and a line with S, D and I below the errors, in columns of equal width."""
+    columns = [(step.reference or "*", step.hypothesis or "*", "" if step.kind == "equal" else step.kind[0].upper())
+               for step in steps]  # fmt: skip
     widths = [max(map(cell_len, column)) for column in columns]
     rows = ("  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
             for row in zip(*columns, strict=True))  # fmt: skip

@@ -1,7 +1,7 @@
-"""evaluate: the word error rate of a model on speech that it never saw, with its interval."""
+"""evaluate: the error rates of a model on speech that it was not trained on, with their intervals."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from asr_adapt.artifacts import Metrics
@@ -9,9 +9,10 @@ from asr_adapt.console import Console
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError
 from asr_adapt.inference.transcriber import Transcriber
-from asr_adapt.records import Utterance, write_jsonl
+from asr_adapt.records import write_jsonl
 from asr_adapt.scoring import error_rates
-from asr_adapt.scoring.error_rates import Errors
+from asr_adapt.scoring.error_analysis import ScoredUtterance
+from asr_adapt.scoring.evaluation import HYPOTHESES, Evaluation
 from asr_adapt.storage import make_folder
 
 _WORST = 10
@@ -23,54 +24,51 @@ def evaluate(
     out: Path,
     console: Console,
     excluded: dict[str, int] | None = None,
-) -> Metrics:
+) -> Evaluation:
     """Transcribe a split, score it, and write `metrics.json` and `hypotheses.jsonl` into `out`.
 
     Both sides are compared after the model's own normaliser; `hypotheses.jsonl` keeps the corpus's text unchanged.
 
     Args:
-        transcriber: The model at work.
+        transcriber: The model to score.
         speech: The split, with references that went through the model's normaliser.
-        out: Where the two files go; made if it is not there.
+        out: Folder of the two files; created if missing.
         console: Where to report.
-        excluded: Reason → count of utterances that were left out before; what cannot be read here is added.
+        excluded: Reason → count of utterances that were excluded before; undecodable ones are added here.
 
     Raises:
-        InputError: nothing could be read, there is no reference text, or `out` cannot be made.
+        InputError: no utterance could be decoded or none has a reference, or `out` cannot be created.
     """
     make_folder(out, "Give another --out.")
     split, normalise = speech.name, transcriber.model.normaliser
-    done: list[Utterance] = []
-    words: list[Errors] = []
-    characters: list[Errors] = []
-    said_and_read: list[tuple[str, str]] = []
-    left_out = dict(excluded or {})
+    scored: list[ScoredUtterance] = []
+    all_excluded = dict(excluded or {})
     audio_s = 0.0
-    began = time.perf_counter()
+    started = time.perf_counter()
     with console.progress(f"evaluate {split}", total=len(speech)) as progress:
         results = transcriber.transcribe_all(speech.recordings())
         for index, result in enumerate(progress.over(results)):
             utterance = speech.utterances[index]
             if isinstance(result, InputError):
-                left_out["unreadable_audio"] = left_out.get("unreadable_audio", 0) + 1
-                console.warn(f"left out of {split}: {utterance.id} ({result.problem})")
+                all_excluded["unreadable_audio"] = all_excluded.get("unreadable_audio", 0) + 1
+                console.warn(f"excluded from {split}: {utterance.id} ({result.problem})")
                 continue
-            done.append(
-                utterance.model_copy(update={"hypothesis": result.text, "duration_s": round(result.duration_s, 4)})
-            )
             audio_s += result.duration_s
-            reference, hypothesis = speech.references[index], normalise(result.text)
-            words.append(error_rates.word_errors(reference, hypothesis))
-            characters.append(error_rates.character_errors(reference, hypothesis))
-            said_and_read.append((reference, hypothesis))
-    elapsed_s = time.perf_counter() - began
-    if not done:
-        raise InputError(f"no utterance of the {split} split could be read", remedy="Look at the audio files.")
+            fields = {"hypothesis": result.text, "duration_s": round(result.duration_s, 4)}
+            scored.append(
+                ScoredUtterance.of(
+                    utterance.model_copy(update=fields), speech.references[index], normalise(result.text)
+                )
+            )
+    elapsed_s = time.perf_counter() - started
+    if not scored:
+        raise InputError(f"no utterance of the {split} split could be decoded", remedy="Check the audio files.")
 
+    words, characters = [one.word_errors for one in scored], [one.character_errors for one in scored]
     pooled = error_rates.pool(words)
     metrics = Metrics(
         split=split,
-        utterances=len(done),
+        utterances=len(scored),
         words=pooled.reference_length,
         audio_s=round(audio_s, 2),
         wer=error_rates.rate(words),
@@ -80,23 +78,22 @@ def evaluate(
         substitutions=pooled.substitutions,
         deletions=pooled.deletions,
         insertions=pooled.insertions,
-        excluded=left_out,
+        excluded=all_excluded,
         normaliser=normalise.describe(),
         decoding=transcriber.decoding,
         transcribe_rtfx=round(audio_s / elapsed_s, 2),
     )
-    write_jsonl(out / "hypotheses.jsonl", done)
+    write_jsonl(out / HYPOTHESES, [one.utterance for one in scored])
     metrics.write(out)
-    _show_worst(done, words, normalise, console)
+    _show_worst(scored, console)
     show(metrics, console)
-    console.say(
-        f"{split} CER {error_rates.cer_without_marks(said_and_read):.3f} without tone marks and other diacritics"
-    )
-    return metrics
+    without_marks = error_rates.cer_without_marks((one.reference, one.hypothesis) for one in scored)
+    console.say(f"{split} CER {without_marks:.3f} without tone marks and other diacritics")
+    return Evaluation(metrics, scored)
 
 
 def show(metrics: Metrics, console: Console) -> None:
-    """Print the rates with their intervals."""
+    """Print the error rates with their intervals."""
     for name, value, (low, high) in (
         ("WER", metrics.wer, metrics.wer_ci95),
         ("CER", metrics.cer, metrics.cer_ci95),
@@ -104,25 +101,23 @@ def show(metrics: Metrics, console: Console) -> None:
         console.say(f"{metrics.split} {name} {value:.3f}  (95 % interval {low:.3f} to {high:.3f})")
     console.say(
         f"{metrics.utterances:,} utterances, {metrics.words:,} words, {metrics.audio_s / 60:.1f} min; "
-        f"{metrics.substitutions} substituted, {metrics.deletions} deleted, {metrics.insertions} inserted; "
+        f"{metrics.substitutions} substitutions, {metrics.deletions} deletions, {metrics.insertions} insertions; "
         f"{metrics.describe_speed()}× real time"
     )
     for reason, count in metrics.excluded.items():
-        console.warn(f"{count} utterances are not in these figures: {reason}")
+        console.warn(f"{count} utterances are excluded from these error rates: {reason}")
 
 
-def _show_worst(
-    done: Iterable[Utterance], words: Sequence[Errors], normalise: Callable[[str], str], console: Console
-) -> None:
+def _show_worst(scored: Sequence[ScoredUtterance], console: Console) -> None:
     """Print the utterances with the most word errors, aligned word by word."""
-    ranked = sorted(zip(words, done, strict=True), key=lambda pair: -pair[0].total)
-    worst = [(errors, utterance) for errors, utterance in ranked[:_WORST] if errors.total]
+    ranked = sorted(scored, key=lambda one: -one.word_errors.total)
+    worst = [one for one in ranked[:_WORST] if one.word_errors.total]
     if worst:
         console.say(f"the {len(worst)} utterances with the most word errors:")
-    for errors, utterance in worst:
-        lines = error_rates.aligned(normalise(utterance.text or ""), normalise(utterance.hypothesis or ""))
-        console.say(f"\n  {utterance.id}: {errors.total} errors in {errors.reference_length} words")
-        for name, line in zip(("said", "read", ""), lines, strict=True):
+    for one in worst:
+        errors = one.word_errors
+        console.say(f"\n  {one.utterance.id}: {errors.total} errors in {errors.reference_length} words")
+        for name, line in zip(("ref", "hyp", ""), error_rates.format_alignment(one.words), strict=True):
             console.say(f"    {name:5}{line}")
     if worst:
         console.say("")

@@ -13,7 +13,7 @@ from asr_adapt.inference import engines
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import ctc_model
 from asr_adapt.recipe import Source
-from asr_adapt.report import publish
+from asr_adapt.report.write import write_page
 from asr_adapt.stages import evaluate, export, lm
 from asr_adapt.storage import make_folder, read_lines
 from asr_adapt.text.normaliser import Normaliser
@@ -29,16 +29,17 @@ def evaluate_folder(
     sound: bool = True,
     names: bool = False,
 ) -> Metrics:
-    """Score a model's folder on one split of a corpus on disk; `publish.page` says what `sound` and `names` are.
+    """Score a model's folder on one split of a corpus on disk; see `write_page` for `sound` and `names`.
 
     Raises:
         InputError: the model or the corpus is not there, or the split is empty.
     """
     transcriber = Transcriber.from_folder(model_folder)
     speech = _split(corpus, split, transcriber.model.language, transcriber.model.normaliser)
-    metrics = evaluate.evaluate(transcriber, speech, out, console)
-    console.say(f"report: {publish.page(out, model_folder, sound=sound, names=names)}")
-    return metrics
+    evaluation = evaluate.evaluate(transcriber, speech, out, console)
+    page = write_page(out, model_folder, evaluation=evaluation, sound=sound, names=names)
+    console.say(f"report: {page}")
+    return evaluation.metrics
 
 
 def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Source | None, console: Console) -> None:

@@ -38,7 +38,8 @@ from asr_adapt.recipe import (
     write_recipe,
 )
 from asr_adapt.records import Utterance
-from asr_adapt.report import publish
+from asr_adapt.report import write
+from asr_adapt.scoring.evaluation import Evaluation
 from asr_adapt.stages import evaluate, prepare, train
 from asr_adapt.storage import contents, disk_full_is_said, make_folder
 from asr_adapt.text.alphabet import Alphabet
@@ -126,12 +127,12 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
 
         console.heading("evaluate")
         if leads:
-            _evaluate(trained, resolved.train.precision, out, console)
-            _report(recipe, trained, out)
+            evaluation = _evaluate(trained, resolved.train.precision, out, console)
+            _report(recipe, trained, evaluation, out)
         team.wait_for_everyone()
         metrics = Metrics.read(out)
     console.say(f"\nmodel: {out / 'model'}    figures: {out / 'metrics.json'}    "
-                f"report: {out / publish.PAGE}")  # fmt: skip
+                f"report: {out / write.PAGE}")  # fmt: skip
     console.say(f"next: asr-adapt transcribe FILE --model {out / 'model'}")
     return metrics
 
@@ -244,28 +245,34 @@ def _save(recipe: Resolved, adapted: ctc_model.CTCModel, out: Path) -> None:
     adapted.merged().save(out / "model")
 
 
-def _evaluate(trained: str, precision: Precision | None, out: Path, console: Console) -> None:
-    """Score test in the precision of training, so that a run that goes on has the figures of one never stopped."""
+def _evaluate(trained: str, precision: Precision | None, out: Path, console: Console) -> Evaluation | None:
+    """Score test in the precision of training, so that a resumed run has the metrics of an uninterrupted one.
+
+    Returns:
+        The evaluation; None if it was finished before.
+    """
     stages = RunState(out)
     if stages.is_done("evaluate", trained):
         evaluate.show(Metrics.read(out), console)
-        return
+        return None
     stages.begin("evaluate", trained)
     data = prepared.load(out / "data", "test")
     transcriber = Transcriber.from_folder(out / "model", precision=precisions.kept(precision, train.device()))
     excluded = PreparationSummary.read(out / "data").excluded_counts("test")
-    evaluate.evaluate(transcriber, data, out, console, excluded)
+    evaluation = evaluate.evaluate(transcriber, data, out, console, excluded)
     stages.finish("evaluate")
+    return evaluation
 
 
-def _report(recipe: Recipe, trained: str, out: Path) -> None:
-    """Write the evaluation's page and the model's card, again where what they show is to be another."""
+def _report(recipe: Recipe, trained: str, evaluation: Evaluation | None, out: Path) -> None:
+    """Write report.html and the model card, unless they are up to date."""
     licences = [source.licence for source in (recipe.corpus, *recipe.corpora)]
     stages, shown = RunState(out), fingerprint(trained, recipe.report, licences)
     if not stages.is_done("report", shown):
         stages.begin("report", shown)
-        publish.page(out, sound=recipe.report.audio, names=recipe.report.names)
-        publish.model_card(out)
+        evaluation = evaluation or write.read_evaluation(out)
+        write.write_page(out, evaluation=evaluation, sound=recipe.report.audio, names=recipe.report.names)
+        write.write_model_card(out, evaluation)
         stages.finish("report")
 
 

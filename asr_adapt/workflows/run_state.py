@@ -5,13 +5,13 @@ from pathlib import Path
 
 from asr_adapt.artifacts import RunStages, StageState
 from asr_adapt.records import SPLITS
-from asr_adapt.report import publish
+from asr_adapt.report import write
 
 _OUTPUTS = {
     "prepare": ("data/doctor.json", *(f"data/{split}.arrow" for split in SPLITS)),
     "train": ("model/asr_adapt.json", "model/model.safetensors"),
     "evaluate": ("metrics.json", "hypotheses.jsonl"),
-    "report": (publish.PAGE, f"model/{publish.CARD}"),
+    "report": (write.PAGE, f"model/{write.MODEL_CARD}"),
 }
 _ORDER = tuple(_OUTPUTS)
 

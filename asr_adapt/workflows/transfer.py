@@ -77,8 +77,8 @@ def transfer(recipe: Recipe, out: Path, console: Console) -> list[Row]:
 
 def _row(name: str, recipe: Recipe, metrics: Metrics, folder: Path) -> Row:
     normalise = Normaliser(recipe.text, recipe.language)
-    said_and_read = ((normalise(u.text or ""), normalise(u.hypothesis or ""))
-                     for _, u in read_jsonl(folder / "hypotheses.jsonl"))  # fmt: skip
+    pairs = ((normalise(u.text or ""), normalise(u.hypothesis or ""))
+             for _, u in read_jsonl(folder / "hypotheses.jsonl"))  # fmt: skip
     return Row(
         name=name,
         train_s=trained_s(folder),
@@ -86,7 +86,7 @@ def _row(name: str, recipe: Recipe, metrics: Metrics, folder: Path) -> Row:
         wer_ci95=metrics.wer_ci95,
         cer=metrics.cer,
         cer_ci95=metrics.cer_ci95,
-        cer_without_marks=error_rates.cer_without_marks(said_and_read),
+        cer_without_marks=error_rates.cer_without_marks(pairs),
     )
 
 

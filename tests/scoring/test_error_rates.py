@@ -1,9 +1,19 @@
+"""Word and character error rates, their intervals, and alignments in columns."""
+
 import jiwer
 import numpy as np
 import pytest
 
 from asr_adapt.errors import InputError
-from asr_adapt.scoring.error_rates import aligned, character_errors, pool, rate, rate_interval, word_errors
+from asr_adapt.scoring.error_rates import (
+    align_words,
+    character_errors,
+    format_alignment,
+    pool,
+    rate,
+    rate_interval,
+    word_errors,
+)
 
 
 def test_wer_of_one_substitution_and_one_insertion_in_three_words() -> None:
@@ -72,8 +82,12 @@ def test_the_interval_holds_the_rate_is_seeded_and_narrows_with_data() -> None:
     assert few_high - few_low > 2 * (high - low)
 
 
-def test_alignment_stands_in_columns() -> None:
-    assert aligned("a bcd e", "a x e f") == ("a  bcd  e  *", "a  x    e  f", "   S       I")
-    assert aligned("ɛ\u0301 b", "ɛ bb") == ("ɛ\u0301  b", "ɛ  bb", "S  S"), "a mark takes no room"
-    assert aligned("", "a") == ("*", "a", "I")
-    assert aligned("a", "") == ("a", "*", "D")
+def in_columns(reference: str, hypothesis: str) -> tuple[str, str, str]:
+    return format_alignment(align_words(reference, hypothesis))
+
+
+def test_alignment_is_printed_in_columns() -> None:
+    assert in_columns("a bcd e", "a x e f") == ("a  bcd  e  *", "a  x    e  f", "   S       I")
+    assert in_columns("ɛ\u0301 b", "ɛ bb") == ("ɛ\u0301  b", "ɛ  bb", "S  S"), "a mark takes no room"
+    assert in_columns("", "a") == ("*", "a", "I")
+    assert in_columns("a", "") == ("a", "*", "D")

@@ -325,7 +325,7 @@ def test_the_page_says_what_was_read_and_that_speakers_are_not_known(tmp_path: P
     doctor.write_page(found, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "corpus.jsonl: manifest, 18 utterances: train 12, dev 3, test 3" in page
-    assert page.count("Speakers are not known.") == 3 and "0 speakers" not in page
+    assert page.count("Speakers are unknown.") == 3 and "0 speakers" not in page
     assert page.count("<li>") == len(found.letters)
     assert page.count("<span>5.0</span>") == 1, "all clips have one length: its scale has one end"
 

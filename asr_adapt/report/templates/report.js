@@ -3,7 +3,7 @@ const $ = (id) => document.getElementById(id);
 const list = $("list"), items = [...list.children], search = $("search"), speaker = $("speaker"), sort = $("sort");
 const fold = (text) => text.normalize("NFC").toLowerCase();
 const texts = new Map(items.map((item) => [item, fold(item.dataset.text)]));
-let whole = false; // a button's word is sought as a word, what is typed as any part of the text
+let whole = false; // a button searches for a whole word, typing for any part of the text
 
 function filter() {
   const wanted = fold(search.value.trim());
@@ -19,7 +19,7 @@ function filter() {
 function order() {
   const up = sort.value.startsWith("-"), field = sort.value.replace("-", "");
   const number = (item, name) => Number(item.dataset[name]);
-  const worseFirst = (a, b) => number(b, "errors") - number(a, "errors") || number(b, "letters") - number(a, "letters");
+  const worseFirst = (a, b) => number(b, "errors") - number(a, "errors") || number(b, "characters") - number(a, "characters");
   const byField = field === "speaker"
     ? (a, b) => a.dataset.speaker.localeCompare(b.dataset.speaker, "en", { numeric: true })
     : (a, b) => (up ? 1 : -1) * (number(a, field) - number(b, field));
@@ -39,7 +39,7 @@ for (const button of document.querySelectorAll("[data-find]")) {
     search.focus({ preventScroll: true });
   });
 }
-// One voice at a time.
+// One recording at a time.
 list.addEventListener("play", (event) => {
   for (const audio of list.querySelectorAll("audio")) if (audio !== event.target) audio.pause();
 }, true);

@@ -13,7 +13,7 @@ from playwright import sync_api
 
 from asr_adapt.console import Console
 from asr_adapt.recipe import Corpus, Model, Recipe, Train
-from asr_adapt.report import publish
+from asr_adapt.report.write import write_page
 from asr_adapt.workflows.run import run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -71,7 +71,7 @@ def plays(page: sync_api.Page, number: int) -> None:
 
 
 def test_the_sound_plays_one_utterance_at_a_time(page: sync_api.Page, tmp_path: Path) -> None:
-    page.goto(publish.page(evaluation(tmp_path / "e", PAIRS)).as_uri())
+    page.goto(write_page(evaluation(tmp_path / "e", PAIRS)).as_uri())
     plays(page, 1)
     plays(page, 2)
     states = page.evaluate("[...document.querySelectorAll('audio')].map((audio) => [audio.paused, audio.ended])")
@@ -81,7 +81,7 @@ def test_the_sound_plays_one_utterance_at_a_time(page: sync_api.Page, tmp_path: 
 
 
 def test_utterances_are_found_and_sorted(page: sync_api.Page, tmp_path: Path) -> None:
-    page.goto(publish.page(evaluation(tmp_path / "e", PAIRS)).as_uri())
+    page.goto(write_page(evaluation(tmp_path / "e", PAIRS)).as_uri())
     shoot(page, "report")
     assert lines(page) == ["2", "4", "1", "3", "5", "6"] and page.inner_text("#count") == "6 of 6 utterances"
     page.fill("#search", "CD E")
@@ -108,14 +108,14 @@ def test_utterances_are_found_and_sorted(page: sync_api.Page, tmp_path: Path) ->
 
 
 def test_a_confused_word_leads_to_its_utterances(page: sync_api.Page, tmp_path: Path) -> None:
-    page.goto(publish.page(evaluation(tmp_path / "e", PAIRS)).as_uri())
+    page.goto(write_page(evaluation(tmp_path / "e", PAIRS)).as_uri())
     page.get_by_role("button", name="ábé", exact=True).click()
     assert lines(page) == ["1"] and page.input_value("#search") == "ábé"
 
 
 def test_a_confused_word_is_sought_as_a_word_and_what_is_typed_as_a_part(page: sync_api.Page, tmp_path: Path) -> None:
     pairs = [("ab cd", "cd"), ("abe cd", "abe cd"), ("cd ab", "cd ab"), ("cd cab", "cd cab")]
-    page.goto(publish.page(evaluation(tmp_path / "e", pairs)).as_uri())
+    page.goto(write_page(evaluation(tmp_path / "e", pairs)).as_uri())
     page.get_by_role("button", name="ab", exact=True).click()
     assert lines(page) == ["1", "3"]
     page.fill("#search", "ab ")
@@ -123,7 +123,7 @@ def test_a_confused_word_is_sought_as_a_word_and_what_is_typed_as_a_part(page: s
 
 
 def test_the_keyboard_reaches_the_search_and_the_sound(page: sync_api.Page, tmp_path: Path) -> None:
-    page.goto(publish.page(evaluation(tmp_path / "e", PAIRS)).as_uri())
+    page.goto(write_page(evaluation(tmp_path / "e", PAIRS)).as_uri())
     page.focus("#search")
     page.keyboard.type("abé")
     assert lines(page) == ["1"]
@@ -136,14 +136,14 @@ def test_the_keyboard_reaches_the_search_and_the_sound(page: sync_api.Page, tmp_
 
 def test_words_of_a_right_to_left_script_stand_from_right_to_left(page: sync_api.Page, tmp_path: Path) -> None:
     folder = evaluation(tmp_path / "e", [("مرحبا بالعالم كله", "مرحبا بالعلم")], "ar")
-    page.goto(publish.page(folder).as_uri())
-    first, second = (page.locator("#list .said").nth(number).bounding_box() for number in (0, 1))
+    page.goto(write_page(folder).as_uri())
+    first, second = (page.locator("#list .reference").nth(number).bounding_box() for number in (0, 1))
     assert first is not None and second is not None and first["x"] > second["x"]
     shoot(page, "report-right-to-left")
 
 
 def test_it_reads_in_the_dark_on_a_phone_and_on_paper(page: sync_api.Page, tmp_path: Path) -> None:
-    page.goto(publish.page(evaluation(tmp_path / "e", PAIRS)).as_uri())
+    page.goto(write_page(evaluation(tmp_path / "e", PAIRS)).as_uri())
     paper = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(paper)
     page.emulate_media(color_scheme="dark")

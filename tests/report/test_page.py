@@ -1,4 +1,4 @@
-"""report.html without a browser: what stands in it, and what does not."""
+"""report.html without a browser: what it contains, and what it does not."""
 
 import base64
 import hashlib
@@ -15,12 +15,15 @@ from conftest import RATE_HZ, say
 from evaluations import evaluation
 
 from asr_adapt import audio
+from asr_adapt.artifacts import Metrics
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Text
 from asr_adapt.records import Utterance
-from asr_adapt.report import curves, publish
+from asr_adapt.report import curves
 from asr_adapt.report import page as pages
+from asr_adapt.report.write import write_page
 from asr_adapt.scoring import error_analysis
+from asr_adapt.scoring.evaluation import Evaluation
 
 PAIRS = [
     ("ábé cd", "abé cd"),
@@ -65,32 +68,30 @@ def test_rates_are_pooled_over_utterances_and_not_their_mean(tmp_path: Path) -> 
     assert metrics["cer"] == pytest.approx((1 + 5 + 2) / (6 + 7 + 2 + 4 + 3)), "letters and the spaces between words"
 
 
-def test_the_figures_are_those_of_metrics_json(tmp_path: Path) -> None:
+def test_the_error_rates_are_those_of_metrics_json(tmp_path: Path) -> None:
     folder = evaluation(tmp_path / "e", PAIRS)
-    page = Page(publish.page(folder))
+    page = Page(write_page(folder))
     metrics = json.loads((folder / "metrics.json").read_text())
     for name in ("wer", "cer"):
         tile = page.source.split(f'<div class="tile" id="{name}">')[1].split("</div>")[0]
         shown = [float(value) for value in re.findall(r'<data value="([^"]+)">', tile)]
         assert shown == [metrics[name], *metrics[f"{name}_ci95"]]
         assert f">{metrics[name]:.3f}</data>" in tile
-    counts = (
-        "Of {words} words, {substitutions} were read as another and {deletions} left out; {insertions} were put in."
-    )
+    counts = "{words} reference words: {substitutions} substitutions, {deletions} deletions, {insertions} insertions."
     assert counts.format(**metrics) in page.text
     assert metrics["normaliser"] in page.text and metrics["decoding"] in page.text
 
 
-def test_errors_in_marks_stand_on_their_own(tmp_path: Path) -> None:
-    page = Page(publish.page(evaluation(tmp_path / "e", PAIRS)))
+def test_errors_in_marks_are_shown_apart(tmp_path: Path) -> None:
+    page = Page(write_page(evaluation(tmp_path / "e", PAIRS)))
     assert page.all("data", id="marks-wrong", value="1")
     assert "acute accent no mark 1" in page.text
-    plain = Page(publish.page(evaluation(tmp_path / "plain", [("ab", "b")])))
-    assert "No letter bears a mark here" in plain.text and "CER without marks" not in plain.text
+    plain = Page(write_page(evaluation(tmp_path / "plain", [("ab", "b")])))
+    assert "Neither references nor hypotheses have marks" in plain.text and "CER without marks" not in plain.text
 
 
-def test_utterances_stand_from_the_worst_to_the_best_aligned_and_with_their_sound(tmp_path: Path) -> None:
-    page = Page(publish.page(evaluation(tmp_path / "e", PAIRS)))
+def test_utterances_are_listed_worst_first_aligned_and_with_their_recordings(tmp_path: Path) -> None:
+    page = Page(write_page(evaluation(tmp_path / "e", PAIRS)))
     shown = page.all("li")
     assert [int(one["data-errors"]) for one in shown] == [2, 1, 1, 0, 0]
     assert shown[0]["data-line"] == "2", "the line of hypotheses.jsonl"
@@ -101,9 +102,9 @@ def test_utterances_stand_from_the_worst_to_the_best_aligned_and_with_their_soun
     assert all(direction["dir"] == "auto" and direction["lang"] == "mdw" for direction in page.all("div", dir="auto"))
 
 
-def test_the_sound_is_that_of_the_utterance(tmp_path: Path) -> None:
+def test_each_recording_is_that_of_its_utterance(tmp_path: Path) -> None:
     folder = evaluation(tmp_path / "e", PAIRS[:1])
-    (player,) = Page(publish.page(folder)).all("audio")
+    (player,) = Page(write_page(folder)).all("audio")
     data = base64.b64decode(player["src"].removeprefix("data:audio/ogg;base64,"))
     assert soundfile.info(io.BytesIO(data)).subtype == "OPUS"
     (clip,) = folder.glob("*.wav")
@@ -119,57 +120,59 @@ def test_opus_is_small_and_sounds_the_same() -> None:
     assert overlap > 0.9
 
 
-def test_a_page_without_sound_or_names_says_so_and_holds_neither(tmp_path: Path) -> None:
+def test_a_page_without_recordings_or_names_says_so_and_contains_neither(tmp_path: Path) -> None:
     folder = evaluation(tmp_path / "e", PAIRS)
-    silent = Page(publish.page(folder, sound=False))
+    silent = Page(write_page(folder, sound=False))
     assert (
         not silent.all("audio")
         and "data:audio" not in silent.source
-        and "it was left out of this page" in silent.text
+        and "this page was made without them" in silent.text
     )
     assert "anna" not in silent.source and ".wav" not in silent.source and str(tmp_path) not in silent.source
     assert "speaker 1" in silent.text and "speaker 2" in silent.text
-    named = Page(publish.page(folder, names=True))
+    named = Page(write_page(folder, names=True))
     assert "anna" in named.text and "anna-0.wav" in named.text and "speaker 1" not in named.text
-    assert "This page holds recordings of people's voices" in named.text
+    assert "This page contains recordings of people's voices" in named.text
 
 
-def test_sound_is_of_the_worst_and_ends_with_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recordings_are_those_of_the_worst_utterances_within_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = evaluation(tmp_path / "e", PAIRS)
     monkeypatch.setattr(pages, "CLIPS", 2)
-    page = Page(publish.page(folder))
-    heard = [item for item, player in zip(page.all("li"), _players(page), strict=True) if player]
-    assert [one["data-errors"] for one in heard] == ["2", "1"]
-    assert "it is kept of the 2 with the most errors" in page.text
+    page = Page(write_page(folder))
+    played = [item for item, player in zip(page.all("li"), _players(page), strict=True) if player]
+    assert [one["data-errors"] for one in played] == ["2", "1"]
+    assert "Recordings are included for the 2 utterances with the most errors" in page.text
     monkeypatch.setattr(pages, "AUDIO_BYTES", 100)
-    assert not Page(publish.page(folder)).all("audio")
+    assert not Page(write_page(folder)).all("audio")
 
 
 def _players(page: Page) -> list[bool]:
     return ["<audio" in item.split("</li>")[0] for item in page.source.split("<li ")[1:]]
 
 
-def test_a_recording_that_is_gone_leaves_its_utterance_without_sound(tmp_path: Path) -> None:
+def test_a_missing_recording_leaves_its_utterance_without_one(tmp_path: Path) -> None:
     folder = evaluation(tmp_path / "e", PAIRS)
     (folder / "anna-0.wav").unlink()
-    page = Page(publish.page(folder))
+    page = Page(write_page(folder))
     assert len(page.all("audio")) == len(PAIRS) - 1 and len(page.all("li")) == len(PAIRS)
-    assert "as far as it can be read" in page.text
+    assert "as far as they can be decoded" in page.text
 
 
-def test_utterances_past_the_limit_are_named_as_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_utterances_beyond_the_limit_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "SHOWN", 3)
-    page = Page(publish.page(evaluation(tmp_path / "e", PAIRS)))
+    page = Page(write_page(evaluation(tmp_path / "e", PAIRS)))
     assert (
         len(page.all("li")) == 3
-        and "Here are the 3 with the most errors; all 5 are in hypotheses.jsonl." in page.text
+        and "Shown are the 3 utterances with the most errors; all 5 are in hypotheses.jsonl." in page.text
     )
 
 
 def test_a_transcript_in_markup_is_text(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     folder = evaluation(tmp_path / "e", [(f"{evil} a b c", "ab"), ("ab c d", evil)], rules=Text(keep="<>/()"))
-    page = Page(publish.page(folder))
+    page = Page(write_page(folder))
     assert len(page.all("script")) == 1 and all(evil in one["data-text"] for one in page.all("li"))
     assert [one["data-find"] for one in page.all("button")].count(evil) == 2, "among the words confused, too"
 
@@ -178,10 +181,9 @@ def test_nothing_that_a_corpus_holds_becomes_markup(tmp_path: Path) -> None:
     folder = evaluation(tmp_path / "e", [("ab", "ab")])
     evil = "</title></li>\"'><script>alert(1)</script><img src=x onerror=alert(1)>"
     utterance = Utterance(id=evil, audio="a", speaker=evil, text=evil, hypothesis=f"{evil} {evil}")
-    about = pages.About(evil, evil, {evil: evil}, [pages.LeftOut(evil, evil, 1, evil)], [evil])
-    text = pages.page(
-        error_analysis.judge([utterance], str), publish.Metrics.read(folder), about, [], None, names=True
-    )
+    facts = pages.Facts(evil, evil, {evil: evil}, [pages.Excluded(evil, evil, 1, evil)], [evil])
+    found = Evaluation(Metrics.read(folder), error_analysis.score([utterance], str))
+    text = pages.page(found, facts, [], None, names=True)
     (tmp_path / "page.html").write_text(text, encoding="utf-8")
     page = Page(tmp_path / "page.html")
     assert len(page.all("script")) == 1 and not page.all("img") and len(page.all("li")) == 1
@@ -189,7 +191,7 @@ def test_nothing_that_a_corpus_holds_becomes_markup(tmp_path: Path) -> None:
 
 
 def test_the_page_reaches_for_nothing_and_runs_its_own_script_alone(tmp_path: Path) -> None:
-    page = Page(publish.page(evaluation(tmp_path / "e", PAIRS)))
+    page = Page(write_page(evaluation(tmp_path / "e", PAIRS)))
     for _, attributes in page.elements:
         for name in ("src", "href", "action", "poster", "srcset"):
             assert attributes.get(name, "data:").startswith("data:")
@@ -201,26 +203,26 @@ def test_the_page_reaches_for_nothing_and_runs_its_own_script_alone(tmp_path: Pa
     assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy
 
 
-def test_what_was_left_out_is_counted_with_its_reason(tmp_path: Path) -> None:
-    page = Page(publish.page(evaluation(tmp_path / "e", PAIRS, excluded={"unreadable_audio": 7})))
+def test_excluded_utterances_are_counted_with_their_reason(tmp_path: Path) -> None:
+    page = Page(write_page(evaluation(tmp_path / "e", PAIRS, excluded={"unreadable_audio": 7})))
     assert "test unreadable audio 7" in page.text
-    assert "every utterance of test is in these figures" in Page(publish.page(evaluation(tmp_path / "f", PAIRS))).text
+    assert "every utterance of test was scored" in Page(write_page(evaluation(tmp_path / "f", PAIRS))).text
 
 
-def test_a_script_without_spaces_is_aligned_by_letters_and_headlines_cer(tmp_path: Path) -> None:
-    said = "กขฃคฅฆงจฉช"
-    page = Page(publish.page(evaluation(tmp_path / "e", [(said, said.replace("ค", "ข")), (said, said)], "th")))
+def test_a_script_without_spaces_is_aligned_by_characters_and_headlines_cer(tmp_path: Path) -> None:
+    text = "กขฃคฅฆงจฉช"
+    page = Page(write_page(evaluation(tmp_path / "e", [(text, text.replace("ค", "ข")), (text, text)], "th")))
     assert page.source.index('id="cer"') < page.source.index('id="wer"')
-    assert "Letters said stand above those read" in page.text
-    assert page.source.split("<ol")[1].count('<span class="pair"><span class="said">') == 2 * len(said) - 1
+    assert "The reference is above the hypothesis, aligned by characters" in page.text
+    assert page.source.split("<ol")[1].count('<span class="pair"><span class="reference">') == 2 * len(text) - 1
 
 
-def test_figures_of_other_hypotheses_are_refused(tmp_path: Path) -> None:
+def test_metrics_of_other_hypotheses_are_refused(tmp_path: Path) -> None:
     folder = evaluation(tmp_path / "e", PAIRS)
     lines = (folder / "hypotheses.jsonl").read_text().splitlines(keepends=True)
     (folder / "hypotheses.jsonl").write_text("".join(lines[1:]))
-    with pytest.raises(InputError, match=r"figures of metrics\.json are not those of hypotheses\.jsonl"):
-        publish.page(folder)
+    with pytest.raises(InputError, match=r"metrics\.json does not match hypotheses\.jsonl"):
+        write_page(folder)
     assert not (folder / "report.html").exists()
 
 
@@ -233,48 +235,48 @@ def test_a_folder_that_lacks_something_is_refused_in_one_line(tmp_path: Path, lo
     folder = evaluation(tmp_path / "e", PAIRS)
     (folder / lost).unlink()
     with pytest.raises(InputError, match=complaint):
-        publish.page(folder)
+        write_page(folder)
 
 
-def test_an_evaluations_folder_takes_the_model_that_is_named(tmp_path: Path) -> None:
+def test_the_evaluated_model_may_lie_elsewhere(tmp_path: Path) -> None:
     folder = evaluation(tmp_path / "e", PAIRS)
     shutil.move(folder / "model", tmp_path / "elsewhere")
-    assert publish.page(folder, tmp_path / "elsewhere").is_file()
+    assert write_page(folder, tmp_path / "elsewhere").is_file()
 
 
-def test_curves_are_drawn_of_what_the_log_holds(tmp_path: Path) -> None:
+def test_curves_are_drawn_from_the_training_log(tmp_path: Path) -> None:
     folder = evaluation(tmp_path / "e", PAIRS)
     lines = [{"step": step, "loss": None if step == 2 else 10 / step} for step in range(1, 6)]
     lines += [{"step": 3, "dev_wer": 1.0, "dev_cer": 0.5}, {"step": 5, "dev_wer": 0.8, "dev_cer": 0.25}]
     log = "".join(json.dumps(line) + "\n" for line in lines) + '{"step": 6, "lo'
     (folder / "train_log.jsonl").write_text(log)
-    page = Page(publish.page(folder))
+    page = Page(write_page(folder))
     labels = [one["aria-label"] for one in page.all("svg")]
     assert labels == [
-        "Loss on train: loss from 10.000 at step 1 to 2.000 at step 5",
+        "Training loss: loss from 10.000 at step 1 to 2.000 at step 5",
         "Error rates on dev: "
         "WER from 1.000 at step 3 to 0.800 at step 5; CER from 0.500 at step 3 to 0.250 at step 5",
     ]
     points = [len(one["points"].split()) for one in page.all("polyline")]
-    assert points == [4, 2, 2], "a loss that was not finite is left out"
-    assert not Page(publish.page(evaluation(tmp_path / "f", PAIRS))).all("svg"), "an evaluation alone has none"
+    assert points == [4, 2, 2], "a loss that was not finite is skipped"
+    assert not Page(write_page(evaluation(tmp_path / "f", PAIRS))).all("svg"), "an evaluation alone has none"
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "problem"),
     [
         (b'{"step": 2, "loss"\n', "not JSON"),
         (b"\xff\n", "not JSON"),
-        (b"[2, 1.5]\n", "is no line of a training's log"),
-        (b'{"loss": 1.5}\n', "is no line of a training's log"),
-        (b'{"step": "2"}\n', "is no line of a training's log"),
+        (b"[2, 1.5]\n", "not a line of a training log"),
+        (b'{"loss": 1.5}\n', "not a line of a training log"),
+        (b'{"step": "2"}\n', "not a line of a training log"),
     ],
 )
-def test_a_damaged_line_of_the_log_is_named(tmp_path: Path, line: bytes, said: str) -> None:
+def test_a_damaged_line_of_the_log_is_named(tmp_path: Path, line: bytes, problem: str) -> None:
     folder = evaluation(tmp_path / "e", PAIRS)
     (folder / "train_log.jsonl").write_bytes(b'{"step": 1, "loss": 2.0}\n' + line)
-    with pytest.raises(InputError, match=rf"train_log\.jsonl:2: {said}.*Remove the line"):
-        publish.page(folder)
+    with pytest.raises(InputError, match=rf"train_log\.jsonl:2: {problem}.*Delete the line"):
+        write_page(folder)
 
 
 @pytest.mark.parametrize(
@@ -284,7 +286,7 @@ def test_a_slow_model_has_a_speed_too(tmp_path: Path, rtfx: float, shown: str) -
     folder = evaluation(tmp_path / "e", PAIRS)
     metrics = json.loads((folder / "metrics.json").read_text())
     (folder / "metrics.json").write_text(json.dumps(metrics | {"transcribe_rtfx": rtfx}))
-    assert f" {shown} seconds of audio in a second" in Page(publish.page(folder)).text
+    assert f" {shown} seconds of audio per second" in Page(write_page(folder)).text
 
 
 def test_a_chart_is_true_to_scale_and_bounded() -> None:

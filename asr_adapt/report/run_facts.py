@@ -1,0 +1,105 @@
+"""Facts about a trained model, from its run folder, for `report.html` and for the model card."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from asr_adapt.artifacts import Environment, PreparationSummary
+from asr_adapt.corpora import prepared
+from asr_adapt.recipe import Recipe, Resolved, Source, read_recipe
+from asr_adapt.report.train_log import read_log
+from asr_adapt.scoring.error_analysis import ScoredUtterance
+
+_TRAINED = {
+    "feature_encoder": "everything but the feature encoder",
+    "all_but_head": "the head only",
+    "nothing": "all parameters",
+}
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run folder, rather than one that `asr-adapt evaluate` wrote."""
+    return (folder / "recipe.toml").is_file() and (folder / "data" / "doctor.json").is_file()
+
+
+def recipe_of(folder: Path) -> Resolved:
+    """Return the recipe that a run used, with every choice made.
+
+    Raises:
+        InputError: `recipe.toml` is missing or damaged.
+    """
+    return Resolved.model_validate(read_recipe(folder / "recipe.toml").model_dump())
+
+
+def training_facts(recipe: Resolved, summary: PreparationSummary, folder: Path) -> dict[str, str]:
+    """Return name → value: the base model, what was trained, on how much data, for how long and on which machine."""
+    train, speakers = recipe.train, summary.speakers["train"]
+    steps = max((int(line["step"] or 0) for line in read_log(folder / "train_log.jsonl")), default=0)
+    model = recipe.model
+    adapter = "" if model.adapter == "none" else f", through {model.adapter} of size {model.adapter_size}"
+    facts = {
+        "Base model": base_name(recipe),
+        "Trained parameters": _TRAINED[model.freeze] + adapter,
+        "Training data": f"{summary.hours['train']:.2f} h, {summary.utterances['train']:,} utterances"
+                         + (f", {speakers:,} speakers" if speakers else ""),
+        "Training steps": f"{steps:,} of {train.steps:,}, each of {train.batch_s:g} s of audio; peak learning rate "
+                          f"{train.learning_rate:g}, seed {train.seed}, {train.precision}",
+    }  # fmt: skip
+    if machine := _machine(folder / "environment.json"):
+        facts["Machine"] = machine
+    return facts
+
+
+def _machine(environment: Path) -> str:
+    """Return GPUs or cores, and package versions, as far as `environment.json` has them."""
+    if not environment.is_file():
+        return ""
+    seen = Environment.read_file(environment, "Delete it; the machine is then not shown.")
+    packages = [f"{name} {seen.versions[name]}" for name in ("asr-adapt", "torch", "transformers")
+                if name in seen.versions]  # fmt: skip
+    cores = [f"{seen.cores} cores ({seen.machine})"] if seen.cores and seen.machine else []
+    return "; ".join(filter(None, map(", ".join, (seen.gpus or cores, packages))))
+
+
+def leak_warnings(
+    summary: PreparationSummary, split: str, scored: Sequence[ScoredUtterance], folder: Path
+) -> list[str]:
+    """Return why the error rates may be optimistic: what of the split also occurs in training."""
+    warnings = []
+    leaked = {(leak.kind, leak.value) for leak in summary.leaks if {"train", split} <= set(leak.splits)}
+    for kind, values in (("recording", [one.utterance.audio for one in scored]),
+                         ("sentence", [one.reference for one in scored])):  # fmt: skip
+        if count := sum((kind, value) in leaked for value in values):
+            warnings.append(
+                f"The {kind} of {count} of the {len(scored)} utterances of {split} also occurs in train, so these "
+                "error rates are optimistic."
+            )
+    in_training = {u.speaker for u in prepared.load(folder / "data", "train").utterances} - {None}
+    speakers = {one.utterance.speaker for one in scored} - {None}
+    if shared := speakers & in_training:
+        who = f"{len(shared)} of the {len(speakers)} speakers" if shared < speakers else "Every speaker"
+        occur = "occur" if 1 < len(shared) < len(speakers) else "occurs"
+        warnings.append(f"{who} of {split} also {occur} in train: expect more errors with unknown speakers.")
+    return warnings
+
+
+def corpus_name(recipe: Recipe) -> str:
+    """Return the folder names of the corpora, without their paths on this machine."""
+    return " and ".join(source.root.name for source in _sources(recipe) if source.root) or recipe.language
+
+
+def licence(recipe: Recipe) -> str:
+    """Return the corpus's licence on one line; of several corpora, each name with its licence."""
+    licences = [" ".join(source.licence.split()) for source in _sources(recipe)]
+    names = [source.root.name if source.root else "" for source in _sources(recipe)]
+    return licences[0] if len(licences) == 1 else "; ".join(map(": ".join, zip(names, licences, strict=True)))
+
+
+def _sources(recipe: Recipe) -> list[Source]:
+    return [source for source in (recipe.corpus, *recipe.corpora) if source.root] or [recipe.corpus]
+
+
+def base_name(recipe: Recipe) -> str:
+    """Return the base model's name, without its path on this machine."""
+    base = recipe.model.base
+    named = {"none": "none (trained from scratch)", "embedded": "the one embedded in asr_adapt"}
+    return named.get(base) or (Path(base).name if Path(base).is_absolute() else base)
