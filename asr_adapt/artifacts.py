@@ -15,7 +15,7 @@ from asr_adapt import __version__
 from asr_adapt.errors import InputError, describe_validation_error
 from asr_adapt.recipe import Text
 from asr_adapt.records import Exclusion, Leak, Split
-from asr_adapt.storage import read_text, write_whole
+from asr_adapt.storage import read_text, write_text
 
 MODEL_METADATA = "asr_adapt.json"
 FORMAT_VERSION = 1
@@ -29,7 +29,7 @@ class Artifact(BaseModel):
 
     def write_file(self, path: Path) -> None:
         """Write the file, whole or not at all."""
-        write_whole(path, json.dumps(self.model_dump(mode="json"), ensure_ascii=False, indent=1) + "\n")
+        write_text(path, json.dumps(self.model_dump(mode="json"), ensure_ascii=False, indent=1) + "\n")
 
     @classmethod
     def read_file(cls, path: Path, remedy: str) -> Self:
@@ -238,7 +238,7 @@ class RunStages(Artifact):
     def write_file(self, path: Path) -> None:
         """Write the stages, without a key of their own around them."""
         fields = {name: state.model_dump() for name, state in self.stages.items()}
-        write_whole(path, json.dumps(fields, indent=1) + "\n")
+        write_text(path, json.dumps(fields, indent=1) + "\n")
 
     @model_validator(mode="before")
     @classmethod

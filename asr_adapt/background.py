@@ -1,4 +1,4 @@
-"""Work that goes on in the background while what it made is used."""
+"""Prefetching: a thread that works ahead of its consumer."""
 
 import queue
 import threading
@@ -6,25 +6,26 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
-_LOOK_S = 0.1
+_POLL_S = 0.1
 
 
-def in_background(items: Iterator[Item], depth: int) -> Iterator[Item]:
-    """Yield items that another thread takes from an iterator, at most `depth` of them ahead.
+def prefetch(items: Iterator[Item], depth: int) -> Iterator[Item]:
+    """Yield the items of an iterator that a background thread advances, at most `depth` items ahead.
 
-    What the iterator raises is raised here, after the items before it. When nobody wants more, the thread ends.
+    An exception of the iterator is raised here, after the items before it. The thread ends when the generator is
+    closed.
     """
-    made: queue.Queue[tuple[Item | None, BaseException | None, bool]] = queue.Queue(depth)
+    ready: queue.Queue[tuple[Item | None, BaseException | None, bool]] = queue.Queue(depth)
     stop = threading.Event()
 
     def put(item: Item | None, error: BaseException | None, is_last: bool) -> None:
         while not stop.is_set():
             try:
-                return made.put((item, error, is_last), timeout=_LOOK_S)
+                return ready.put((item, error, is_last), timeout=_POLL_S)
             except queue.Full:
                 continue
 
-    def work() -> None:
+    def produce() -> None:
         try:
             for item in items:
                 put(item, None, False)
@@ -34,11 +35,11 @@ def in_background(items: Iterator[Item], depth: int) -> Iterator[Item]:
         except BaseException as error:
             put(None, error, True)
 
-    thread = threading.Thread(target=work, daemon=True)
+    thread = threading.Thread(target=produce, daemon=True)
     thread.start()
     try:
         while True:
-            item, error, is_last = made.get()
+            item, error, is_last = ready.get()
             if error is not None:
                 raise error
             if is_last:

@@ -13,12 +13,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from asr_adapt.errors import printable
+
 Item = TypeVar("Item")
-_SECONDS_BETWEEN_LINES = 30.0
+_LOG_INTERVAL_S = 30.0
 
 
 class Console:
-    """Where stages report. A terminal sees bars that move, a log file one line now and then."""
+    """Where commands report. Progress is a moving bar on a terminal, and one line now and then in a log file."""
 
     def __init__(self, quiet: bool = False) -> None:
         self._rich = RichConsole(file=sys.stderr, quiet=quiet, soft_wrap=True, highlight=False)
@@ -33,40 +35,40 @@ class Console:
         if self._quiet:
             return
         try:
-            print(text, flush=True)
+            print("\n".join(map(printable, text.split("\n"))), flush=True)
         except OSError:
             with contextlib.suppress(OSError):  # what is left in the buffer would raise again at exit
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise
 
     def heading(self, text: str) -> None:
-        """Begin a stage."""
-        self._rich.print(f"\n[bold]{escape(text)}[/bold]")
+        """Print the heading of a stage."""
+        self._rich.print(f"\n[bold]{_safe(text)}[/bold]")
 
     def say(self, text: str) -> None:
         """Print one line."""
-        self._rich.print(escape(text))
+        self._rich.print(_safe(text))
 
     def warn(self, text: str) -> None:
-        """Print one line that wants attention."""
-        self._rich.print(f"[yellow]note:[/yellow] {escape(text)}")
+        """Print one line that needs attention."""
+        self._rich.print(f"[yellow]note:[/yellow] {_safe(text)}")
 
     def error(self, text: str) -> None:
-        """Print one line about something that could not be done."""
-        self._rich.print(f"[red]error:[/red] {escape(text)}")
+        """Print one line about an item that failed."""
+        self._rich.print(f"[red]error:[/red] {_safe(text)}")
 
     def table(self, title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print a table."""
         table = Table(title=title, title_justify="left", title_style="italic", box=None, pad_edge=False)
         for name in header:
-            table.add_column(escape(name))
+            table.add_column(_safe(name))
         for row in rows:
-            table.add_row(*map(escape, row))
+            table.add_row(*map(_safe, row))
         self._rich.print(table)
 
     @contextmanager
     def progress(self, title: str, total: int) -> "Iterator[Bar]":
-        """Show the progress of `total` pieces of work."""
+        """Show progress over `total` items."""
         if not self._rich.is_terminal:
             yield Bar(title, total, self, None, None)
             return
@@ -77,7 +79,7 @@ class Console:
 
 
 class Bar:
-    """The progress of one piece of work."""
+    """The progress of one stage."""
 
     def __init__(self, title: str, total: int, console: Console, bar: Progress | None, task: TaskID | None) -> None:
         self._title, self._total, self._console, self._bar, self._task = title, total, console, bar, task
@@ -85,16 +87,21 @@ class Bar:
         self._last_line = time.monotonic()
 
     def at(self, done: int, note: str = "") -> None:
-        """Say that `done` pieces are done."""
+        """Set the number of finished items."""
         self._done = done
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, note=note)
-        elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
+        elif time.monotonic() - self._last_line > _LOG_INTERVAL_S:
             self._last_line = time.monotonic()
             self._console.say(f"{self._title}: {done}/{self._total} {note}")
 
     def over(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yield the items, counting them."""
+        """Yield the items and count them."""
         for item in items:
             yield item
             self.at(self._done + 1)
+
+
+def _safe(text: str) -> str:
+    """Return text without rich's markup, terminal escapes or lone surrogates; line breaks are kept."""
+    return escape("\n".join(map(printable, text.split("\n"))))

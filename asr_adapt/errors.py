@@ -1,15 +1,19 @@
 """The package's exceptions: each carries a place, the problem (with the offending value), and a remedy."""
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-_SHOWN = 200  # characters of an offending value
+_MAX_SHOWN = 200  # characters of an offending value
+# What must not reach a terminal or an XML file as it is: C0 and C1 controls, and marks that reorder a line.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class InputError(Exception):
-    """A mistake in what the user gave. It reaches the user as one line, and ends a command with exit code 2.
+    """A mistake in the user's input. Shown as one line; ends a command with exit code 2.
 
     Args:
         problem: What is wrong, with the offending value in it.
@@ -24,22 +28,22 @@ class InputError(Exception):
         super().__init__(problem, self.place, remedy)
 
     def __str__(self) -> str:
-        """Return `place: problem. Remedy.` on one line."""
+        """Return `place: problem. Remedy.` on one line, with control characters escaped."""
         where = f"{self.place}: " if self.place else ""
         text = f"{where}{self.problem.rstrip('.')}." + (f" {self.remedy}" if self.remedy else "")
-        return " ".join(text.split())
+        return printable(" ".join(re.split(r"[ \t\r\n]+", text.strip())))
 
     def __reduce__(self) -> tuple:
         return _rebuild, (type(self), self.problem, self.place, self.remedy)
 
 
 def _rebuild(kind: type[InputError], problem: str, place: str, remedy: str) -> InputError:
-    """Unpickle an error that crossed from a worker process."""
+    """Unpickle an error that was raised in a worker process."""
     return kind(problem, place=place, remedy=remedy)
 
 
 class AudioError(InputError):
-    """An audio file that cannot be read as sound."""
+    """An audio file that cannot be decoded."""
 
 
 class AudioTooShort(AudioError):
@@ -47,19 +51,19 @@ class AudioTooShort(AudioError):
 
 
 class TooFewFrames(InputError):
-    """A recording too short for the text that is said to be in it."""
+    """A recording too short for its transcript: CTC needs a frame for each label and for each adjacent repeat."""
 
 
 class UnknownLetter(InputError):
-    """A text holds a unit that the alphabet cannot write."""
+    """A text holds a unit that is not in the alphabet."""
 
 
 class RunLocked(InputError):
-    """Another process is at work in this run folder."""
+    """Another process is using this run folder."""
 
 
 class DiskFull(InputError):
-    """There is no room to write; what was whole before still is."""
+    """No space left to write; files that were complete before are unchanged."""
 
 
 class TrainingDiverged(InputError):
@@ -70,15 +74,24 @@ class TrainingDiverged(InputError):
         super().__init__(problem, place=place, remedy=remedy)
 
 
+def printable(text: Path | str) -> str:
+    """Return a path or text that UTF-8, a terminal and XML can show: other bytes and control characters escaped.
+
+    `\\x1b` for an escape, `\\udcff` for a byte of a file name that is not UTF-8.
+    """
+    encodable = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), encodable)
+
+
 def describe_validation_error(error: "ValidationError") -> str:
-    """Return the first complaint of pydantic on one line: the field, the rule and the value."""
+    """Return pydantic's first error on one line: the field, the rule and the value."""
     first = error.errors()[0]
-    if first["type"] == "json_invalid":  # half a surrogate pair, too, which no file could hold
+    if first["type"] == "json_invalid":  # lone surrogates too
         return f"not JSON ({first['ctx']['error']})"
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
         return f"field '{field}' is missing"
     value = repr(first["input"])
-    shown = value if len(value) <= _SHOWN else value[:_SHOWN] + "…"
+    shown = value if len(value) <= _MAX_SHOWN else value[:_MAX_SHOWN] + "…"
     rule = str(first["msg"]).removeprefix("Value error, ")
     return f"field '{field}': {rule}, but is {shown}" if field else f"{rule}, but is {shown}"

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from asr_adapt import languages
 from asr_adapt.errors import InputError
-from asr_adapt.storage import read_text, write_whole
+from asr_adapt.storage import read_text, write_text
 
 Format = Literal[
     "manifest",
@@ -346,7 +346,7 @@ def _known_fields(section_name: str, location: tuple[int | str, ...]) -> str:
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """Write the recipe as TOML; a field that is None is left out."""
-    write_whole(path, tomlkit.dumps(recipe.model_dump(mode="json", exclude_none=True)))
+    write_text(path, tomlkit.dumps(recipe.model_dump(mode="json", exclude_none=True)))
 
 
 def read_recipe(path: Path) -> Recipe:

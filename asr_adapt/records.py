@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from asr_adapt.errors import InputError, describe_validation_error
-from asr_adapt.storage import read_lines, write_whole
+from asr_adapt.storage import read_lines, write_text
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
@@ -82,8 +82,8 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Utterance]]:
 
 
 def write_jsonl(path: Path, utterances: Iterable[Utterance]) -> None:
-    """Write one utterance a line; `path` holds either all of them or what it held before."""
-    write_whole(path, "".join(utterance.model_dump_json(exclude_none=True) + "\n" for utterance in utterances))
+    """Write one utterance a line, atomically."""
+    write_text(path, "".join(utterance.model_dump_json(exclude_none=True) + "\n" for utterance in utterances))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,153 +1,294 @@
-"""Files: text that is written whole or not at all, errors that say which, and what tells contents apart."""
+"""Files: atomic replacement of files and folders, disk-full errors, tolerant text reading, content digests."""
 
 import codecs
 import errno
+import fcntl
+import functools
 import hashlib
 import logging
 import os
 import re
+import secrets
+import shutil
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 
-from asr_adapt.errors import DiskFull, InputError
+from asr_adapt.errors import DiskFull, InputError, printable
 
-_FULL = {
+_DISK_FULL = {
     errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the quota is used up",
-    errno.EFBIG: "the file is too big",
+    errno.EDQUOT: "the disk quota is exhausted",
+    errno.EFBIG: "the file exceeds the size limit",
 }
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_PARTIAL = re.compile(r"\.asr-adapt-[0-9a-f]{16}\.partial")
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
-def disk_full_is_said(place: Path, remedy: str) -> Iterator[None]:
-    """Turn a write that finds no room, or an error that it caused, into one line.
+def disk_full_as_error(place: Path, remedy: str) -> Iterator[None]:
+    """Turn a failed write for lack of space, or an exception caused by one, into a one-line error.
 
     Raises:
-        DiskFull: no room, no quota, or a limit on the size of files.
+        DiskFull: the disk is full, or a quota or file size limit was hit.
     """
     try:
         yield
     except DiskFull:
         raise
     except Exception as error:
-        found = (_FULL[number] for number in map(_number, _causes(error)) if number in _FULL)
-        if (what := next(found, None)) is None:
+        reasons = (_DISK_FULL[number] for number in map(_errno_of, _cause_chain(error)) if number in _DISK_FULL)
+        if (reason := next(reasons, None)) is None:
             raise
-        raise DiskFull(f"cannot be written: {what}", place=place, remedy=remedy) from error
+        raise DiskFull(f"cannot be written: {reason}", place=place, remedy=remedy) from error
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def _cause_chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
 
 
-def _number(error: BaseException) -> int | None:
-    """Return the system's number of an error; safetensors raises its own, which has it in the text alone."""
+def _errno_of(error: BaseException) -> int | None:
+    """Return the errno of an exception; safetensors raises its own type, with the number in the message only."""
     if isinstance(error, OSError):
         return error.errno
-    told = re.search(r"os error (\d+)", str(error))
-    return int(told[1]) if told else None
+    match = re.search(r"os error (\d+)", str(error))
+    return int(match[1]) if match else None
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a UTF-8 text file; killed at any moment, `path` holds either all of it or what it held before."""
-    # A long name and the suffix of a temporary one may not fit a file system's 255 bytes; a hash does.
-    partial = path.parent / f".{hashlib.sha1(path.name.encode()).hexdigest()[:16]}.partial"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give the path of an empty partial file beside `path`; on success it replaces `path`, else it is removed.
+
+    Whenever the process is killed, `path` holds all of the new content or what it held before. The partial file has
+    an unpredictable name and is created anew, so that it never writes through a link; where `path` itself is a link,
+    the link is replaced. Partial files that killed processes left in the folder are removed by the next process that
+    writes there.
+    """
+    remove_stale_partials(path.parent)
+    with _partial(path.parent, is_folder=False) as partial:
+        yield partial
+        partial.replace(path)
 
 
-def printable(path: Path | str) -> str:
-    """Return a path as text that UTF-8 can hold, whatever bytes the file's name is made of."""
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+@contextmanager
+def atomic_folder(path: Path, *, sync: bool = False) -> Iterator[Path]:
+    """Give an empty partial folder beside `path`; on success it replaces `path`, else it is removed.
+
+    The same guarantees as `atomic_file`, with one exception: a folder cannot be replaced in one step, so a process
+    killed between the two renames leaves the old folder under a hidden name only; `surviving` finds it. Files in the
+    folder get the permissions of the umask (safetensors and ONNX Runtime's quantiser write for the owner alone, and a
+    server may run as another user).
+
+    Args:
+        path: Folder to create or replace; its parent is created where it is missing.
+        sync: Flush files and folders to the disk before the partial folder is renamed, and the rename after it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale_partials(path.parent)
+    with _partial(path.parent, is_folder=True) as partial:
+        yield partial
+        allowed = partial.stat().st_mode & 0o666
+        for file in (file for file in partial.rglob("*") if file.is_file() and not file.is_symlink()):
+            if file.stat().st_mode & 0o777 != allowed:
+                file.chmod(allowed)
+            if sync:
+                _fsync(file)
+        if sync:
+            for folder in (*(f for f in partial.rglob("*") if f.is_dir() and not f.is_symlink()), partial):
+                _fsync(folder)
+        replaced = _replaced(path)
+        if path.is_symlink() or path.exists():
+            _remove(replaced)
+            path.rename(replaced)
+        partial.rename(path)
+        if sync:
+            _fsync(path.parent)
+        _remove(replaced)
+
+
+def surviving(path: Path) -> Path:
+    """Return where the content of `path` is: the old folder, if a process was killed while it replaced it."""
+    return _replaced(path) if not path.exists() and _replaced(path).exists() else path
+
+
+def _replaced(path: Path) -> Path:
+    """Return where a folder is kept while a new one takes its place."""
+    return path.with_name(f".{path.name}.old")
+
+
+@contextmanager
+def _partial(parent: Path, *, is_folder: bool) -> Iterator[Path]:
+    """Create a partial file or folder, locked while it is in use; remove it if it is still there at the end."""
+    partial, descriptor = _create_locked(parent, is_folder)
+    try:
+        yield partial
+    finally:
+        _remove(partial)  # gone already, after success
+        os.close(descriptor)
+
+
+def _create_locked(parent: Path, is_folder: bool) -> tuple[Path, int]:
+    while True:
+        partial = parent / f".asr-adapt-{secrets.token_hex(8)}.partial"
+        if is_folder:
+            partial.mkdir()  # fails where the name exists, even as a dangling link
+            descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        else:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(partial, flags, 0o666)
+        if _lock(descriptor) and partial.exists():
+            return partial, descriptor
+        os.close(descriptor)  # another process took it for a stale one, between creation and lock
+
+
+def _lock(descriptor: int) -> bool:
+    """Take the advisory lock of an open file or folder; False where another process holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without such locks: nothing there is ever taken for stale
+        return True
+    return True
+
+
+@functools.lru_cache(maxsize=256)
+def remove_stale_partials(folder: Path) -> None:
+    """Remove the partial files and folders that killed processes left in a folder; looks once in a process's life."""
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if not _PARTIAL.fullmatch(entry.name) or entry.is_symlink():
+                continue
+            with suppress(OSError):
+                descriptor = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases a dead process's
+                    _remove(Path(entry.path))
+                finally:
+                    os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all that is in it; never what a link points at."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically (`atomic_file`)."""
+    with atomic_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def make_folder(path: Path, remedy: str) -> None:
-    """Make a folder where there is none, before the work whose results go there.
+    """Create an output folder, if it is missing, before the work starts; removes stale partial files in it.
 
     Raises:
-        InputError: it cannot be made, or nothing can be written there.
+        InputError: it cannot be created, or is not writable.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot be made ({error.strerror})", place=printable(path), remedy=remedy) from error
+        raise InputError(f"cannot be created ({error.strerror})", place=printable(path), remedy=remedy) from error
     if not os.access(path, os.W_OK):
-        raise InputError("nothing can be written here", place=printable(path), remedy=remedy)
+        raise InputError("is not writable", place=printable(path), remedy=remedy)
+    remove_stale_partials(path)
 
 
 def digest_of_folder(folder: Path, patterns: Sequence[str], salt: str) -> str:
-    """Return SHA-256 over names and contents of the files of a folder that `patterns` name, and over `salt`."""
+    """Return the SHA-256 digest of `salt` and of the names and contents of a folder's files that match `patterns`."""
     digests = hashlib.sha256(salt.encode())
     for pattern in patterns:
         for path in sorted(folder.glob(pattern)):
             with path.open("rb") as file:
-                digests.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+                digests.update(os.fsencode(path.name) + b"\0" + hashlib.file_digest(file, "sha256").digest())
     return digests.hexdigest()
 
 
-def contents(recordings: Iterable[str]) -> dict[str, str | None]:
-    """Return a digest of each recording's file, so that a clip that was mended is prepared again; None without one.
+def content_digests(recordings: Iterable[str]) -> dict[str, str | None]:
+    """Return a digest of the content of each recording's file, by locator; None where the file cannot be read.
 
-    Not its time: a corpus that was copied or unpacked anew is the same corpus, and hours of training hang on that.
+    A repaired clip has another digest and is prepared again. Modification times do not count: a corpus that was
+    copied or unpacked again is the same corpus, and must not cost hours of training.
     """
     file_of = {name: _file_of(name) for name in sorted(recordings)}
     files = sorted(set(file_of.values()))
-    with ThreadPoolExecutor() as pool:  # an archive is read once, however many clips it holds
+    with ThreadPoolExecutor() as pool:  # an archive is read once for all of its clips
         digests = dict(zip(files, pool.map(_digest, files), strict=True))
     return {name: digests[file] for name, file in file_of.items()}
 
 
 def _file_of(recording: str) -> str:
-    """Return the file that a locator is in: itself, or its archive."""
+    """Return the file that a locator refers to: the recording itself, or the archive that holds it."""
     with suppress(OSError, ValueError):
         if Path(recording).is_file():
             return recording
     return recording.partition("#")[0]
 
 
+def open_regular(path: Path | str) -> BufferedReader:
+    """Open a file for reading; never waits for a fifo.
+
+    Raises:
+        OSError: it cannot be opened, or is a fifo, a device, a socket or a folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
 def _digest(path: str) -> str | None:
-    with suppress(OSError, ValueError), Path(path).open("rb") as file:
+    with suppress(OSError, ValueError), open_regular(path) as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()
     return None
 
 
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-
-
-_log = logging.getLogger(__name__)
-
-
 def read_text(path: Path, *, legacy: bool = False) -> str:
-    """Return a text file's content, without byte order mark; line ends stay as they are.
+    """Return a text file's content without its byte order mark; line endings are kept.
 
     Args:
-        path: UTF-8, or UTF-16 with a byte order mark, or UTF-16 of mostly ASCII without.
-        legacy: Take what is neither for Windows-1252, with a warning, instead of raising.
+        path: UTF-8, or UTF-16 with a byte order mark, or UTF-16 of mostly ASCII text without one.
+        legacy: Decode anything else as Windows-1252, with a warning, instead of raising.
 
     Raises:
-        InputError: the file cannot be read, or is in no such encoding.
+        InputError: the file cannot be read, or has another encoding.
     """
     try:
         data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", place=path) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise InputError(f"cannot be read ({getattr(error, 'strerror', None) or error})", place=path) from error
     try:
         if data.startswith(_UTF16):
             return data.decode("utf-16")
-        if 0 in data[:2]:  # half of an ASCII letter: UTF-16 of a program that writes no mark
+        if 0 in data[:2]:  # half of an ASCII letter: UTF-16 without a byte order mark
             return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le")
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if legacy:
-            _log.warning("%s: not UTF-8; taken for Windows-1252, look at its letters", path)
+            _log.warning("%s: not UTF-8; decoded as Windows-1252, check its letters", path)
             return data.decode("cp1252", errors="replace")
         raise InputError(f"not UTF-8 ({error.reason})", place=path, remedy="Save it as UTF-8.") from error
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file; only LF and CRLF end one, since sentences hold U+2028 and its like."""
+    """Return the lines of a text file. Only LF and CRLF end a line: sentences may contain U+2028 and the like."""
     return [line.removesuffix("\r") for line in read_text(path).split("\n")]

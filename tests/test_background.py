@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from asr_adapt.background import in_background
+from asr_adapt.background import prefetch
 
 
 def test_items_come_in_order_from_another_thread() -> None:
@@ -15,7 +15,7 @@ def test_items_come_in_order_from_another_thread() -> None:
             threads.add(threading.get_ident())
             yield number
 
-    assert list(in_background(items(), 3)) == list(range(100))
+    assert list(prefetch(items(), 3)) == list(range(100))
     assert len(threads) == 1 and threading.get_ident() not in threads
 
 
@@ -29,7 +29,7 @@ def test_no_more_are_made_than_were_asked_for() -> None:
             yield made
 
     before = threading.active_count()
-    ahead = in_background(endless(), 2)
+    ahead = prefetch(endless(), 2)
     assert next(ahead) == 1
     time.sleep(0.3)
     assert made <= 5
@@ -42,7 +42,7 @@ def test_an_error_is_raised_after_what_came_before_it() -> None:
         yield 1
         raise ValueError("broken")
 
-    ahead = in_background(items(), 5)
+    ahead = prefetch(items(), 5)
     assert next(ahead) == 1
     with pytest.raises(ValueError, match="broken"):
         next(ahead)

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "asr_adapt"
 # From the ground up. A folder or a top-level module may import what stands before it, and nothing after it.
 LAYERS: list[tuple[str, ...]] = [
-    ("errors", "background", "bundled", "console"),
-    ("storage", "languages"),
+    ("errors", "background", "bundled"),
+    ("storage", "languages", "console"),
     ("recipe", "records"),
     ("artifacts",),
     ("audio",),

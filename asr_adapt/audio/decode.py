@@ -118,7 +118,7 @@ def duration_s(audio: Audio) -> float:
     return sum(len(block) for block in blocks(audio)) / SAMPLE_RATE_HZ
 
 
-def claimed_s(audio: Audio) -> float | None:
+def header_duration_s(audio: Audio) -> float | None:
     """Return how long the header of a WAV says it is, whatever lies behind it; None where no header settles it."""
     import wave
 
@@ -131,7 +131,7 @@ def claimed_s(audio: Audio) -> float | None:
         return None
 
 
-def seeks(audio: Audio) -> bool:
+def is_seekable(audio: Audio) -> bool:
     """Return whether a piece of the recording is read without decoding all before it: WAV, FLAC and their like."""
     import soundfile
 

@@ -23,7 +23,7 @@ _IN_FLIGHT_PER_WORKER = 4
 _SEVERAL = 3  # pieces, from which on a copy is worth its room: 230 MB an hour, for as long as it is needed
 
 
-class Pieces:
+class DecodedCache:
     """Loads utterances, from several threads; decoded copies of compressed recordings lie in a folder meanwhile.
 
     Args:
@@ -33,7 +33,9 @@ class Pieces:
 
     def __init__(self, utterances: Iterable[Utterance], scratch: Path) -> None:
         counts = Counter(u.audio for u in utterances if u.start_s is not None or u.end_s is not None)
-        self._left = {name: count for name, count in counts.items() if count >= _SEVERAL and not audio.seeks(name)}
+        self._left = {
+            name: count for name, count in counts.items() if count >= _SEVERAL and not audio.is_seekable(name)
+        }
         # A name of its own for each recording, whichever copies are gone by then.
         self._copy_of = {name: scratch / f"{number}.wav" for number, name in enumerate(self._left)}
         self._copies: dict[str, Path] = {}
@@ -71,7 +73,7 @@ class Pieces:
         return copy
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """Map on threads, in order, with few results in flight: decoders release the interpreter, memory is bounded."""
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Result]] = deque()

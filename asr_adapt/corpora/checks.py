@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from asr_adapt.audio import SAMPLE_RATE_HZ
-from asr_adapt.audio.decoded_cache import Pieces, in_order
+from asr_adapt.audio.decoded_cache import DecodedCache, ordered_map
 from asr_adapt.decoding import ctc
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import AudioError, AudioTooShort
@@ -100,7 +100,7 @@ def decode_and_check(
         workers: Number of threads.
         then: Called on the decoding thread.
     """
-    pieces = Pieces(utterances, scratch)
+    pieces = DecodedCache(utterances, scratch)
 
     def check(pair: tuple[Utterance, str]) -> Result:
         utterance, text = pair
@@ -111,4 +111,4 @@ def decode_and_check(
         problem = trainability.problem(waveform, text) if trainability else None
         return then(Checked(utterance, text, waveform, problem))
 
-    return in_order(check, zip(utterances, texts, strict=True), workers)
+    return ordered_map(check, zip(utterances, texts, strict=True), workers)

@@ -8,6 +8,7 @@ import numpy as np
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError
 from asr_adapt.records import Split, Utterance
+from asr_adapt.storage import atomic_file
 
 _ROWS_PER_BATCH = 16
 
@@ -47,13 +48,13 @@ def write(folder: Path, split: Split, rows: Iterable[tuple[Utterance, str, np.nd
     from datasets.arrow_writer import ArrowWriter
 
     schema = Features({"utterance": Value("string"), "text": Value("string"), "waveform": List(Value("float32"))})
-    path = path_of(folder, split)
-    partial = path.with_name(path.name + ".partial")
-    with ArrowWriter(features=schema, path=str(partial), writer_batch_size=_ROWS_PER_BATCH) as writer:
+    with (
+        atomic_file(path_of(folder, split)) as partial,
+        ArrowWriter(features=schema, path=str(partial), writer_batch_size=_ROWS_PER_BATCH) as writer,
+    ):
         count = 0
         for utterance, text, waveform in rows:
             writer.write({"utterance": utterance.model_dump_json(), "text": text, "waveform": waveform})
             count += 1
         writer.finalize()
-    partial.replace(path)
     return count

@@ -6,7 +6,6 @@ unpacked as they are, without decoding. The cache is `$ASR_ADAPT_CACHE`, else `~
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from asr_adapt.errors import InputError
-from asr_adapt.storage import disk_full_is_said
+from asr_adapt.storage import atomic_folder, disk_full_as_error
 
 
 def cache_folder() -> Path:
@@ -34,17 +33,10 @@ def unpacked(key: str, fill: Callable[[Path], None]) -> Path:
     if folder.is_dir():  # it may be in a cache that is for reading alone
         return folder
     remedy = "Make room, or set ASR_ADAPT_CACHE to a folder elsewhere."
-    with disk_full_is_said(cache, remedy), _locked(folder):
+    with disk_full_as_error(cache, remedy), _locked(folder):
         if not folder.is_dir():
-            partial = Path(f"{folder}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            try:
+            with atomic_folder(folder) as partial:
                 fill(partial)
-            except BaseException:
-                shutil.rmtree(partial, ignore_errors=True)
-                raise
-            partial.rename(folder)
     return folder
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr_adapt.errors import printable
 from asr_adapt.formats import subtitles
 from asr_adapt.formats.spans import Span, spans
 from asr_adapt.records import Transcript
-from asr_adapt.storage import printable
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import importlib.util
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from filelock import FileLock
 from asr_adapt.artifacts import EngineMeasurement, EngineMeasurements
 from asr_adapt.errors import InputError
 from asr_adapt.inference import onnx_graphs
-from asr_adapt.storage import digest_of_folder
+from asr_adapt.storage import atomic_folder, digest_of_folder
 
 if TYPE_CHECKING:
     from asr_adapt.model.ctc_model import CTCModel
@@ -179,14 +178,9 @@ def made(model: "CTCModel", folder: Path, name: str) -> Path:
                          remedy="pip install 'asr-adapt[onnx]'")  # fmt: skip
     with _writing(place.parent), FileLock(place.parent / ".lock"):
         if not place.exists():
-            with tempfile.TemporaryDirectory(dir=place.parent, prefix=".") as scratch:
-                partial = Path(scratch) / "made"
-                partial.mkdir()
-                write = onnx_graphs.write_in_8_bits if name == "onnx-int8" else onnx_graphs.write
+            write = onnx_graphs.write_in_8_bits if name == "onnx-int8" else onnx_graphs.write
+            with atomic_folder(place) as partial:
                 write(model, partial / _GRAPH)
-                for path in partial.iterdir():
-                    path.chmod(0o644)  # the quantiser writes for its owner alone, and a server is somebody else
-                partial.rename(place)
     return place / _GRAPH
 
 

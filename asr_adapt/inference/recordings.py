@@ -13,10 +13,9 @@ from typing import BinaryIO
 
 from asr_adapt.audio import media
 from asr_adapt.corpora.readers import manifest
-from asr_adapt.errors import InputError
+from asr_adapt.errors import InputError, printable
 from asr_adapt.formats.writers import Media
 from asr_adapt.records import Utterance
-from asr_adapt.storage import printable
 
 AUDIO_SUFFIXES = frozenset(media.SUFFIXES)
 _STANDARD_INPUT = "-"

@@ -13,7 +13,7 @@ import torch
 from asr_adapt import audio
 from asr_adapt.artifacts import NGramWeights
 from asr_adapt.audio import vad
-from asr_adapt.background import in_background
+from asr_adapt.background import prefetch
 from asr_adapt.decoding import ctc
 from asr_adapt.decoding.beam_search import BeamSearch
 from asr_adapt.errors import AudioError, InputError, UnknownLetter
@@ -180,7 +180,7 @@ class Transcriber:
                 following += 1
                 yield result
 
-        for event in in_background(_decoded(recordings), _DECODED_AHEAD):
+        for event in prefetch(_decoded(recordings), _DECODED_AHEAD):
             if isinstance(event, _Piece):
                 waiting.append(event)
             else:
@@ -263,7 +263,7 @@ class Transcriber:
         times_s: list[np.ndarray] = [np.zeros(0)]
         scores = [np.zeros((0, len(self.model.alphabet)), np.float32)]
         samples = 0
-        for event in in_background(_decoded([recording]), _DECODED_AHEAD):
+        for event in prefetch(_decoded([recording]), _DECODED_AHEAD):
             if isinstance(event, _End):
                 if event.error:
                     raise event.error

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
 from asr_adapt.model import adapters, base
 from asr_adapt.recipe import Text
+from asr_adapt.storage import atomic_folder
 from asr_adapt.text.alphabet import BLANK, DELIMITER, Alphabet
 from asr_adapt.text.normaliser import Normaliser
 
@@ -72,24 +72,13 @@ class CTCModel:
     def save(self, folder: Path) -> None:
         """Write the model in `save_pretrained`'s format, which `transformers.pipeline` loads as it is.
 
-        `folder` holds the whole new model, or still the old one.
+        `folder` holds the whole new model, or still the old one (`storage.atomic_folder`).
         """
-        partial = folder.with_name(folder.name + ".partial")
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir(parents=True)
-        with base.quiet():
-            self.net.save_pretrained(partial)
-        _processor(self.alphabet, self.net.config, self.normalise_waveform, partial).save_pretrained(partial)
-        ModelMetadata(language=self.language, alphabet=self.alphabet.units, normaliser=self.text).write(partial)
-        for path in partial.iterdir():
-            path.chmod(0o644)  # safetensors writes for its owner alone, and a server is somebody else
-        old = folder.with_name(folder.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            folder.rename(old)
-        partial.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        with atomic_folder(folder) as partial:
+            with base.quiet():
+                self.net.save_pretrained(partial)
+            _processor(self.alphabet, self.net.config, self.normalise_waveform, partial).save_pretrained(partial)
+            ModelMetadata(language=self.language, alphabet=self.alphabet.units, normaliser=self.text).write(partial)
 
     def save_adapter(self, folder: Path) -> None:
         """Write what was trained beside the base model: peft's format for LoRA, MMS's for its layers."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from asr_adapt.artifacts import DecodingConfig, ModelMetadata, NGramWeights
 from asr_adapt.errors import InputError
-from asr_adapt.storage import write_whole
+from asr_adapt.storage import write_text
 
 _NGRAM = "lm.arpa"
 
@@ -28,6 +28,6 @@ def read(folder: Path) -> tuple[Path, NGramWeights] | None:
 
 def write(folder: Path, arpa: str, weights: NGramWeights) -> None:
     """Write an n-gram into a model folder, which is decoded with it from then on."""
-    write_whole(folder / _NGRAM, arpa)
+    write_text(folder / _NGRAM, arpa)
     decoding = DecodingConfig(method="beam search", weights=weights)
     ModelMetadata.read(folder).model_copy(update={"decoding": decoding}).write(folder)

@@ -11,11 +11,11 @@ from filelock import FileLock
 
 from asr_adapt.artifacts import TranscriptionRecord
 from asr_adapt.console import Console
-from asr_adapt.errors import InputError
+from asr_adapt.errors import InputError, printable
 from asr_adapt.formats import writers
 from asr_adapt.inference.engines import TORCH
 from asr_adapt.inference.recordings import Input, exists
-from asr_adapt.storage import digest_of_folder, printable, write_whole
+from asr_adapt.storage import digest_of_folder, write_text
 
 if TYPE_CHECKING:  # it brings torch, and a misspelt path shall be answered at once
     from asr_adapt.inference.transcriber import Transcriber
@@ -168,6 +168,6 @@ def _fingerprint(model: Path, settings: str) -> str:
 def _keep(text: str, place: Path) -> None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(place, text)
+        write_text(place, text)
     except OSError as error:
         raise InputError(f"cannot be written ({error.strerror})", place=printable(place)) from error

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from asr_adapt.errors import DiskFull, InputError
-from asr_adapt.storage import disk_full_is_said
+from asr_adapt.errors import InputError
+from asr_adapt.storage import atomic_folder, disk_full_as_error, surviving
 
 _TENSORS = "state.safetensors"
 _META = "meta.json"
@@ -42,27 +41,15 @@ def save(folder: Path, name: str, step: int, tensors: Mapping[str, torch.Tensor]
     Raises:
         DiskFull: there is no room; the checkpoints that were there still are.
     """
-    partial = folder / f".{name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with disk_full_is_said(folder / name, "Make room; the same command goes on from the last one."):
-            partial.mkdir(parents=True)
-            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial / _TENSORS)
-            digest = _sha256(partial / _TENSORS)
-            card = json.dumps({"step": step, "sha256": digest, "meta": dict(meta)})
-            (partial / _META).write_text(card, encoding="utf-8")
-            for path in (partial / _TENSORS, partial / _META, partial):
-                _sync(path)
-    except DiskFull:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    final, old = folder / name, _old(folder / name)
-    if final.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        final.rename(old)
-    partial.rename(final)
-    _sync(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    final = folder / name
+    with (
+        disk_full_as_error(final, "Make room; the same command goes on from the last one."),
+        atomic_folder(final, sync=True) as partial,
+    ):
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial / _TENSORS)
+        digest = _sha256(partial / _TENSORS)
+        card = json.dumps({"step": step, "sha256": digest, "meta": dict(meta)})
+        (partial / _META).write_text(card, encoding="utf-8")
     return final
 
 
@@ -79,8 +66,7 @@ def load(path: Path) -> Checkpoint:
     Raises:
         InputError: it is missing, truncated or changed.
     """
-    if not path.exists() and _old(path).exists():  # killed between the two renames
-        path = _old(path)
+    path = surviving(path)
     try:
         saved = json.loads((path / _META).read_text(encoding="utf-8"))
         if _sha256(path / _TENSORS) != saved["sha256"]:
@@ -101,11 +87,6 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[InputError]]:
     return None, problems
 
 
-def _old(path: Path) -> Path:
-    """Return where a checkpoint lies while another takes its place."""
-    return path.with_name(f".{path.name}.old")
-
-
 def _steps(folder: Path) -> list[Path]:
     """Return the step checkpoints, the newest first."""
     return sorted(folder.glob("step-*"), reverse=True)
@@ -114,11 +95,3 @@ def _steps(folder: Path) -> list[Path]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

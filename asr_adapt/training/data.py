@@ -15,7 +15,7 @@ from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.decoding import ctc
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Resolved, fingerprint_fields
-from asr_adapt.storage import contents
+from asr_adapt.storage import content_digests
 from asr_adapt.training import feature_cache
 from asr_adapt.training.feature_cache import Features
 
@@ -77,7 +77,7 @@ class Inputs:
     def _keep(self, level: feature_cache.Level, copies: int, console: Console) -> None:
         kept = []
         # A folder's name does not identify its contents.
-        recordings = contents(map(str, [*self._noises, *self._rooms]))
+        recordings = content_digests(map(str, [*self._noises, *self._rooms]))
         key = fingerprint_fields(self._augment) | {"seed": self._conf.seed, "recordings": recordings}
         how = json.dumps(key, sort_keys=True)
         for copy in range(copies):

@@ -19,7 +19,7 @@ import torch
 from asr_adapt.console import Console
 from asr_adapt.model import forward
 from asr_adapt.model.ctc_model import CTCModel
-from asr_adapt.storage import disk_full_is_said, write_whole
+from asr_adapt.storage import disk_full_as_error, write_text
 
 Level = Literal["encoder", "transformer"]
 _FREE_SHARE = 0.8  # of the free disk that a cache may take
@@ -86,9 +86,9 @@ def cached(
         for stale in (*folder.glob(f"{level}.*"), *folder.glob(f"{level}-*.partial")):
             if stale != partial:
                 stale.unlink()
-        with disk_full_is_said(path, "Make room, or keep nothing: --train.cached_copies 0."):
+        with disk_full_as_error(path, "Make room, or keep nothing: --train.cached_copies 0."):
             _compute(model, level, waveforms, starts * channels * 2, partial, console)
-            write_whole(card, json.dumps({"key": key, "crc32": _crc32(partial)}))
+            write_text(card, json.dumps({"key": key, "crc32": _crc32(partial)}))
         partial.rename(path)
     memory = np.memmap(path, dtype=np.float16, mode="r", shape=(int(starts[-1]), channels))
     return Features(memory, starts)

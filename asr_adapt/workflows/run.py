@@ -41,7 +41,7 @@ from asr_adapt.records import Utterance
 from asr_adapt.report import write
 from asr_adapt.scoring.evaluation import Evaluation
 from asr_adapt.stages import evaluate, prepare, train
-from asr_adapt.storage import contents, disk_full_is_said, make_folder
+from asr_adapt.storage import content_digests, disk_full_as_error, make_folder
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.training import memory, presets
 from asr_adapt.workflows.run_state import RunState
@@ -71,7 +71,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
     utterances = reading.utterances
     prepare.check_splits(recipe, utterances)
     noises = _noises(recipe)
-    digests = contents({u.audio for u in utterances})
+    digests = content_digests({u.audio for u in utterances})
     heard = fingerprint(
         recipe.language,
         recipe.text,
@@ -85,7 +85,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
     leads = team.is_main_process
     console = console if leads else Console(quiet=True)
     with (
-        disk_full_is_said(out, "Make room, then start the same command."),
+        disk_full_as_error(out, "Make room, then start the same command."),
         _claimed(recipe, out) if leads else nullcontext(),
     ):
         console.heading("prepare")
@@ -286,7 +286,7 @@ def _noises(recipe: Recipe) -> list[dict[str, str | None]]:
     found = [augment.recordings(folder, place) for place, folder in folders.items() if folder]
     for path in itertools.chain(*found):
         audio.load(path, end_s=_LISTENED_S)
-    return [contents(map(str, recordings)) for recordings in found]
+    return [content_digests(map(str, recordings)) for recordings in found]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from asr_adapt.errors import InputError
 from asr_adapt.recipe import Recipe, read_recipe
 from asr_adapt.records import read_jsonl
 from asr_adapt.scoring import error_rates
-from asr_adapt.storage import write_whole
+from asr_adapt.storage import write_text
 from asr_adapt.text.normaliser import Normaliser
 from asr_adapt.training.state import trained_s
 from asr_adapt.workflows.run import run
@@ -70,7 +70,7 @@ def transfer(recipe: Recipe, out: Path, console: Console) -> list[Row]:
         one = recipe.model_copy(update={"model": recipe.model.model_copy(update=fields), "train": patient})
         folder = out / name.replace(" ", "_")
         rows.append(_row(name, one, run(one, folder, console), folder))
-    write_whole(out / "transfer.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    write_text(out / "transfer.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     _show(recipe, read_recipe(folder / "recipe.toml").train.steps, rows, console)
     return rows
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from asr_adapt import cli
 from asr_adapt.recipe import read_recipe
-from asr_adapt.storage import write_whole
+from asr_adapt.storage import write_text
 
 CARD = Path(__file__).with_name("card.md")
 
@@ -42,8 +42,8 @@ def ship(run: Path, out: Path) -> None:
     save_file(halves, out / "model.safetensors", metadata={"format": "pt"})
     (out / "model.safetensors").chmod(0o644)
     config = _read(out / "config.json") | {"dtype": "float16"}
-    write_whole(out / "config.json", json.dumps(config, indent=2) + "\n")
-    write_whole(out / "README.md", card(run, out, sum(tensor.numel() for tensor in halves.values()), config))
+    write_text(out / "config.json", json.dumps(config, indent=2) + "\n")
+    write_text(out / "README.md", card(run, out, sum(tensor.numel() for tensor in halves.values()), config))
 
 
 def card(run: Path, out: Path, parameters: int, config: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import soundfile
 from conftest import muxed, say
 
 from asr_adapt import audio
-from asr_adapt.audio.decoded_cache import Pieces
+from asr_adapt.audio.decoded_cache import DecodedCache
 from asr_adapt.errors import AudioError
 from asr_adapt.records import Utterance
 
@@ -43,7 +43,7 @@ def test_pieces_of_a_compressed_recording_are_those_of_the_whole_decoded_once(
     scratch.mkdir()
     utterances = pieces_of(path)
     wanted = [audio.load(u.audio, start_s=u.start_s, end_s=u.end_s) for u in utterances]
-    pieces = Pieces(utterances, scratch)
+    pieces = DecodedCache(utterances, scratch)
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(pieces.load, utterances))
     assert decoded == [str(path)]
@@ -57,7 +57,7 @@ def test_a_recording_that_can_be_sought_and_one_of_few_pieces_are_not_copied(
     soundfile.write(tmp_path / "long.flac", WAVEFORM, 16_000)
     (tmp_path / "few.mp3").write_bytes(muxed(WAVEFORM, "mp3", "libmp3lame", 44_100))
     utterances = [*pieces_of(tmp_path / "long.flac"), *pieces_of(tmp_path / "few.mp3", count=2)]
-    pieces = Pieces(utterances, tmp_path / "never made")
+    pieces = DecodedCache(utterances, tmp_path / "never made")
     assert all(len(pieces.load(u)) == round(0.85 * 16_000) for u in utterances)
     assert decoded == []
 
@@ -67,7 +67,7 @@ def test_a_recording_that_cannot_be_decoded_is_tried_once_and_each_piece_says_so
 ) -> None:
     (tmp_path / "bad.mp3").write_bytes(b"no sound at all" * 50)
     utterances = pieces_of(tmp_path / "bad.mp3")
-    pieces = Pieces(utterances, tmp_path)
+    pieces = DecodedCache(utterances, tmp_path)
     for utterance in utterances:
         with pytest.raises(AudioError, match="no audio can be decoded"):
             pieces.load(utterance)
@@ -81,6 +81,6 @@ def test_recordings_in_turns_keep_their_sound_when_another_is_done(tmp_path: Pat
         soundfile.write(tmp_path / f"{name}.ogg", 0.5 * np.sin(2 * np.pi * hz * seconds), 16_000)
     turns = [Utterance(id=f"{n}", audio=str(tmp_path / f"{name}.ogg"), start_s=1, end_s=2)
              for n, name in enumerate("abaacbcbc")]  # fmt: skip
-    pieces = Pieces(turns, tmp_path / "scratch")
+    pieces = DecodedCache(turns, tmp_path / "scratch")
     heard = [int(np.abs(np.fft.rfft(pieces.load(u))).argmax()) for u in turns]  # Hz, since a piece is a second
     assert heard == [{"a": 200, "b": 400, "c": 800}[Path(u.audio).stem] for u in turns]

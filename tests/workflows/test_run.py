@@ -305,7 +305,9 @@ def test_an_archive_is_read_once_to_know_its_clips(tmp_path: Path, monkeypatch: 
     archive.write_bytes(b"clips")
     digest = storage._digest
     monkeypatch.setattr(storage, "_digest", lambda path: read.append(path) or digest(path))
-    found = storage.contents([f"{archive}#{number}.wav" for number in range(100)] + [str(tmp_path / "gone.wav")])
+    found = storage.content_digests(
+        [f"{archive}#{number}.wav" for number in range(100)] + [str(tmp_path / "gone.wav")]
+    )
     assert read == [str(archive), str(tmp_path / "gone.wav")]
     assert len(found) == 101 and len(set(found.values())) == 2 and found[str(tmp_path / "gone.wav")] is None
 

@@ -14,7 +14,7 @@ from asr_adapt.corpora.unpacked import unpacked
 from asr_adapt.errors import DiskFull, InputError
 from asr_adapt.recipe import Source
 from asr_adapt.records import Utterance
-from asr_adapt.storage import disk_full_is_said
+from asr_adapt.storage import disk_full_as_error
 
 LAYOUT = "with --corpus.format data_collective, the ID of a data set there"
 
@@ -42,7 +42,7 @@ def _fetch(name: str, folder: Path) -> None:
             f"{error.name} is missing", place=name, remedy="pip install 'asr-adapt[collective]'"
         ) from error
     try:
-        with disk_full_is_said(Path(name), "Make room, or set MDC_DOWNLOAD_PATH to a folder elsewhere."):
+        with disk_full_as_error(Path(name), "Make room, or set MDC_DOWNLOAD_PATH to a folder elsewhere."):
             archive = Path(download_dataset(name))
     except DiskFull:
         raise

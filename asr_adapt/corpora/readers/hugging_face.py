@@ -20,7 +20,7 @@ from asr_adapt.corpora.unpacked import stamp, unpacked
 from asr_adapt.errors import DiskFull, InputError
 from asr_adapt.recipe import Source
 from asr_adapt.records import SPLITS, Utterance, read_jsonl, write_jsonl
-from asr_adapt.storage import disk_full_is_said
+from asr_adapt.storage import disk_full_as_error
 
 LAYOUT = "a data set's folder (dataset_info.json, or .parquet or .arrow files)"
 _SUFFIXES = {".parquet": "parquet", ".arrow": "arrow"}
@@ -92,7 +92,9 @@ def _load(root: Path, source: Source, copies: str) -> dict[str, Any]:
             kind = _SUFFIXES[_files(root)[0].suffix]
             loaded = datasets.load_dataset(kind, data_files=files, cache_dir=copies)
         else:
-            with disk_full_is_said(datasets.config.HF_CACHE_HOME, "Make room, or set HF_HOME to a folder elsewhere."):
+            with disk_full_as_error(
+                datasets.config.HF_CACHE_HOME, "Make room, or set HF_HOME to a folder elsewhere."
+            ):
                 loaded = _from_hub(str(root), source)
     except DiskFull:
         raise

@@ -20,7 +20,7 @@ from asr_adapt.records import SPLITS, Utterance, write_jsonl
 from asr_adapt.stages.doctor import sound, splits, transcripts
 from asr_adapt.stages.doctor.finding import SEVERITIES, Finding, always, found
 from asr_adapt.stages.doctor.sound import Heard
-from asr_adapt.storage import write_whole
+from asr_adapt.storage import write_text
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.text.characters import describe_unit
 from asr_adapt.text.normaliser import Normaliser
@@ -196,7 +196,7 @@ def _refuse_manifest(path: Path) -> None:
 
 def write_json(examined: Examined, path: Path) -> None:
     """Write `as_json`."""
-    write_whole(path, json.dumps(examined.as_json(), ensure_ascii=False, indent=1))
+    write_text(path, json.dumps(examined.as_json(), ensure_ascii=False, indent=1))
 
 
 def write_page(examined: Examined, path: Path) -> None:
@@ -208,7 +208,7 @@ def write_page(examined: Examined, path: Path) -> None:
         histogram("Letters a second", examined.letters_s),
         histogram("Loud parts above soft ones, dB", examined.snrs_db),
     ]
-    write_whole(path, render.render("doctor.html", examined=examined, charts=[c for c in charts if c]))
+    write_text(path, render.render("doctor.html", examined=examined, charts=[c for c in charts if c]))
 
 
 def write_mended(examined: Examined, path: Path) -> str:
@@ -294,7 +294,7 @@ def _claimed_s(utterance: Utterance) -> float | None:
         return utterance.end_s - (utterance.start_s or 0.0)
     if utterance.start_s is not None or utterance.duration_s is not None:
         return utterance.duration_s
-    return audio.claimed_s(utterance.audio)
+    return audio.header_duration_s(utterance.audio)
 
 
 def _unknown_letters(utterances: list[Utterance], texts: list[str], alphabet: Alphabet) -> list[Finding]:
