@@ -155,7 +155,8 @@ with one_line_errors():
     adapted.net.save_pretrained(base)
     command = [sys.executable, "-c", script, str(tmp_path / "full"), str(base)]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and "encoder.f16: cannot be written: the file exceeds the size limit" in done.stderr, done.stderr
+    assert done.returncode == 2, done.stderr
+    assert "encoder.f16: cannot be written: the file exceeds the size limit" in done.stderr
     assert "--train.cached_copies 0" in done.stderr and done.stderr.count("\n") == 1
     heard = Heard()
     found = feature_cache.cached(
