@@ -29,7 +29,7 @@ from asr_adapt import audio, corpora
 from asr_adapt.inference import engines
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import ctc_model
-from asr_adapt.model.precisions import Precision
+from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.recipe import Text
 from asr_adapt.records import Utterance
 from asr_adapt.scoring import error_rates

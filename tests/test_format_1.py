@@ -80,7 +80,7 @@ def test_an_n_gram_beside_a_model_keeps_its_weights(folders: Path) -> None:
 def test_what_was_measured_of_engines_still_counts(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folders / "model_with_ngram"
     has_bf16 = json.loads((folder / "engines" / "measured.json").read_text())["processor_has_bf16"]
-    monkeypatch.setattr("asr_adapt.model.precisions.multiplies_in_bf16", lambda device: has_bf16)
+    monkeypatch.setattr("asr_adapt.model.mixed_precision.has_bf16", lambda device: has_bf16)
     assert engines.measured(folder)["onnx"] == EngineMeasurement(wer=0.25, rtfx=130.0)
 
 

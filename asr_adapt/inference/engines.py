@@ -17,7 +17,7 @@ from asr_adapt.storage import atomic_folder, digest_of_folder
 
 if TYPE_CHECKING:
     from asr_adapt.model.ctc_model import CTCModel
-    from asr_adapt.model.precisions import Precision
+    from asr_adapt.model.mixed_precision import Precision
 
 TORCH, AUTO = "torch", "auto"
 NAMES = (TORCH, "onnx", "onnx-int8", "openvino")
@@ -74,7 +74,7 @@ def precision(name: str, folder: Path) -> "Precision":
     """
     import torch
 
-    from asr_adapt.model import precisions
+    from asr_adapt.model import mixed_precision
 
     if name not in (TORCH, "openvino"):
         return "fp32"
@@ -82,7 +82,7 @@ def precision(name: str, folder: Path) -> "Precision":
         kept = _kept(folder)
     except InputError:  # `auto` says so; whoever names an engine needs no measurement
         kept = None
-    return precisions.kept(kept.precision if kept else None, torch.device("cpu"))
+    return mixed_precision.recorded_or_fastest(kept.precision if kept else None, torch.device("cpu"))
 
 
 def measured(folder: Path) -> dict[str, EngineMeasurement]:
@@ -247,9 +247,9 @@ def _writing(home: Path) -> Iterator[None]:
 def _processor_has_bf16() -> bool:
     import torch
 
-    from asr_adapt.model import precisions
+    from asr_adapt.model import mixed_precision
 
-    return precisions.multiplies_in_bf16(torch.device("cpu"))
+    return mixed_precision.has_bf16(torch.device("cpu"))
 
 
 def _has_gpu() -> bool:

@@ -18,9 +18,9 @@ from asr_adapt.decoding import ctc
 from asr_adapt.decoding.beam_search import BeamSearch
 from asr_adapt.errors import AudioError, InputError, UnknownLetter
 from asr_adapt.inference import engines
-from asr_adapt.model import forward, ngram_file, precisions
+from asr_adapt.model import forward, mixed_precision, ngram_file
 from asr_adapt.model.ctc_model import CTCModel
-from asr_adapt.model.precisions import Precision
+from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.records import Segment, Transcript, Utterance, Word
 from asr_adapt.text.alphabet import DELIMITER_ID
 
@@ -78,7 +78,7 @@ class Transcriber:
         batch_s: Seconds of audio that run together; None: what suits the device.
         look_ahead_s: Seconds of audio that are decoded ahead, so that pieces of like length can share a batch.
         precision: `fp32`, in which a text is the same whatever it shares a batch with, or `bf16`; None: the faster
-            (`precisions.fastest`).
+            (`mixed_precision.fastest`).
         search: Decodes with an n-gram, or towards hotwords; None decodes greedily.
         decoding: What is said of the decoding in reports.
         engine: Runs the model instead of PyTorch (`engines.load`), in a precision of its own (`engines.precision`).
@@ -101,7 +101,7 @@ class Transcriber:
         self.search = search
         self._runs: Decode = functools.partial(search.runs, hotwords=hotwords) if search else ctc.greedy
         self._log_probs: engines.LogProbs = engine or functools.partial(
-            forward.log_probs, model, precision=precision or precisions.fastest(model.net.device)
+            forward.log_probs, model, precision=precision or mixed_precision.fastest(model.net.device)
         )
         suits_s = _BATCH_ON_CPU_S if engine or model.net.device.type == "cpu" else _BATCH_ON_GPU_S
         self._batch_samples = int((batch_s or suits_s) * audio.SAMPLE_RATE_HZ)

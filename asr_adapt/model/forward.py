@@ -7,7 +7,7 @@ import torch
 from transformers import Wav2Vec2ForCTC
 
 from asr_adapt.model.ctc_model import CTCModel
-from asr_adapt.model.precisions import Precision
+from asr_adapt.model.mixed_precision import Precision
 
 
 def normalised(waveform: torch.Tensor) -> torch.Tensor:

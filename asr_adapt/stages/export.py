@@ -12,9 +12,9 @@ from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError
 from asr_adapt.inference import engines
 from asr_adapt.inference.transcriber import Transcriber
-from asr_adapt.model import precisions
+from asr_adapt.model import mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
-from asr_adapt.model.precisions import Precision
+from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.scoring import error_rates
 
 _ROUNDS = 8  # in which the engines take turns: what else a machine does then meets them alike
@@ -41,7 +41,7 @@ def export(folder: Path, names: Sequence[str], dev: SpeechSplit | None, console:
     if dev is None:
         console.say("not measured: --check or --corpus does, and --engine auto then chooses by it")
         return
-    precision = precisions.fastest(torch.device("cpu"))  # not what an earlier measurement was in
+    precision = mixed_precision.fastest(torch.device("cpu"))  # not what an earlier measurement was in
     found = _measure(folder, others, precision, dev, console)
     place = engines.keep_measured(folder, found, precision)
     console.say(f"{place}: --engine auto takes {engines.resolved(folder, engines.AUTO)}")

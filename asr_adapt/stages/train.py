@@ -16,9 +16,9 @@ from accelerate.state import AcceleratorState
 from asr_adapt.audio import augment
 from asr_adapt.console import Console
 from asr_adapt.corpora.speech_split import SpeechSplit
-from asr_adapt.model import forward, freezing, precisions
+from asr_adapt.model import forward, freezing, mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
-from asr_adapt.model.precisions import Precision
+from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.recipe import Resolved, ResolvedTrain, Train
 from asr_adapt.text.alphabet import BLANK_ID
 from asr_adapt.training import schedule
@@ -148,7 +148,7 @@ def train(
 
 def resolve_precision(conf: Train) -> Precision:
     """Return the precision that was asked for, else the fastest of the device."""
-    return conf.precision or precisions.fastest(device())
+    return conf.precision or mixed_precision.fastest(device())
 
 
 def device() -> torch.device:

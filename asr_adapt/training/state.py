@@ -19,7 +19,7 @@ from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError, TrainingDiverged
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model.ctc_model import CTCModel
-from asr_adapt.model.precisions import Precision
+from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.recipe import ResolvedTrain
 from asr_adapt.records import Transcript
 from asr_adapt.scoring import error_rates

@@ -24,8 +24,8 @@ from asr_adapt.corpora import prepared
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError, RunLocked, TrainingDiverged
 from asr_adapt.inference.transcriber import Transcriber
-from asr_adapt.model import base, ctc_model, head, precisions
-from asr_adapt.model.precisions import Precision
+from asr_adapt.model import base, ctc_model, head, mixed_precision
+from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.recipe import (
     Recipe,
     Resolved,
@@ -189,7 +189,7 @@ def _training(
         if stages.is_begun("train", of(then)):
             if stages.is_done("train", of(then)):
                 return of(then), then
-            return of(then), _multiplying_in(precisions.kept(precision, train.device()), resolved)
+            return of(then), _multiplying_in(mixed_precision.recorded_or_fastest(precision, train.device()), resolved)
     return of(resolved), resolved
 
 
@@ -257,7 +257,9 @@ def _evaluate(trained: str, precision: Precision | None, out: Path, console: Con
         return None
     stages.begin("evaluate", trained)
     data = prepared.load(out / "data", "test")
-    transcriber = Transcriber.from_folder(out / "model", precision=precisions.kept(precision, train.device()))
+    transcriber = Transcriber.from_folder(
+        out / "model", precision=mixed_precision.recorded_or_fastest(precision, train.device())
+    )
     excluded = PreparationSummary.read(out / "data").excluded_counts("test")
     evaluation = evaluate.evaluate(transcriber, data, out, console, excluded)
     stages.finish("evaluate")

@@ -20,9 +20,9 @@ from asr_adapt.decoding.beam_search import BeamSearch
 from asr_adapt.errors import InputError
 from asr_adapt.inference import engines, onnx_graphs
 from asr_adapt.inference.transcriber import Transcriber
-from asr_adapt.model import forward, head, precisions
+from asr_adapt.model import forward, head, mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
-from asr_adapt.model.precisions import Precision
+from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.recipe import Model, Source, Text
 from asr_adapt.scoring import error_rates
 from asr_adapt.text.alphabet import Alphabet
@@ -180,8 +180,8 @@ FOUND = {"torch": measured(0.2, 10), "openvino": measured(0.2, 20)}
 def test_engines_run_in_the_precision_that_they_were_measured_in(
     kept: Precision, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precisions, "multiplies_in_bf16", lambda device: True)
-    monkeypatch.setattr(precisions, "fastest", lambda device: {"fp32": "bf16", "bf16": "fp32"}[kept])
+    monkeypatch.setattr(mixed_precision, "has_bf16", lambda device: True)
+    monkeypatch.setattr(mixed_precision, "fastest", lambda device: {"fp32": "bf16", "bf16": "fp32"}[kept])
     assert engines.precision("torch", small) != kept
     engines.keep_measured(small, FOUND, kept)
     assert engines.resolved(small, "auto") == "openvino"
@@ -197,15 +197,15 @@ def test_engines_run_in_the_precision_that_they_were_measured_in(
 def test_what_was_measured_does_not_count_where_one_processor_has_bf16_and_the_other_has_not(
     there: bool, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precisions, "multiplies_in_bf16", lambda device: there)
+    monkeypatch.setattr(mixed_precision, "has_bf16", lambda device: there)
     place = engines.keep_measured(small, FOUND, "bf16" if there else "fp32")
     assert engines.resolved(small, "auto") == "openvino"
     earlier = json.loads(place.read_text())
     del earlier["processor_has_bf16"]  # as it was before that was kept
     place.write_text(json.dumps(earlier))
     assert engines.resolved(small, "auto") == "openvino"
-    monkeypatch.setattr(precisions, "multiplies_in_bf16", lambda device: not there)
-    monkeypatch.setattr(precisions, "fastest", lambda device: "fp32")
+    monkeypatch.setattr(mixed_precision, "has_bf16", lambda device: not there)
+    monkeypatch.setattr(mixed_precision, "fastest", lambda device: "fp32")
     assert engines.resolved(small, "auto") == "torch" and engines.precision("torch", small) == "fp32"
 
 
@@ -277,7 +277,7 @@ def test_export_measures_dev_and_auto_goes_by_it(
     small: Path, tones: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engines.keep_measured(small, {}, "bf16")
-    monkeypatch.setattr("asr_adapt.model.precisions.fastest", lambda device: "fp32")  # in which engines agree
+    monkeypatch.setattr("asr_adapt.model.mixed_precision.fastest", lambda device: "fp32")  # in which engines agree
     export_engines(small, ["onnx", "onnx-int8"], False, Source(root=tones), Console())
     found = engines.measured(small)
     assert list(found) == ["torch", "onnx", "onnx-int8"]

@@ -23,7 +23,7 @@ from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import DiskFull, InputError, TrainingDiverged
-from asr_adapt.model import ctc_model, head, precisions
+from asr_adapt.model import ctc_model, head, mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Recipe, Train
 from asr_adapt.stages import train
@@ -409,7 +409,7 @@ def test_bf16_trains_with_masks_and_keeps_the_weights_in_float32(tones: Path, da
 
 
 def test_a_precision_that_is_asked_for_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precisions, "fastest", lambda device: "bf16")
+    monkeypatch.setattr(mixed_precision, "fastest", lambda device: "bf16")
     assert train.resolve_precision(Train()) == "bf16"
     assert train.resolve_precision(Train(precision="fp32")) == "fp32"
 
@@ -425,7 +425,7 @@ def test_dev_is_read_in_the_precision_of_training(
             super().__init__(adapted, **settings)
 
     monkeypatch.setattr(state, "Transcriber", Noting)
-    monkeypatch.setattr(precisions, "fastest", lambda device: "fp32")
+    monkeypatch.setattr(mixed_precision, "fastest", lambda device: "fp32")
     for precision in ("bf16", None):
         trained(tone_recipe(tones, steps=1, precision=precision), data, tmp_path / f"{precision}")
     assert taken == ["bf16", "fp32"]

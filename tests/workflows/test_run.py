@@ -14,8 +14,8 @@ from asr_adapt import storage
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
 from asr_adapt.errors import AudioError, DiskFull, InputError, RunLocked
-from asr_adapt.model import ctc_model, forward, precisions
-from asr_adapt.model.precisions import Precision
+from asr_adapt.model import ctc_model, forward, mixed_precision
+from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.recipe import Source, read_recipe
 from asr_adapt.records import read_jsonl
 from asr_adapt.scoring.error_rates import rate, word_errors
@@ -103,15 +103,15 @@ def test_a_run_that_goes_on_keeps_its_precision_where_the_machine_has_it(
         looks.append(dev)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(precisions, "multiplies_in_bf16", lambda device: True)
-    monkeypatch.setattr(precisions, "fastest", lambda device: "bf16")
+    monkeypatch.setattr(mixed_precision, "has_bf16", lambda device: True)
+    monkeypatch.setattr(mixed_precision, "fastest", lambda device: "bf16")
     with monkeypatch.context() as told:
         told.setattr(state.Journal, "look_at_dev", look_once)
         with pytest.raises(stages.train.Interrupted):
             run(recipe, tmp_path, Console(quiet=True))
     assert len(looks) == 1 and not (tmp_path / "metrics.json").exists()
-    monkeypatch.setattr(precisions, "multiplies_in_bf16", lambda device: has_bf16)
-    monkeypatch.setattr(precisions, "fastest", lambda device: "fp32")  # a second measurement says something else
+    monkeypatch.setattr(mixed_precision, "has_bf16", lambda device: has_bf16)
+    monkeypatch.setattr(mixed_precision, "fastest", lambda device: "fp32")  # a second measurement says something else
     run(recipe, tmp_path, Console())
     assert "going on from the checkpoint after step 2" in "".join(capsys.readouterr())
     assert read_recipe(tmp_path / "recipe.toml").train.precision == ("bf16" if has_bf16 else "fp32")
@@ -120,7 +120,7 @@ def test_a_run_that_goes_on_keeps_its_precision_where_the_machine_has_it(
 def test_a_run_is_evaluated_in_the_precision_that_it_was_trained_in(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precisions, "multiplies_in_bf16", lambda device: True)
+    monkeypatch.setattr(mixed_precision, "has_bf16", lambda device: True)
     taken = []
     log_probs = forward.log_probs
 
@@ -133,7 +133,7 @@ def test_a_run_is_evaluated_in_the_precision_that_it_was_trained_in(
     assert set(taken) == {"bf16"}
     (tmp_path / "metrics.json").unlink()
     taken.clear()
-    monkeypatch.setattr(precisions, "multiplies_in_bf16", lambda device: False)
+    monkeypatch.setattr(mixed_precision, "has_bf16", lambda device: False)
     run(tone_recipe(tones, steps=2, precision="bf16"), tmp_path, Console(quiet=True))
     assert set(taken) == {"fp32"}, "emulated, bf16 would take hours"
 
