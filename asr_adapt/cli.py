@@ -293,6 +293,33 @@ def report(
 
 
 @app.command()
+def compare(
+    systems: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="BASELINE SYSTEM...", help="Run folders, --out folders of evaluate, or hypotheses.jsonl files."
+        ),
+    ],
+    json: Annotated[Path | None, typer.Option(help="Write the comparison as JSON to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the comparison as an HTML page to this file.")] = None,
+    names: Annotated[bool, typer.Option("--names", help="Name speakers and clips; default: numbered.")] = False,
+) -> None:
+    """Compare systems scored on the same test set with the first one: paired intervals and significance."""
+    from asr_adapt.console import Console
+    from asr_adapt.report import render
+    from asr_adapt.stages import compare as stage
+    from asr_adapt.storage import write_text
+
+    if len(systems) < 2:
+        raise InputError("only one system was given", place="compare", remedy="Give a baseline and another system.")
+    result = stage.compare([stage.System.read(path) for path in systems], Console(), names=names)
+    if json:
+        result.write_file(json)
+    if html:
+        write_text(html, render.render("compare.html", result=result))
+
+
+@app.command()
 def lm(
     texts: Annotated[
         list[Path] | None,

@@ -1,6 +1,7 @@
 """Terminal output: results on standard output; lines, tables and progress bars on standard error."""
 
 import contextlib
+import io
 import os
 import sys
 import time
@@ -17,6 +18,7 @@ from asr_adapt.errors import printable
 
 Item = TypeVar("Item")
 _LOG_INTERVAL_S = 30.0
+_RESULT_WIDTH = 120  # of tables that are written to a file or a pipe, too
 
 
 class Console:
@@ -57,14 +59,21 @@ class Console:
         """Print one line about an item that failed."""
         self._rich.print(f"[red]error:[/red] {_safe(text)}")
 
-    def table(self, title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Print a table."""
+    def table(
+        self, title: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, is_result: bool = False
+    ) -> None:
+        """Print a table; on standard output where it is what the command was asked for."""
         table = Table(title=title, title_justify="left", title_style="italic", box=None, pad_edge=False)
         for name in header:
             table.add_column(_safe(name))
         for row in rows:
             table.add_row(*map(_safe, row))
-        self._rich.print(table)
+        if not is_result:
+            self._rich.print(table)
+            return
+        text = io.StringIO()
+        RichConsole(file=text, width=max(self._rich.width, _RESULT_WIDTH), highlight=False).print(table)
+        self.result(text.getvalue().rstrip("\n"))
 
     @contextmanager
     def progress(self, title: str, total: int) -> "Iterator[Bar]":

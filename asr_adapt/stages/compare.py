@@ -1,0 +1,446 @@
+"""compare: two or more systems on the same references, with paired intervals.
+
+A system is what one model wrote for a test set: a run folder, the output folder of `evaluate`, or a hypotheses.jsonl.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from asr_adapt.artifacts import MODEL_METADATA, Artifact, ModelMetadata
+from asr_adapt.console import Console
+from asr_adapt.errors import InputError
+from asr_adapt.recipe import Text
+from asr_adapt.records import Utterance, read_jsonl
+from asr_adapt.scoring import comparison, error_rates
+from asr_adapt.scoring.error_rates import Errors
+from asr_adapt.text.normaliser import Normaliser
+
+_LENGTHS_S = (2.0, 5.0, 10.0, 20.0)
+_SHOWN = 12
+_UTTERANCES = 100
+_TOO_FEW_WORDS = 100
+
+
+@dataclass(frozen=True)
+class System:
+    """The hypotheses of one model, by utterance id; `normaliser` is None where no model is beside them."""
+
+    name: str
+    path: Path
+    utterances: dict[str, Utterance]
+    normaliser: Normaliser | None
+
+    @classmethod
+    def read(cls, path: Path) -> "System":
+        """Return the system at `path`: a folder with hypotheses.jsonl, or such a file.
+
+        Raises:
+            InputError: there are no hypotheses, or an utterance has none, or two have one id.
+        """
+        file = path / "hypotheses.jsonl" if path.is_dir() else path
+        if not file.is_file():
+            remedy = "Give a run folder, an --out folder of evaluate, or a hypotheses.jsonl."
+            if (path / MODEL_METADATA).is_file():
+                remedy = f"This is a model: asr-adapt evaluate --model {path} --corpus DIR, then compare its --out."
+            raise InputError("no hypotheses here", place=path, remedy=remedy)
+        utterances: dict[str, Utterance] = {}
+        for number, utterance in read_jsonl(file):
+            if utterance.hypothesis is None or utterance.text is None:
+                lacks = "hypothesis" if utterance.hypothesis is None else "text"
+                raise InputError(f"field '{lacks}' is missing", place=f"{file}:{number}")
+            if utterance.id in utterances:
+                raise InputError(f"id '{utterance.id}' occurs twice", place=f"{file}:{number}")
+            utterances[utterance.id] = utterance
+        if not utterances:
+            raise InputError("holds no utterance", place=file)
+        model = file.parent / "model"
+        normaliser = None
+        if (model / MODEL_METADATA).is_file():
+            metadata = ModelMetadata.read(model)
+            normaliser = Normaliser(metadata.normaliser, metadata.language)
+        name = path.name if path.is_dir() else path.stem if path.stem != "hypotheses" else path.resolve().parent.name
+        return cls(name or path.resolve().name, path, utterances, normaliser)
+
+
+class Rate(BaseModel):
+    """An error rate with its 95 % bootstrap interval."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float
+    low: float
+    high: float
+
+
+class DifferenceOf(BaseModel):
+    """The error rate minus the baseline's, with its paired 95 % interval."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float
+    low: float
+    high: float
+    probability_of_improvement: float
+
+
+class Group(BaseModel):
+    """Utterances of one speaker or length, and the difference there."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    utterances: int
+    words: int
+    baseline_wer: float
+    wer: float
+
+
+class LetterChange(BaseModel):
+    """Errors in one letter of the references (substituted or deleted)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    letter: str
+    occurrences: int
+    baseline_errors: int
+    errors: int
+
+
+class UtteranceChange(BaseModel):
+    """An utterance in which the two systems differ."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    reference: str
+    baseline: str
+    hypothesis: str
+    baseline_errors: int
+    errors: int
+
+
+class Comparison(BaseModel):
+    """One system against the baseline."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    wer: Rate
+    cer: Rate
+    wer_difference: DifferenceOf
+    cer_difference: DifferenceOf
+    cer_without_marks_difference: float
+    mapsswe_p: float
+    mapsswe_segments: int
+    verdict: str
+    by_speaker: tuple[Group, ...]
+    by_length: tuple[Group, ...]
+    letters: tuple[LetterChange, ...]
+    utterances: tuple[UtteranceChange, ...]
+
+
+class Comparisons(Artifact):
+    """What `compare --json` writes. Error rates are fractions; a difference below 0 is an improvement."""
+
+    baseline: str
+    baseline_wer: Rate
+    baseline_cer: Rate
+    utterances: int
+    words: int
+    drawn: str
+    """what the bootstrap draws: speakers, recordings or utterances"""
+    blocks: int
+    draws: int
+    normaliser: str
+    systems: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A system's errors on every utterance, in the baseline's order."""
+
+    references: list[str]
+    hypotheses: list[str]
+    words: list[Errors]
+    characters: list[Errors]
+    word_errors_at: list[list[int]]
+
+    @classmethod
+    def of(cls, system: System, ids: Sequence[str], normalise: Callable[[str], str]) -> "_Scored":
+        references = [normalise(system.utterances[id].text or "") for id in ids]
+        hypotheses = [normalise(system.utterances[id].hypothesis or "") for id in ids]
+        pairs = list(zip(references, hypotheses, strict=True))
+        return cls(
+            references,
+            hypotheses,
+            [error_rates.word_errors(*pair) for pair in pairs],
+            [error_rates.character_errors(*pair) for pair in pairs],
+            [_errors_at(*pair) for pair in pairs],
+        )
+
+
+def compare(systems: Sequence[System], console: Console, *, names: bool = False) -> Comparisons:
+    """Compare systems with the first, the baseline, on the same references; print and return the result.
+
+    Every system is normalised like the first one whose model is beside its hypotheses.
+
+    Args:
+        systems: The baseline, and at least one other.
+        console: Where to report.
+        names: Whether speakers and clips are named; else they are numbered.
+
+    Raises:
+        InputError: the systems were not scored on the same utterances and references, or no reference has a word.
+    """
+    baseline, *others = systems
+    ids = list(baseline.utterances)
+    for other in others:
+        _refuse_other_references(baseline, other)
+    normalise = next((s.normaliser for s in systems if s.normaliser), None)
+    if normalise is None:
+        normalise = Normaliser(Text(), next(iter(baseline.utterances.values())).language or "und")
+        console.warn("no model is beside the hypotheses: the default text normalisation is used")
+    elif any(s.normaliser and s.normaliser != normalise for s in systems):
+        console.warn("the models normalise text differently: all are scored with the first one's rules")
+    members = [baseline.utterances[id] for id in ids]
+    drawn, blocks = comparison.block_labels([u.speaker for u in members], [u.audio for u in members])
+    members = members if names else _numbered(members)
+    reference = _Scored.of(baseline, ids, normalise)
+    found = [_compared(other, _Scored.of(other, ids, normalise), reference, members, blocks) for other in others]
+    result = Comparisons(
+        baseline=baseline.name,
+        baseline_wer=_rate(reference.words),
+        baseline_cer=_rate(reference.characters),
+        utterances=len(ids),
+        words=error_rates.pool(reference.words).reference_length,
+        drawn=drawn,
+        blocks=len(set(blocks)),
+        draws=comparison.DRAWS,
+        normaliser=normalise.describe(),
+        systems=tuple(found),
+    )
+    _show(result, console)
+    return result
+
+
+def _numbered(members: Sequence[Utterance]) -> list[Utterance]:
+    """Return the utterances with numbers in place of the names of speakers and clips."""
+    speakers = {
+        name: f"speaker {n}" for n, name in enumerate(dict.fromkeys(u.speaker for u in members if u.speaker), 1)
+    }
+    return [
+        u.model_copy(update={"id": f"utterance {n}", "speaker": u.speaker and speakers[u.speaker]})
+        for n, u in enumerate(members, start=1)
+    ]
+
+
+def _refuse_other_references(baseline: System, other: System) -> None:
+    ours, theirs = baseline.utterances, other.utterances
+    here, there = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
+    changed = [id for id in ours.keys() & theirs.keys() if ours[id].text != theirs[id].text]
+    problems = [
+        f"{len(names)} {what}, such as '{sorted(names)[0]}'"
+        for names, what in (
+            (here, f"utterances are only in {baseline.name}"),
+            (there, f"utterances are only in {other.name}"),
+            (changed, "references differ"),
+        )
+        if names
+    ]
+    if problems:
+        raise InputError(
+            f"not the same test set as {baseline.path}: {'; '.join(problems)}",
+            place=other.path,
+            remedy="Evaluate both on the same split of the same corpus.",
+        )
+
+
+def _compared(
+    system: System, scored: _Scored, baseline: _Scored, members: Sequence[Utterance], blocks: Sequence[Hashable]
+) -> Comparison:
+    words = _difference(scored.words, baseline.words, blocks)
+    characters = _difference(scored.characters, baseline.characters, blocks)
+    matched = comparison.mapsswe(scored.word_errors_at, baseline.word_errors_at)
+    without = [
+        error_rates.cer_without_marks(zip(each.references, each.hypotheses, strict=True))
+        for each in (scored, baseline)
+    ]
+    return Comparison(
+        name=system.name,
+        wer=_rate(scored.words),
+        cer=_rate(scored.characters),
+        wer_difference=words,
+        cer_difference=characters,
+        cer_without_marks_difference=without[0] - without[1],
+        mapsswe_p=matched.p,
+        mapsswe_segments=matched.segments,
+        verdict=verdict(system.name, words, characters, error_rates.pool(baseline.words).reference_length),
+        by_speaker=_groups([u.speaker or "unknown" for u in members], scored, baseline),
+        by_length=_groups([_length_range(u.duration_s or 0.0) for u in members], scored, baseline),
+        letters=_letters(scored, baseline),
+        utterances=_utterances(members, scored, baseline),
+    )
+
+
+def verdict(name: str, wer: DifferenceOf, cer: DifferenceOf, words: int) -> str:
+    """Return in a sentence whether a system is better than the baseline: only where an interval leaves out 0."""
+    if words < _TOO_FEW_WORDS:
+        return f"Too little to compare: the test set has {words} words."
+    better = [what for what, of in (("WER", wer), ("CER", cer)) if of.high < 0]
+    worse = [what for what, of in (("WER", wer), ("CER", cer)) if of.low > 0]
+    if better and not worse:
+        return f"{name} is better than the baseline ({' and '.join(better)})."
+    if worse and not better:
+        return f"{name} is worse than the baseline ({' and '.join(worse)})."
+    if better and worse:
+        return f"{name} has a lower {better[0]} and a higher {worse[0]} than the baseline."
+    return f"No difference between {name} and the baseline that this test set can show."
+
+
+def _difference(errors: Sequence[Errors], baseline: Sequence[Errors], blocks: Sequence[Hashable]) -> DifferenceOf:
+    try:
+        found = comparison.paired_difference(
+            [e.total for e in errors], [e.total for e in baseline], [e.reference_length for e in baseline], blocks
+        )
+    except ValueError as error:
+        raise InputError(str(error), remedy="Compare on a split with transcripts.") from error
+    return DifferenceOf(
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        probability_of_improvement=found.probability_of_improvement,
+    )
+
+
+def _rate(errors: Sequence[Errors]) -> Rate:
+    low, high = error_rates.rate_interval(errors)
+    return Rate(value=error_rates.rate(errors), low=low, high=high)
+
+
+def _errors_at(reference: str, hypothesis: str) -> list[int]:
+    """Return the errors at each word of the reference; an insertion counts at the word that follows it."""
+    counts, place = [0] * (len(reference.split()) + 1), 0
+    for kind, *_ in error_rates.align_words(reference, hypothesis):
+        if kind != "equal":
+            counts[place] += 1
+        if kind != "insert":
+            place += 1
+    return counts
+
+
+def _length_range(duration_s: float) -> str:
+    lower = [edge for edge in _LENGTHS_S if duration_s >= edge]
+    upper = [edge for edge in _LENGTHS_S if duration_s < edge]
+    if not upper:
+        return f"{lower[-1]:g} s and more"
+    return f"{lower[-1]:g} to {upper[0]:g} s" if lower else f"under {upper[0]:g} s"
+
+
+def _groups(names: Sequence[str], scored: _Scored, baseline: _Scored) -> tuple[Group, ...]:
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, name in enumerate(names):
+        places[name].append(place)
+    groups = []
+    for name, of_group in places.items():
+        theirs, ours = ([each.words[i] for i in of_group] for each in (baseline, scored))
+        if words := sum(e.reference_length for e in theirs):
+            groups.append(
+                Group(
+                    name=name,
+                    utterances=len(of_group),
+                    words=words,
+                    baseline_wer=error_rates.rate(theirs),
+                    wer=error_rates.rate(ours),
+                )
+            )
+    return tuple(groups)
+
+
+def _letters(scored: _Scored, baseline: _Scored) -> tuple[LetterChange, ...]:
+    """Return the letters whose errors changed most."""
+    errors: list[Counter[str]] = []
+    occurrences: Counter[str] = Counter()
+    for number, each in enumerate((baseline, scored)):
+        wrong: Counter[str] = Counter()
+        for pair in zip(each.references, each.hypotheses, strict=True):
+            for kind, letter, *_ in error_rates.align_characters(*pair):
+                if letter and number == 0:
+                    occurrences[letter] += 1
+                if letter and kind != "equal":
+                    wrong[letter] += 1
+        errors.append(wrong)
+    before, after = errors
+    ranked = sorted(occurrences, key=lambda letter: (-abs(after[letter] - before[letter]), letter))
+    return tuple(
+        LetterChange(
+            letter=letter, occurrences=occurrences[letter], baseline_errors=before[letter], errors=after[letter]
+        )
+        for letter in ranked
+        if after[letter] != before[letter]
+    )
+
+
+def _utterances(members: Sequence[Utterance], scored: _Scored, baseline: _Scored) -> tuple[UtteranceChange, ...]:
+    """Return the utterances that differ most, by word errors, then by letters."""
+
+    def change(i: int) -> tuple[int, int]:
+        return scored.words[i].total - baseline.words[i].total, scored.characters[i].total - baseline.characters[
+            i
+        ].total
+
+    ranked = sorted(range(len(members)), key=lambda i: tuple(-abs(part) for part in change(i)))
+    return tuple(
+        UtteranceChange(
+            id=members[i].id,
+            reference=scored.references[i],
+            baseline=baseline.hypotheses[i],
+            hypothesis=scored.hypotheses[i],
+            baseline_errors=baseline.words[i].total,
+            errors=scored.words[i].total,
+        )
+        for i in ranked[:_UTTERANCES]
+        if change(i) != (0, 0)
+    )
+
+
+def _show(result: Comparisons, console: Console) -> None:
+    console.table(
+        f"baseline {result.baseline}: WER {result.baseline_wer.value:.3f}, CER {result.baseline_cer.value:.3f}; "
+        f"{result.utterances:,} utterances, {result.words:,} words; paired 95 % intervals, {result.draws:,} draws of "
+        f"{result.blocks} {result.drawn}",
+        ("", "WER", "difference", "P(better)", "MAPSSWE p", "CER", "difference"),
+        [
+            (
+                system.name,
+                f"{system.wer.value:.3f}",
+                _with_interval(system.wer_difference),
+                f"{system.wer_difference.probability_of_improvement:.3f}",
+                f"{system.mapsswe_p:.3f}",
+                f"{system.cer.value:.3f}",
+                _with_interval(system.cer_difference),
+            )
+            for system in result.systems
+        ],
+        is_result=True,
+    )
+    for system in result.systems:
+        console.result(system.verdict)
+        if system.letters:
+            shown = ", ".join(
+                f"{'space' if c.letter == error_rates.SPACE else c.letter} {c.errors - c.baseline_errors:+d}"
+                for c in system.letters[:_SHOWN]
+            )
+            console.result(f"errors by letter, {system.name} against the baseline: {shown}")
+        for one in system.utterances[:3]:
+            console.result(
+                f"  {one.id}: {one.baseline_errors} -> {one.errors} word errors\n    reference:  {one.reference}\n"
+                f"    baseline:   {one.baseline}\n    {'hypothesis:':11} {one.hypothesis}"
+            )
+
+
+def _with_interval(difference: DifferenceOf) -> str:
+    return f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"

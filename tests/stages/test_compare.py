@@ -1,0 +1,96 @@
+"""compare: paired differences of systems on one test set, and refusal of different test sets."""
+
+import json
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from asr_adapt.cli import main
+from asr_adapt.console import Console
+from asr_adapt.errors import InputError
+from asr_adapt.records import Utterance, write_jsonl
+from asr_adapt.stages.compare import Comparisons, System, compare
+
+WORDS = ["ka", "te", "rā", "ngā", "whare", "moana", "tere", "iti", "nui", "pai"]
+
+
+def write(path: Path, error_rate: float, seed: int, count: int = 120, **changes: str) -> Path:
+    """Write hypotheses in which a share of the words is wrong."""
+    sentences, noise = random.Random(1), random.Random(seed)
+    utterances = []
+    for number in range(count):
+        words = [sentences.choice(WORDS) for _ in range(sentences.randint(2, 7))]
+        hypothesis = " ".join("x" if noise.random() < error_rate else word for word in words)
+        text = changes.get(f"u{number}", " ".join(words))
+        utterances.append(
+            Utterance(id=f"u{number}", audio=f"{number}.wav", speaker=f"s{number % 3}", duration_s=1 + number % 7,
+                      language="mi", text=text, hypothesis=hypothesis)
+        )  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_jsonl(path, utterances)
+    return path
+
+
+def of(*paths: Path) -> Comparisons:
+    return compare([System.read(path) for path in paths], Console(quiet=True))
+
+
+def test_a_clearly_better_system_is_called_better_and_the_difference_is_that_of_the_rates(tmp_path: Path) -> None:
+    found = of(write(tmp_path / "a.jsonl", 0.4, 2), write(tmp_path / "b.jsonl", 0.1, 3))
+    (system,) = found.systems
+    assert system.wer_difference.value == pytest.approx(system.wer.value - found.baseline_wer.value)
+    assert system.wer_difference.high < 0 and system.wer_difference.probability_of_improvement == 1
+    assert system.mapsswe_p < 0.001 and system.verdict == "b is better than the baseline (WER and CER)."
+    assert {group.name for group in system.by_speaker} == {"speaker 1", "speaker 2", "speaker 3"}
+    assert sum(group.words for group in system.by_speaker) == found.words == sum(g.words for g in system.by_length)
+    assert system.letters[0].errors < system.letters[0].baseline_errors
+    assert found.drawn == "utterances" and found.blocks == 120
+
+
+def test_equal_systems_show_no_difference(tmp_path: Path) -> None:
+    found = of(write(tmp_path / "a.jsonl", 0.3, 2), write(tmp_path / "b.jsonl", 0.3, 2))
+    (system,) = found.systems
+    assert (system.wer_difference.low, system.wer_difference.high) == (0, 0)
+    assert system.verdict.startswith("No difference") and not system.utterances
+
+
+def test_a_tiny_test_set_gets_no_verdict(tmp_path: Path) -> None:
+    (system,) = of(write(tmp_path / "a.jsonl", 0.9, 2, 8), write(tmp_path / "b.jsonl", 0.0, 3, 8)).systems
+    assert system.verdict.startswith("Too little to compare")
+
+
+def test_another_test_set_is_refused_with_what_differs(tmp_path: Path) -> None:
+    one = write(tmp_path / "a.jsonl", 0.3, 2)
+    with pytest.raises(InputError, match=r"10 utterances are only in a, such as 'u110'"):
+        of(one, write(tmp_path / "b.jsonl", 0.3, 2, 110))
+    with pytest.raises(InputError, match=r"1 references differ, such as 'u5'"):
+        of(one, write(tmp_path / "c.jsonl", 0.3, 2, u5="something else"))
+
+
+def test_what_is_no_system_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no hypotheses here"):
+        System.read(tmp_path)
+    write_jsonl(tmp_path / "x.jsonl", [Utterance(id="a", audio="a.wav", text="a")])
+    with pytest.raises(InputError, match="'hypothesis' is missing"):
+        System.read(tmp_path / "x.jsonl")
+
+
+def test_the_verb_prints_the_table_and_writes_json_and_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    paths = [write(tmp_path / "a" / "hypotheses.jsonl", 0.4, 2).parent, write(tmp_path / "b.jsonl", 0.1, 3)]
+    written = [tmp_path / "c.json", tmp_path / "c.html"]
+    monkeypatch.setattr(
+        sys, "argv", ["asr-adapt", "compare", *map(str, paths), "--json", str(written[0]), "--html", str(written[1])]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    said = capsys.readouterr()
+    assert "b is better than the baseline (WER and CER)." in said.out + said.err
+    fields = json.loads(written[0].read_text())
+    assert fields["baseline"] == "a" and fields["systems"][0]["name"] == "b"
+    page = written[1].read_text()
+    assert "b is better than the baseline" in page and page.count("<li>") == len(fields["systems"][0]["utterances"])
