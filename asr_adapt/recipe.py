@@ -89,6 +89,10 @@ class Text(_Section):
     """extra units for the alphabet, beside those of the training text"""
     units: Literal["graphemes", "code_points"] = "graphemes"
     """unit of one CTC label: a grapheme cluster (a letter with its marks) or a code point"""
+    drop: tuple[str, ...] = Field(default=(), json_schema_extra={"since": 2})
+    """markup to remove: bracket pairs with what they enclose (`[]`), texts (`(laughs)`), `/regular expressions/`"""
+    unclear: tuple[str, ...] = Field(default=(), json_schema_extra={"since": 2})
+    """marks of speech that nobody understood (`xxx`, `[unclear]`), as in `drop`: such utterances are excluded"""
 
 
 class Model(_Section):

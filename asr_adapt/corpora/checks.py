@@ -15,14 +15,15 @@ from asr_adapt.audio.decoded_cache import DecodedCache, ordered_map
 from asr_adapt.decoding import ctc
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import AudioError, AudioTooShort
-from asr_adapt.records import Utterance
+from asr_adapt.records import Exclusion, Utterance
 from asr_adapt.text.alphabet import Alphabet
+from asr_adapt.text.normaliser import Normaliser
 
 # Full scale is 1. No speech is intelligible 60 dB below it; 16-bit dither is at about -98 dB.
 SILENCE_PEAK = 1e-3
 
 Reason = Literal[
-    "unreadable_audio", "empty_text", "too_short", "too_long", "silent", "unknown_letter", "text_too_long"
+    "unreadable_audio", "unclear", "empty_text", "too_short", "too_long", "silent", "unknown_letter", "text_too_long"
 ]
 Result = TypeVar("Result")
 
@@ -47,26 +48,43 @@ class Trainability:
             waveform: float32 (num_samples,), 16 kHz, in [-1, 1].
             text: The normalised transcript.
         """
+        return self.problem_of(len(waveform), float(np.abs(waveform).max(initial=0.0)), text)
+
+    def problem_of(self, num_samples: int, peak: float, text: str) -> tuple[Reason, str] | None:
+        """Return what `problem` does, for a waveform of `num_samples` at 16 kHz with the largest magnitude `peak`."""
         if not text:
             return "empty_text", "the transcript is empty after normalisation"
-        duration_s = len(waveform) / SAMPLE_RATE_HZ
+        duration_s = num_samples / SAMPLE_RATE_HZ
         if duration_s < self.min_duration_s:
             return "too_short", f"{duration_s:.3f} s, less than {self.min_duration_s:g} s"
         if duration_s > self.max_duration_s:
             return "too_long", f"{duration_s:.1f} s, more than {self.max_duration_s:g} s"
-        peak = float(np.abs(waveform).max())
         if peak < SILENCE_PEAK:
             return "silent", f"peak {peak:.1e} of full scale, less than {SILENCE_PEAK:g}"
         if unknown := self.alphabet.unknown(text):
             return "unknown_letter", ", ".join(f"{unit!r} × {count}" for unit, count in unknown.items())
         needed = ctc.frames_needed(self.alphabet.encode(text))
         try:
-            frames = self.grid.num_frames(len(waveform))
+            frames = self.grid.num_frames(num_samples)
         except AudioTooShort as error:
             return "too_short", error.problem
         if frames < needed:
             return "text_too_long", f"the text needs {needed} frames, the clip has {frames}"
         return None
+
+
+def understood(utterances: Iterable[Utterance], normalise: Normaliser) -> tuple[list[Utterance], list[Exclusion]]:
+    """Return the utterances without a mark of `text.unclear`, and the exclusions of the others.
+
+    Nobody knows what was said in those, so they can be neither trained on nor scored.
+    """
+    kept, excluded = [], []
+    for utterance in utterances:
+        if (mark := normalise.unclear(utterance.text or "")) is None:
+            kept.append(utterance)
+        else:
+            excluded.append(Exclusion.of(utterance, "unclear", f"the transcript has {mark!r}"))
+    return kept, excluded
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def check_splits(recipe: Recipe, utterances: list[Utterance]) -> None:
             raise InputError(
                 f"the {split} split is empty", place=recipe.corpus.root, remedy=f"Give the corpus a {split} split."
             )
-        if not any(normalise(u.text or "") for u in members):
+        if not any(normalise(u.text or "") for u in members if normalise.unclear(u.text or "") is None):
             raise InputError(f"no utterance of the {split} split has a transcript", place=recipe.corpus.root)
 
 
@@ -48,8 +48,9 @@ def prepare(
 ) -> PreparationSummary:
     """Decode, check and write every split of a corpus into `folder`.
 
-    Train loses every clip that `checks` excludes; dev and test only lose audio that cannot be read, so that scores
-    cover all of the speech. The alphabet is collected from the training transcripts alone.
+    Train loses every clip that `checks` excludes; dev and test only lose audio that cannot be read and what
+    `text.unclear` marks, so that scores cover all of the speech. The alphabet is collected from the training
+    transcripts alone.
 
     Args:
         recipe: The recipe; its training section is not used.
@@ -62,7 +63,8 @@ def prepare(
         InputError: a split has no usable utterance.
     """
     normalise = Normaliser(recipe.text, recipe.language)
-    by_split: dict[Split, list[Utterance]] = {s: [u for u in utterances if u.split == s] for s in SPLITS}
+    clear, excluded = checks.understood(utterances, normalise)
+    by_split: dict[Split, list[Utterance]] = {s: [u for u in clear if u.split == s] for s in SPLITS}
     if recipe.corpus.max_train_hours:
         by_split["train"] = _random_subset(by_split["train"], recipe.corpus.max_train_hours)
 
@@ -77,7 +79,6 @@ def prepare(
 
     folder.mkdir(parents=True, exist_ok=True)
     trainability = checks.Trainability(alphabet, grid, recipe.corpus.min_duration_s, recipe.corpus.max_duration_s)
-    excluded: list[Exclusion] = []
     counts: dict[str, int] = {}
     hours: dict[str, float] = {}
     for split, members in by_split.items():
@@ -216,7 +217,9 @@ def _show_leaks(leaks: list[Leak], console: Console) -> None:
 
 
 def _show_exclusions(excluded: list[Exclusion], console: Console) -> None:
+    if not excluded:
+        return
     counts = Counter((e.split, e.reason) for e in excluded)
-    for (split, reason), count in counts.items():
-        first = next(e for e in excluded if (e.split, e.reason) == (split, reason))
-        console.warn(f"excluded from {split}: {count} × {reason}, the first: {first.id} ({first.detail})")
+    first = {(e.split, e.reason): f"{e.id} ({e.detail})" for e in reversed(excluded)}
+    rows = [(split, reason, f"{count:,}", first[split, reason]) for (split, reason), count in counts.items()]
+    console.table("excluded", ("split", "reason", "utterances", "first"), rows)

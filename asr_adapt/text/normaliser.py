@@ -1,4 +1,4 @@
-"""The normaliser: makes two spellings of the same words equal, and keeps orthography."""
+"""The normaliser: makes different spellings of the same words equal, and keeps the orthography."""
 
 import functools
 import unicodedata
@@ -11,15 +11,17 @@ import regex
 from asr_adapt.artifacts import CharacterChange
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Text
+from asr_adapt.text import invisible
 from asr_adapt.text.characters import describe_unit
+from asr_adapt.text.spans import Spans
 
-# Shapes in which people type the apostrophe. U+02BC is a letter of its own and stays as it is.
+# Characters that people type as an apostrophe. U+02BC is a letter of its own and stays.
 _APOSTROPHES = "\u2019\u2018\uff07\u00b4`"
-# Joiners decide the shape of letters in Persian and in the Indic scripts.
+# Joiners decide the shape of letters in Persian and in the Indic scripts; `invisible` removes them elsewhere.
 _JOINERS = "\u200c\u200d"
-# Tone letters and the modifier colon are letters of an orthography, although Unicode files them under symbols.
+# Tone letters and the modifier colon belong to orthographies, although Unicode classifies them as symbols.
 _TONE_LETTERS = "\u02c2-\u02df\u02e5-\u02ff\ua700-\ua721\ua789-\ua78a"
-# Normalisation is repeated until nothing changes: two or three passes, but a table can be made that never rests.
+# Normalisation is repeated until nothing changes: two or three passes. A table may never converge, hence the limit.
 _PASSES = 16
 # Turkish and its relatives write dotless ı, and I is its capital.
 _DOTLESS_I = frozenset({"az", "ba", "crh", "gag", "kk", "tr", "tt"})
@@ -27,45 +29,61 @@ _DOTLESS_I = frozenset({"az", "ba", "crh", "gag", "kk", "tr", "tt"})
 
 @dataclass(frozen=True)
 class Normaliser:
-    """Makes two spellings of the same words equal, for training and for scoring alike.
+    """Makes different spellings of the same words equal, in training and in scoring.
 
-    NFC, lower case, the replacement table, then everything that is no letter, mark, number or kept sign
-    becomes a space, and runs of spaces become one. References and hypotheses both go through it, so a table whose
-    values would be replaced again is refused, and a key that comes about by normalising is replaced too.
+    Invisible characters are removed, then: NFC, `text.drop`, lower case, the replacement table. Everything that is
+    not a letter, mark, number or kept sign becomes a space, and runs of spaces become one. References and
+    hypotheses both go through it, so a key that appears only after normalisation is replaced as well, and a table
+    whose values would be replaced again is refused.
 
     Raises:
-        InputError: such a table.
+        InputError: the table is such a table, or an entry of `text.drop` or `text.unclear` is invalid.
     """
 
     rules: Text
     language: str
 
     def __post_init__(self) -> None:
+        _ = self._drop, self._unclear
         for old, new in self._table.items():
             if self._replace(new) != new:
                 raise InputError(
-                    f"{old!r} → {new!r} would be replaced again", place="text.replace", remedy="Name the last form."
+                    f"{old!r} → {new!r} would be replaced again", place="text.replace", remedy="Give the final form."
                 )
 
     def __call__(self, text: str) -> str:
         """Return the normalised text, in NFC. Normalising it again changes nothing."""
-        for _ in range(_PASSES if self._table else 1):
+        for _ in range(_PASSES if self._table or self.rules.drop else 1):
             once = self._pass(text)
             if once == text:
                 break
             text = once
         return text
 
+    def unclear(self, text: str) -> str | None:
+        """Return the first mark of `text.unclear` in a transcript, as it stands there, or None."""
+        return self._unclear.find(self._visible(text))
+
+    def without_markup(self, text: str) -> str:
+        """Return a transcript in NFC without invisible characters and `text.drop`; case and punctuation stay."""
+        return self._drop.remove(self._visible(text))
+
+    def _visible(self, text: str) -> str:
+        return unicodedata.normalize("NFC", invisible.remove(text, self._named))
+
     def _pass(self, text: str) -> str:
-        text = unicodedata.normalize("NFC", text)
-        text = self._replace(self._fold(text))
+        text = self._replace(self._fold(self.without_markup(text)))
         text = self._apostrophes.sub("'", text)
         text = self._dropped.sub(" ", text)
         return unicodedata.normalize("NFC", " ".join(text.split()))
 
     def describe(self) -> str:
-        """Return the rules in one line, as `metrics.json` prints them."""
-        parts = ["NFC"]
+        """Return the rules on one line, as in `metrics.json`."""
+        parts = ["NFC without invisible characters"]
+        if self.rules.unclear:
+            parts.append("utterances with " + " or ".join(self.rules.unclear) + " excluded")
+        if self.rules.drop:
+            parts.append("drop " + ", ".join(self.rules.drop))
         if self.rules.lower:
             parts.append("lower case" + (" (Turkic i)" if self._turkic else ""))
         if self.rules.replace:
@@ -87,11 +105,24 @@ class Normaliser:
         return text.lower()
 
     @functools.cached_property
+    def _named(self) -> str:
+        """Characters that the recipe names, which are not removed for being invisible."""
+        return "".join(sorted({*self.rules.keep, *"".join(self.rules.replace)}))
+
+    @functools.cached_property
+    def _drop(self) -> Spans:
+        return Spans(self.rules.drop, "text.drop")
+
+    @functools.cached_property
+    def _unclear(self) -> Spans:
+        return Spans(self.rules.unclear, "text.unclear")
+
+    @functools.cached_property
     def _table(self) -> dict[str, str]:
-        def same(text: str) -> str:
+        def folded(text: str) -> str:
             return self._fold(unicodedata.normalize("NFC", text))
 
-        return {same(old): same(new) for old, new in self.rules.replace.items()}
+        return {folded(old): folded(new) for old, new in self.rules.replace.items()}
 
     def _replace(self, text: str) -> str:
         return self._replacements.sub(lambda match: self._table[match[0]], text) if self._replacements else text
@@ -103,22 +134,22 @@ class Normaliser:
 
     @functools.cached_property
     def _apostrophes(self) -> regex.Pattern:
-        """Match a typographic apostrophe between two letters that the recipe does not keep as it is."""
+        """Match a typographic apostrophe between two letters, unless the recipe keeps it."""
         shapes = "".join(set(_APOSTROPHES) - set(self.rules.keep)) or "'"
         return regex.compile(rf"(?<=[\p{{L}}\p{{M}}])[{shapes}](?=[\p{{L}}\p{{M}}])")
 
     @functools.cached_property
     def _dropped(self) -> regex.Pattern:
-        """Match what is no letter, mark, number, joiner or kept sign, and an apostrophe not between letters."""
+        """Match anything but letters, marks, numbers, joiners, kept signs and apostrophes between letters."""
         kept = regex.escape(self.rules.keep)
         lone_apostrophe = "" if "'" in self.rules.keep else r"|(?<![\p{L}\p{M}])'|'(?![\p{L}\p{M}])"
         return regex.compile(rf"[^\p{{L}}\p{{M}}\p{{N}}\s'{_TONE_LETTERS}{_JOINERS}{kept}]{lone_apostrophe}")
 
 
 def changes(texts: Iterable[str], normalise: Normaliser) -> list[CharacterChange]:
-    """Return every character whose count normalisation changed, the largest change first.
+    """Return every character whose count changes in normalisation, the largest change first.
 
-    Counts are of code points, so that a mixture of NFC and NFD shows itself.
+    Code points are counted, so a mixture of NFC and NFD is visible.
     """
     before: Counter[str] = Counter()
     after: Counter[str] = Counter()

@@ -1,12 +1,13 @@
 """What is done with a model that is there: score it on a corpus, put an n-gram or engines beside it."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from asr_adapt import corpora
 from asr_adapt.artifacts import Metrics, ModelMetadata
 from asr_adapt.console import Console
-from asr_adapt.corpora import prepared
+from asr_adapt.corpora import checks, prepared
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError
 from asr_adapt.inference import engines
@@ -35,8 +36,8 @@ def evaluate_folder(
         InputError: the model or the corpus is not there, or the split is empty.
     """
     transcriber = Transcriber.from_folder(model_folder)
-    speech = _split(corpus, split, transcriber.model.language, transcriber.model.normaliser)
-    evaluation = evaluate.evaluate(transcriber, speech, out, console)
+    speech, excluded = _split(corpus, split, transcriber.model.language, transcriber.model.normaliser)
+    evaluation = evaluate.evaluate(transcriber, speech, out, console, excluded)
     page = write_page(out, model_folder, evaluation=evaluation, sound=sound, names=names)
     console.say(f"report: {page}")
     return evaluation.metrics
@@ -65,7 +66,7 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Sourc
     make_folder(model_folder, "Copy the model to where you may write.")  # before minutes of tuning
     dev = None
     if tune is not None:
-        dev = _split(tune, "dev", adapted.language, adapted.normaliser)
+        dev, _ = _split(tune, "dev", adapted.language, adapted.normaliser)
     elif (data / "dev.arrow").exists():
         dev = prepared.load(data, "dev")
     outputs = lm.DevOutputs.of(adapted, dev, console) if dev is not None else None
@@ -91,7 +92,7 @@ def export_engines(
     dev = None
     if corpus is not None:
         metadata = ModelMetadata.read(model_folder)
-        dev = _split(corpus, "dev", metadata.language, Normaliser(metadata.normaliser, metadata.language))
+        dev, _ = _split(corpus, "dev", metadata.language, Normaliser(metadata.normaliser, metadata.language))
     elif check:
         data = model_folder.resolve().parent / "data"
         if not (data / "dev.arrow").exists():
@@ -100,13 +101,14 @@ def export_engines(
     export.export(model_folder, wanted, dev, console)
 
 
-def _split(corpus: Source, name: str, language: str, normalise: Callable[[str], str]) -> SpeechSplit:
-    """Return one split of a corpus on disk.
+def _split(corpus: Source, name: str, language: str, normalise: Normaliser) -> tuple[SpeechSplit, dict[str, int]]:
+    """Return one split of a corpus on disk, without what `text.unclear` marks, and reason → count of exclusions.
 
     Raises:
         InputError: the corpus does not exist, or the split is empty.
     """
     utterances = [u for u in corpora.read_all([corpus], language).utterances if u.split == name]
-    if not utterances:
+    kept, excluded = checks.understood(utterances, normalise)
+    if not kept:
         raise InputError(f"the {name} split is empty", place=corpus.root, remedy="Name another split or corpus.")
-    return SpeechSplit.on_disk(name, utterances, normalise)
+    return SpeechSplit.on_disk(name, kept, normalise), dict(Counter(exclusion.reason for exclusion in excluded))

@@ -8,8 +8,10 @@ import soundfile
 
 from asr_adapt.corpora import checks
 from asr_adapt.decoding.frames import FrameGrid
+from asr_adapt.recipe import Text
 from asr_adapt.records import Exclusion, Utterance
 from asr_adapt.text.alphabet import Alphabet
+from asr_adapt.text.normaliser import Normaliser
 
 ALPHABET = Alphabet.from_texts(["ab"])
 GRID = FrameGrid()
@@ -104,3 +106,16 @@ def test_decoding_reports_unreadable_audio_and_keeps_the_order(tmp_path: Path) -
     assert found == [("0", None, False), ("1", "unreadable_audio", True), ("2", "too_short", False)]
     unchecked = list(checks.decode_and_check(utterances, ["ab"] * 3, None, tmp_path, 2, outcome))
     assert [reason for _, reason, _ in unchecked] == [None, "unreadable_audio", None]
+
+
+def test_utterances_that_nobody_understood_are_excluded_and_counted_by_reason() -> None:
+    normalise = Normaliser(Text(unclear=("xxx", "[unclear]")), "und")
+    utterances = [
+        Utterance(id=f"u{n}", audio="a.wav", text=text) for n, text in enumerate(["a", "b XXX", "[unclear]"])
+    ]
+    kept, excluded = checks.understood(utterances, normalise)
+    assert [u.id for u in kept] == ["u0"]
+    assert [(e.id, e.reason, e.detail) for e in excluded] == [
+        ("u1", "unclear", "the transcript has 'XXX'"),
+        ("u2", "unclear", "the transcript has '[unclear]'"),
+    ]

@@ -14,6 +14,7 @@ from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
+from asr_adapt.recipe import Text
 from asr_adapt.records import Split
 from asr_adapt.stages.prepare import check_splits, prepare
 
@@ -141,3 +142,22 @@ def test_a_damaged_prepared_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"dev\.arrow: damaged"):
         prepared.load(tmp_path / "data", "dev")
     assert json.loads((tmp_path / "data" / "doctor.json").read_text())["utterances"]["dev"] == 6
+
+
+def test_what_nobody_understood_is_excluded_from_every_split_and_its_letters_from_the_alphabet(
+    tmp_path: Path,
+) -> None:
+    write_corpus(tmp_path / "tones", train=4, dev=2, test=2)
+    for split in ("train", "dev", "test"):
+        table = tmp_path / "tones" / f"{split}.tsv"
+        header, first, *rest = table.read_text(encoding="utf-8").splitlines()
+        columns = header.split("\t")
+        cells = first.split("\t")
+        cells[columns.index("sentence")] += " QXXX xxx"
+        table.write_text("\n".join([header, "\t".join(cells), *rest]) + "\n", encoding="utf-8")
+    recipe = tone_recipe(tmp_path / "tones").model_copy(update={"text": Text(unclear=("xxx",))})
+    utterances = corpora.read(tmp_path / "tones", "art")
+    summary = prepare(recipe, utterances, FrameGrid(), tmp_path / "data", Console(quiet=True))
+    assert summary.utterances == {"train": 3, "dev": 1, "test": 1}
+    assert [summary.excluded_counts(split) for split in ("train", "dev", "test")] == [{"unclear": 1}] * 3
+    assert not {"x", "q"} & {*summary.alphabet}

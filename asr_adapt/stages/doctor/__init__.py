@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # The reasons of `checks.untrainable`, in words, with what to do; unknown letters are a finding of their own.
 UNTRAINABLE = {
     "unreadable_audio": ("recordings that cannot be read", "Copy or convert them again."),
+    "unclear": ("transcripts with a mark of text.unclear", "Transcribe them, or let them be left out."),
     "empty_text": ("clips without a transcript", "Transcribe them, or let them be left out."),
     "too_short": ("clips too short to train on", "Cut them anew, or change --corpus.min_duration_s."),
     "too_long": ("clips too long to train on", "Cut them at pauses, or raise --corpus.max_duration_s."),
