@@ -41,9 +41,15 @@ def check(utterances: Sequence[Utterance], texts: Sequence[str], digests: Mappin
     heard_in_both = {id for id, _ in leaked}
     of_pieces: list[tuple[str, str]] = []
     of_sentences: list[tuple[str, str]] = []
-    for leak in corpora.leaks(utterances, texts):
-        pairs = zip(utterances, texts, strict=True)
-        members = [u for u, text in pairs if leak.value == (u.audio if leak.kind == "recording" else text)]
+    leaks = corpora.leaks(utterances, texts)
+    # One pass for all leaks: each may be looked up among a million rows.
+    members_of: dict[tuple[str, str], list[Utterance]] = {(leak.kind, leak.value): [] for leak in leaks}
+    for utterance, text in zip(utterances, texts, strict=True):
+        for key in (("recording", utterance.audio), ("sentence", text)):
+            if key in members_of:
+                members_of[key].append(utterance)
+    for leak in leaks:
+        members = members_of[leak.kind, leak.value]
         if heard_in_both & {u.id for u in members}:
             continue  # the same samples are in both, which says more
         where = of_pieces if leak.kind == "recording" else of_sentences
