@@ -7,13 +7,10 @@ A release as it is downloaded, `cv-corpus-….tar.gz`, is unpacked once into the
 """
 
 import functools
-import shutil
-import tarfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from asr_adapt.corpora.unpacked import stamp, unpacked
+from asr_adapt.corpora.unpacked import stamp, unpack_tar, unpacked
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
 from asr_adapt.records import SPLITS, Split, Utterance
@@ -38,7 +35,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
             damaged or holds no such layout.
     """
     if root.is_file():
-        folder = unpacked(f"common_voice {stamp(root)}", functools.partial(unpack, root))
+        folder = unpacked(f"common_voice {stamp(root)}", functools.partial(unpack, root, source=source))
         root = chosen(folder, language, root)
     tables: list[tuple[Split | None, Path]] = [(split, root / f"{split}.tsv") for split in SPLITS]
     found = [(split, table) for split, table in tables if table.is_file()]
@@ -50,38 +47,37 @@ def chosen(folder: Path, language: str, place: object) -> Path:
     """Return the folder of the language's tables, of what `unpack` wrote.
 
     Raises:
-        InputError: there are none, or only of other languages.
+        InputError: there are only those of other languages.
     """
     found = {path.name: path for path in sorted(folder.iterdir()) if recognises(path)}
     only = next(iter(found.values())) if len(found) == 1 else None
     if (tables := found.get(language) or only) is None:
-        held = f"tables of {', '.join(found)}" if found else "none of Common Voice's tables"
-        raise InputError(f"the archive holds {held}, not of '{language}'", place=place)
+        raise InputError(f"the archive holds tables of {', '.join(found)}, not of '{language}'", place=place)
     return tables
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Write `LOCALE/*.tsv` and `LOCALE/clips/*`, from beginning to end, whatever stands above them in the archive.
+def unpack(archive: Path, folder: Path, source: Source) -> None:
+    """Write `LOCALE/*.tsv` and `LOCALE/clips/*`, whatever stands above them in the archive.
 
     Raises:
-        InputError: the archive is damaged.
+        InputError: the archive is damaged, has a member larger than `source.max_clip_mb`, or holds no such layout.
     """
-    try:
-        with tarfile.open(archive, "r|*") as tar:
-            for member in tar:
-                *above, name = PurePosixPath(member.name).parts or ("",)
-                clips = above[-1:] == ["clips"]
-                if not member.isfile() or ".." in above or not (clips or name.endswith(".tsv")):
-                    continue
-                locale = ([".", *above[:-1]] if clips else [".", *above])[-1].strip("./\\") or "corpus"
-                target = folder / locale / ("clips" if clips else "") / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                source = tar.extractfile(member)
-                assert source is not None
-                with target.open("wb") as file:
-                    shutil.copyfileobj(source, file)
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise InputError(f"cannot be unpacked ({error})", place=archive, remedy="Download it again.") from error
+    unpack_tar(archive, folder, _unpacked_as, source.max_clip_mb)
+    if not any(recognises(path) for path in folder.iterdir()):
+        raise InputError(
+            "holds none of Common Voice's tables",
+            place=archive,
+            remedy="Unpack it, and give its folder as corpus.root.",
+        )
+
+
+def _unpacked_as(member: PurePosixPath) -> PurePosixPath | None:
+    *above, name = member.parts or ("",)
+    clips = above[-1:] == ["clips"]
+    if ".." in member.parts or not (clips or name.endswith(".tsv")):
+        return None
+    locale = ([".", *above[:-1]] if clips else [".", *above])[-1].strip("./\\") or "corpus"
+    return PurePosixPath(locale, "clips" if clips else "", name)
 
 
 def _rows(table: Path, clips: Path, split: Split | None, language: str) -> Iterator[Utterance]:

@@ -30,11 +30,11 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     Raises:
         InputError: the client is missing, it cannot fetch the data set, or that is not Common Voice.
     """
-    folder = unpacked(f"data_collective {root}", functools.partial(_fetch, str(root)))
+    folder = unpacked(f"data_collective {root}", functools.partial(_fetch, str(root), source))
     yield from common_voice.read(common_voice.chosen(folder, language, root), language, source)
 
 
-def _fetch(name: str, folder: Path) -> None:
+def _fetch(name: str, source: Source, folder: Path) -> None:
     try:
         from datacollective import download_dataset
     except ImportError as error:
@@ -53,10 +53,4 @@ def _fetch(name: str, folder: Path) -> None:
             place=name,
             remedy="Is MDC_API_KEY set, and are the terms accepted on the data set's page?",
         ) from error
-    common_voice.unpack(archive, folder)
-    if not any(common_voice.recognises(path) for path in folder.iterdir()):
-        raise InputError(
-            "holds none of Common Voice's tables",
-            place=archive,
-            remedy="Unpack it, and give its folder as corpus.root.",
-        )
+    common_voice.unpack(archive, folder, source)
