@@ -1,4 +1,7 @@
-"""`ApiError`: an error response in the shape of OpenAI's API."""
+"""`ApiError`: an error response in the shape of OpenAI's API; and how unexpected errors are logged."""
+
+import logging
+import traceback
 
 from starlette.responses import JSONResponse
 
@@ -37,3 +40,11 @@ class ApiError(Exception):
     def response(self) -> JSONResponse:
         """Return the error as an HTTP response."""
         return JSONResponse(self.body(), self.status, self.headers)
+
+
+def log_unexpected(log: logging.Logger, error: BaseException, what: str) -> ApiError:
+    """Log the traceback of a failure without its message, which may contain request data; return the response."""
+    frames = traceback.extract_tb(error.__traceback__)[-8:]
+    places = " > ".join(f"{frame.filename}:{frame.lineno}" for frame in frames)
+    log.error("%s: %s: %s", what, type(error).__name__, places)
+    return ApiError(500, "The server failed on this request.", code="internal_error")

@@ -6,7 +6,6 @@ import hmac
 import json
 import logging
 import time
-import traceback
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
@@ -26,7 +25,7 @@ from asr_adapt.formats import writers
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.records import Segment, Transcript
 from asr_adapt.serve import live, page
-from asr_adapt.serve.api_error import ApiError
+from asr_adapt.serve.api_error import ApiError, log_unexpected
 from asr_adapt.serve.limits import Limits
 from asr_adapt.serve.service import LoadedModel, Service
 from asr_adapt.serve.transcription_request import FORM, MEDIA_TYPES, PLAIN, TranscriptionRequest
@@ -166,6 +165,7 @@ async def _until_disconnect(request: Request, work: Any) -> Any:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if tasks[0].done():
             return tasks[0].result()
+        tasks[1].result()
         raise ClientDisconnect
     finally:
         for task in tasks:
@@ -223,7 +223,7 @@ async def _events(
         try:
             item = await anext(rest, None)
         except Exception as error:
-            api_error = error if isinstance(error, ApiError) else _log_unexpected(error)
+            api_error = error if isinstance(error, ApiError) else log_unexpected(_log, error, "request failed")
             yield f"event: error\ndata: {json.dumps(api_error.body(), ensure_ascii=False)}\n\n"
             return
 
@@ -262,7 +262,7 @@ def _add_stream(app: FastAPI, service: Service, auth: _Authentication, origins: 
         except WebSocketDisconnect:
             return
         except Exception as error:
-            api_error = error if isinstance(error, ApiError) else _log_unexpected(error)
+            api_error = error if isinstance(error, ApiError) else log_unexpected(_log, error, "request failed")
             with suppress(RuntimeError, WebSocketDisconnect):  # already disconnected
                 await socket.send_json({"type": "error", **api_error.body()})
                 await socket.close(_WEBSOCKET_CLOSE_CODES.get(api_error.status, 1008))
@@ -313,13 +313,6 @@ async def _handle_http_exception(_: Request, error: Any) -> Response:
     return response
 
 
-def _log_unexpected(error: Exception) -> ApiError:
-    """Log the traceback of a failure without its message, which may contain request data."""
-    frames = traceback.extract_tb(error.__traceback__)[-8:]
-    _log.error("%s: %s", type(error).__name__, " > ".join(f"{frame.filename}:{frame.lineno}" for frame in frames))
-    return ApiError(500, "The server failed on this request.", code="internal_error")
-
-
 class _RequestMonitor:
     """Records metrics of every request and turns unexpected exceptions into a 500 without logging request data."""
 
@@ -343,7 +336,7 @@ class _RequestMonitor:
         except ClientDisconnect:
             status = _CLIENT_CLOSED_REQUEST
         except Exception as error:
-            api_error = _log_unexpected(error)
+            api_error = log_unexpected(_log, error, "request failed")
             if status:
                 raise ConnectionAbortedError("the response was interrupted") from None
             await api_error.response()(scope, receive, send_and_record)

@@ -93,8 +93,11 @@ def serve(settings: Settings, host: str, port: int, workers: int, console: Conso
     app.state.service.on_failure = functools.partial(setattr, server, "should_exit", True)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
-    if app.state.service.failure:
-        raise app.state.service.failure
+    failure = app.state.service.failure
+    if isinstance(failure, InputError):
+        raise failure
+    if failure:  # its traceback has been logged
+        raise SystemExit(1)
 
 
 def _serve_from_several(settings: Settings, listening: socket.socket, workers: int) -> None:

@@ -7,7 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
@@ -20,7 +20,7 @@ from asr_adapt.decoding.beam_search import BeamSearch
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.inference.transcriber import Decode, Transcriber, writable
 from asr_adapt.records import Segment, Transcript
-from asr_adapt.serve.api_error import ApiError
+from asr_adapt.serve.api_error import ApiError, log_unexpected
 from asr_adapt.serve.batcher import Batcher
 from asr_adapt.serve.limits import Limits
 from asr_adapt.serve.metrics import Metrics
@@ -71,7 +71,7 @@ class Service:
 
     def __init__(self, loaders: Mapping[str, Callable[[], Transcriber]], limits: Limits) -> None:
         self.limits, self.metrics = limits, Metrics()
-        self.failure: InputError | None = None
+        self.failure: Exception | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self._loaders = dict(loaders)
         self._models: dict[str, LoadedModel] = {}
@@ -197,7 +197,7 @@ class Service:
             self.metrics.record_audio(decoder.samples / SAMPLE_RATE_HZ)
             yield model.transcriber.whole(done, decoder.samples)
         finally:
-            self._decode_executor.submit(decoder.close)
+            self._decode_executor.submit(decoder.close).add_done_callback(_log_failure)
 
     async def run_in_thread(self, work: Callable[[], Item]) -> Item:
         """Run blocking work on a decoder thread."""
@@ -217,9 +217,11 @@ class Service:
         for name, load in self._loaders.items():
             try:
                 transcriber, search = await loop.run_in_executor(self._model_executor, _load_and_warm_up, load)
-            except InputError as error:
+            except Exception as error:
                 self.failure = error
-                _log.error("model '%s' cannot be loaded: %s", name, error)
+                # No request data in it; a mistake in the input is one line.
+                is_bug = not isinstance(error, InputError)
+                _log.error("model '%s' cannot be loaded: %s", name, error, exc_info=is_bug)
                 self.on_failure()
                 return
             batcher = Batcher(transcriber, self.limits, self.metrics, self._model_executor)
@@ -237,6 +239,12 @@ def _load_and_warm_up(load: Callable[[], Transcriber]) -> tuple[Transcriber, Bea
         return transcriber, BeamSearch(transcriber.model.alphabet, None, NGramWeights())
     except (ImportError, OSError):
         return transcriber, None
+
+
+def _log_failure(future: Future[None]) -> None:
+    error = None if future.cancelled() else future.exception()
+    if error is not None:
+        log_unexpected(_log, error, "a decoder cannot be closed")
 
 
 async def _before(deadline_s: float, work: Awaitable[Item]) -> Item:

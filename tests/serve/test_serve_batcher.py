@@ -10,9 +10,12 @@ import pytest
 from conftest import RATE_HZ
 
 from asr_adapt.records import Segment
+from asr_adapt.serve.api_error import ApiError
 from asr_adapt.serve.batcher import Batcher
 from asr_adapt.serve.limits import Limits
 from asr_adapt.serve.metrics import Metrics
+
+PROBE = [0]  # silence, after a failure
 
 
 class Recorder:
@@ -81,7 +84,7 @@ def test_short_ones_are_not_padded_to_a_long_piece_and_nobody_starves() -> None:
 def test_one_bad_item_fails_alone() -> None:
     lines = [[(0, seconds(1))], [(1, seconds(1, np.nan))], [(2, seconds(1))]]
     recorder, results = ran(lines, Limits())
-    assert recorder.batches == [[0, 1, 2], [0], [1], [2]]
+    assert recorder.batches == [[0, 1, 2], [0], [1], PROBE, [2]]
     assert results[0][0].text == "0" and results[2][0].text == "2"
     with pytest.raises(ValueError, match="a bad item"):
         raise results[1][0]
@@ -102,3 +105,54 @@ def test_what_waits_in_a_line_that_is_left_is_not_read() -> None:
 
     asyncio.run(main())
     assert recorder.batches == [[1]]
+
+
+def test_a_crash_of_the_batcher_is_logged_and_fails_what_is_queued(caplog: pytest.LogCaptureFixture) -> None:
+    class TooFew(Recorder):
+        def read(self, pieces: Sequence[tuple[int, np.ndarray]], decodes: Sequence[Any]) -> list[Segment]:
+            return super().read(pieces, decodes)[1:]
+
+    async def main() -> None:
+        with ThreadPoolExecutor(1) as thread:
+            batcher = Batcher(TooFew(), Limits(batch_s=1), Metrics(), thread)  # type: ignore[arg-type]
+            batcher.start()
+            queue = batcher.queue()
+            futures = [queue.put(number, seconds(1), None) for number in range(3)]
+            results = await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), 20)
+            assert [getattr(result, "status", None) for result in results] == [503, 503, 503]
+            assert not batcher.is_healthy
+            with pytest.raises(ApiError, match="has failed"):
+                queue.put(9, seconds(1), None)
+            await batcher.stop()
+
+    asyncio.run(main())
+    assert "batching ended: ValueError" in caplog.text and "batcher.py" in caplog.text
+
+
+def test_a_model_that_fails_on_everything_is_unhealthy_until_it_works_again(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Recorder):
+        broken = True
+
+        def read(self, pieces: Sequence[tuple[int, np.ndarray]], decodes: Sequence[Any]) -> list[Segment]:
+            if self.broken:
+                raise MemoryError
+            return super().read(pieces, decodes)
+
+    async def main() -> None:
+        with ThreadPoolExecutor(1) as thread:
+            model = Broken()
+            batcher = Batcher(model, Limits(), Metrics(), thread)  # type: ignore[arg-type]
+            batcher.start()
+            with batcher.queue() as queue:
+                for _ in range(2):
+                    with pytest.raises(MemoryError):
+                        await queue.put(0, seconds(1), None)
+                while batcher.is_healthy:
+                    await asyncio.sleep(0.01)
+                model.broken = False
+                await queue.put(0, seconds(1), None)
+                assert batcher.is_healthy
+            await batcher.stop()
+
+    asyncio.run(main())
+    assert caplog.text.count("the model fails on every input: MemoryError") == 1

@@ -20,7 +20,9 @@ from serving import metric, post, problem, running, until, wav
 
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.records import Segment
+from asr_adapt.serve.batcher import Batcher
 from asr_adapt.serve.limits import Limits
+from asr_adapt.serve.live import EndpointDetector
 
 SMALL = Limits(upload_bytes=2**20, field_bytes=1000, audio_s=20, requests=4, stall_s=0.5, head_s=0.5)
 PATH = "/v1/audio/transcriptions"
@@ -292,3 +294,51 @@ def test_json_that_is_deep_or_odd_ends_a_live_stream_alone(url: str) -> None:
         with connect(f"ws{url.removeprefix('http')}/v1/audio/stream") as live:
             live.send(bad)
             assert json.loads(live.recv())["type"] == "error"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), MemoryError(), OSError(28, "No space left")])
+def test_a_model_that_fails_to_load_is_logged_with_traceback_and_is_unhealthy(
+    phones: Transcriber, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    def load() -> Transcriber:
+        raise error
+
+    with running({"base": lambda: phones, "other": load}, wait=False) as url:
+        until(lambda: httpx.get(f"{url}/health").status_code == 503)
+        assert httpx.get(f"{url}/ready").status_code == 503
+        assert post(url, wav(say("ab")), model="other").status_code == 503
+    assert "model 'other' cannot be loaded" in caplog.text and "Traceback" in caplog.text
+
+
+def test_a_crash_of_the_batcher_is_a_503_and_unhealthy(
+    phones: Transcriber, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running({"base": lambda: phones}) as url:
+        monkeypatch.setattr(Batcher, "_next_batch", lambda _: 1 / 0)
+        for _ in range(2):
+            answer = post(url, wav(say("ab")))
+            assert answer.status_code == 503 and problem(answer)["code"] == "model_failed"
+        assert httpx.get(f"{url}/health").status_code == httpx.get(f"{url}/ready").status_code == 503
+        assert "batching ended: ZeroDivisionError" in caplog.text
+
+
+def test_a_crash_in_a_live_stream_is_logged_and_ends_it_alone(
+    phones: Transcriber, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from websockets.exceptions import ConnectionClosedError
+    from websockets.sync.client import connect
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("secret")
+
+    with running({"base": lambda: phones}) as url:
+        with connect(f"ws{url.removeprefix('http')}/v1/audio/stream") as socket:
+            monkeypatch.setattr(EndpointDetector, "feed", fail)
+            socket.send(bytes(3200))
+            assert json.loads(socket.recv(timeout=10))["error"]["code"] == "internal_error"
+            with pytest.raises(ConnectionClosedError) as closed:
+                socket.recv(timeout=10)
+            assert closed.value.rcvd and closed.value.rcvd.code == 1011
+        until(lambda: metric(url, "asr_live_streams") == 0)
+        assert httpx.get(f"{url}/health").status_code == 200
+    assert "RuntimeError" in caplog.text and "secret" not in caplog.text
