@@ -20,8 +20,8 @@ from asr_adapt.model import forward, freezing, mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.recipe import Resolved, ResolvedTrain, Train
-from asr_adapt.text.alphabet import BLANK_ID
 from asr_adapt.training import schedule
+from asr_adapt.training.ctc_loss import blank_rate, ctc_loss
 from asr_adapt.training.data import Inputs, Level
 from asr_adapt.training.state import Journal, Outcome, Tally
 
@@ -187,25 +187,15 @@ class _Trainee(torch.nn.Module):
         """
         with torch.set_grad_enabled(self._encoder_trains and not head_alone):
             features = forward.encode(self._model, clips) if level == "waveform" else clips
-        lengths = [len(f) for f in features]
-        device = features[0].device
         if level == "transformer":
             hidden = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)  # (B, T, H)
         else:
             with torch.set_grad_enabled(not head_alone):
                 hidden = forward.contextualise(self.net, features, masks)
         logits = self.net.lm_head(self.net.dropout(hidden)).float()  # (B, T, V)
-        losses = torch.nn.functional.ctc_loss(
-            logits.log_softmax(-1).transpose(0, 1),  # (T, B, V)
-            torch.tensor([label for clip in labels for label in clip], device=device),
-            torch.tensor(lengths),
-            torch.tensor([len(clip) for clip in labels]),
-            blank=BLANK_ID,
-            reduction="none",
-        )  # (B,)
-        real = torch.arange(logits.shape[1], device=device) < torch.tensor(lengths, device=device)[:, None]
-        blanks = (logits.argmax(-1) == BLANK_ID)[real].float().mean()
-        return (losses * weights).sum(), blanks.detach()
+        num_frames = [len(f) for f in features]
+        losses = ctc_loss(logits, num_frames, labels)  # (B,)
+        return (losses * weights).sum(), blank_rate(logits, num_frames).detach()
 
 
 def _say_what_will_happen(
