@@ -7,9 +7,8 @@ A target is a file `tests/fuzz/fuzz_NAME.py` that needs nothing but the package,
     if __name__ == "__main__":
         main(TARGET)
 
-`read_one(data)` reads one input. It may return or raise `InputError`; any other exception is a finding, as are a crash,
-more than `Target.seconds` for one input and more than `Target.memory_mb` of memory. It also asserts what must hold of a
-result.
+`read_one(data)` reads one input and asserts what must hold of the result. It may return or raise `InputError`; any other
+exception is a finding, as are a crash, more than `Target.seconds` and more than `Target.memory_mb` of memory for an input.
 
 `make test` runs the short form, always with the same inputs, from a test file beside those of the code under test
 (`tests/fuzz` is on pytest's path):
@@ -149,7 +148,7 @@ def _examine(target: Target, examples: int, before: Callable[[Any], None], seed_
 
 
 def _work(target: Target, last: Path, until: float) -> None:
-    """Run inputs until the time is over or one fails; the current one is in the file `last`, their number beside it."""
+    """Run inputs until the time is over or one fails; the current one is in `last`, their number beside it."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     count = 0
 
