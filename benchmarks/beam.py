@@ -1,13 +1,13 @@
-"""What beam search with an n-gram costs, beside what a model of wav2vec2-base's shape takes to hear the same clips.
+"""Cost of beam search with an n-gram, relative to the forward pass of a wav2vec2-base model on the same clips.
 
     python benchmarks/beam.py --corpus CORPUS --model runs/x/model   # a model with an n-gram (asr-adapt lm)
     python benchmarks/beam.py --corpus CORPUS --model runs/x/model --pyctcdecode
 
-pyctcdecode 0.5 asks for a NumPy before 2, and runs with ours: `pip install kenlm pygtrie hypothesis`, then
-`pip install --no-deps pyctcdecode`. It gets the same n-gram, weights, beams and floor.
+pyctcdecode 0.5 declares NumPy < 2 but works with NumPy 2: `pip install kenlm pygtrie hypothesis`, then
+`pip install --no-deps pyctcdecode`. It is given the same n-gram, weights, beam width and pruning threshold.
 
-The beams' widths and the acoustic model take turns in one run on one thread, so that their ratio holds where the
-figures drift. WER and CER are of dev, on which the n-gram's weights were tuned.
+Beam widths and the acoustic model are interleaved in one run on one thread, so the ratio holds on machines whose
+speed drifts. WER and CER are measured on dev, the split on which the n-gram weights were tuned.
 """
 
 import functools
@@ -31,56 +31,61 @@ from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Text
 from asr_adapt.scoring import error_rates
 
-_ACOUSTIC = "model of the base shape"
+_ACOUSTIC = "wav2vec2-base forward"
 Result = TypeVar("Result")
 
 
 def main(
-    corpus: Annotated[Path, typer.Option(help="Folder of a corpus, or a manifest; its dev split is read.")],
-    model: Annotated[Path, typer.Option(help="A run's model/ folder, with an n-gram.")],
-    clips: Annotated[int, typer.Option(help="Clips that are decoded.")] = 200,
-    heard: Annotated[int, typer.Option(help="Clips that the base shape hears in a round.")] = 10,
-    rounds: Annotated[int, typer.Option(help="Times that each has its turn.")] = 3,
-    pyctcdecode: Annotated[bool, typer.Option(help="pyctcdecode too, with 100 beams.")] = False,
+    corpus: Annotated[Path, typer.Option(help="Corpus folder or manifest; its dev split is decoded.")],
+    model: Annotated[Path, typer.Option(help="Model folder with an n-gram.")],
+    clips: Annotated[int, typer.Option(help="Clips to decode.")] = 200,
+    forward_clips: Annotated[int, typer.Option(help="Clips for the forward pass in each round.")] = 10,
+    rounds: Annotated[int, typer.Option(help="Rounds; each system runs once in a round.")] = 3,
+    pyctcdecode: Annotated[bool, typer.Option(help="Also measure pyctcdecode, with 100 beams.")] = False,
 ) -> None:
-    """Print milliseconds for each second of audio, the share of the acoustic time, WER and CER."""
+    """Print milliseconds per second of audio, the fraction of the forward pass, WER and CER."""
     torch.set_num_threads(1)
     loaded = CTCModel.load(model)
-    beside = ngram_file.read(model)
-    if beside is None:
+    ngram = ngram_file.read(model)
+    if ngram is None:
         raise SystemExit(f"{model} has no n-gram: asr-adapt lm --model {model}")
     utterances = [u for u in corpora.read(corpus, loaded.language) if u.split == "dev"][:clips]
     waveforms = [audio.load(u.audio) for u in utterances]
     references = [loaded.normaliser(u.text or "") for u in utterances]
-    said = [forward.log_probs(loaded, [waveform])[0] for waveform in waveforms]
-    searches = {width: BeamSearch(loaded.alphabet, *beside, width=width) for width in (25, 50, 100, 200)}
+    log_probs = [forward.log_probs(loaded, [waveform])[0] for waveform in waveforms]
+    searches = {width: BeamSearch(loaded.alphabet, *ngram, width=width) for width in (25, 50, 100, 200)}
     runs: dict[str, Callable[[np.ndarray], list[ctc.Run]]] = {"greedy": ctc.greedy}
     runs |= {f"{width} beams": search.runs for width, search in searches.items()}
 
-    def spelled(way: Callable[[np.ndarray], list[ctc.Run]], log_probs: np.ndarray) -> str:
-        return loaded.alphabet.decode(run.label for run in way(log_probs))
+    def decoded(search: Callable[[np.ndarray], list[ctc.Run]], log_probs: np.ndarray) -> str:
+        return loaded.alphabet.decode(run.label for run in search(log_probs))
 
-    ways: dict[str, Callable[[np.ndarray], str]] = {
-        name: functools.partial(spelled, way) for name, way in runs.items()
+    decoders: dict[str, Callable[[np.ndarray], str]] = {
+        name: functools.partial(decoded, search) for name, search in runs.items()
     }
     if pyctcdecode:
-        ways |= {"100 beams, text alone": searches[100].text, "pyctcdecode, 100 beams": _pyctcdecode(loaded, *beside)}
+        decoders |= {
+            "100 beams, text only": searches[100].text,
+            "pyctcdecode, 100 beams": _pyctcdecode(loaded, *ngram),
+        }
     torch.manual_seed(0)
     large = CTCModel(Wav2Vec2ForCTC(Wav2Vec2Config()).eval(), loaded.alphabet, "und", Text(), normalise_waveform=True)
     forward.log_probs(large, waveforms[:1])
-    ctc.align(said[0], ctc.frames_needed([2]) * [2])  # imports torchaudio
+    ctc.align(log_probs[0], ctc.frames_needed([2]) * [2])  # imports torchaudio
 
-    taken: dict[str, list[float]] = {name: [] for name in [_ACOUSTIC, *ways]}
+    times_ms: dict[str, list[float]] = {name: [] for name in [_ACOUSTIC, *decoders]}
     texts: dict[str, list[str]] = {}
     for _ in range(rounds):
-        taken[_ACOUSTIC].append(_ms(lambda w: forward.log_probs(large, [w]), waveforms[:heard], waveforms[:heard])[0])
-        for name, way in ways.items():
-            ms, texts[name] = _ms(way, said, waveforms)
-            taken[name].append(ms)
-    acoustic = statistics.median(taken[_ACOUSTIC])
-    print(f"{len(said)} clips, {sum(map(len, waveforms)) / audio.SAMPLE_RATE_HZ:.0f} s; one thread")
-    print(f"{'':24}{'ms for 1 s':>11}{'share':>8}{'WER':>7}{'CER':>7}")
-    for name, times in taken.items():
+        times_ms[_ACOUSTIC].append(
+            _ms(lambda w: forward.log_probs(large, [w]), waveforms[:forward_clips], waveforms[:forward_clips])[0]
+        )
+        for name, decoder in decoders.items():
+            ms, texts[name] = _ms(decoder, log_probs, waveforms)
+            times_ms[name].append(ms)
+    acoustic = statistics.median(times_ms[_ACOUSTIC])
+    print(f"{len(log_probs)} clips, {sum(map(len, waveforms)) / audio.SAMPLE_RATE_HZ:.0f} s; one thread")
+    print(f"{'':24}{'ms per s':>11}{'share':>8}{'WER':>7}{'CER':>7}")
+    for name, times in times_ms.items():
         ms = statistics.median(times)
         line = f"{name:24}{ms:11.2f}{ms / acoustic:8.1%}"
         if name in texts:
@@ -106,7 +111,7 @@ def _pyctcdecode(loaded: CTCModel, arpa: Path, weights: NGramWeights) -> Callabl
 def _ms(
     work: Callable[[np.ndarray], Result], items: list[np.ndarray], waveforms: list[np.ndarray]
 ) -> tuple[float, list[Result]]:
-    """Return milliseconds for each second of audio, and what came of each item."""
+    """Return milliseconds per second of audio, and the result for each item."""
     began = time.perf_counter()
     results = [work(item) for item in items]
     audio_s = sum(map(len, waveforms)) / audio.SAMPLE_RATE_HZ

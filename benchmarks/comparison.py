@@ -1,10 +1,10 @@
-"""How often `compare` raises a false alarm, and how often its interval covers the truth, by simulation.
+"""False-alarm rate of `compare` and coverage of its interval, by simulation.
 
     python benchmarks/comparison.py
 
-Two systems are simulated on utterances of 1 to 15 words with an error rate of their own for each utterance (and, in
-half of the cases, each speaker); under the null both have the same error rates. Wanted: 5 % false alarms at 5 %, and
-intervals that cover the true difference in 95 %.
+Two systems are simulated on utterances of 1 to 15 words whose error rates vary by utterance (and, in some rows, by
+speaker); under the null hypothesis both systems have the same error rates. Expected: 5 % false alarms at the 5 %
+level, and 95 % of intervals cover the true difference.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""Say a corpus's own sentences with eSpeak NG: how much of what a base model gets wrong is the sound of real people?
+"""Synthesise a corpus's own sentences with eSpeak NG, to separate acoustic errors from language errors.
 
     python benchmarks/gap.py --corpus CORPUS --language mdw --voice sw --out runs/spoken
     asr-adapt transfer recipes/mboshi.py --corpus.root runs/spoken/manifest.jsonl --model.base embedded
 
-The text is the corpus's, so that words, sentences and hours are the same; it is written without marks and with the
-nearest letters that the voice reads (`--letters`). Every speaker is a variant of the voice, as in the corpus in all
-splits. What adaptation gets wrong here is language and training; what it gets wrong beyond that on the recordings
-themselves is that nobody speaks as a synthesiser does. Wants eSpeak NG (`apt-get install espeak-ng`).
+Words, sentences and hours are those of the corpus, without combining marks and with letters that the voice cannot
+read replaced (`--letters`). Each speaker becomes a variant of the voice, in all splits, as in the corpus. The error
+rate on this speech is due to language and training; the difference from the error rate on the real recordings is due
+to the acoustics of real speakers. Needs eSpeak NG (`apt-get install espeak-ng`).
 """
 
 import subprocess
@@ -24,13 +24,15 @@ VARIANTS = ("m3", "f2", "m7", "f4", "m1", "f5")
 
 
 def main(
-    corpus: Annotated[Path, typer.Option(help="Folder of a corpus, or a manifest.")],
-    voice: Annotated[str, typer.Option(help="eSpeak NG's voice that reads it.")],
-    out: Annotated[Path, typer.Option(help="The new corpus's folder.")],
-    language: Annotated[str, typer.Option(help="Its BCP-47 tag.")] = "und",
-    letters: Annotated[str, typer.Option(help="Letters that the voice does not read, each with another.")] = "εe ωo",
+    corpus: Annotated[Path, typer.Option(help="Corpus folder or manifest.")],
+    voice: Annotated[str, typer.Option(help="eSpeak NG voice.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new corpus.")],
+    language: Annotated[str, typer.Option(help="BCP-47 tag of the language.")] = "und",
+    letters: Annotated[
+        str, typer.Option(help="Letters that the voice cannot read, each followed by its replacement.")
+    ] = "εe ωo",
 ) -> None:
-    """Speak every utterance of the corpus and write the manifest."""
+    """Synthesise every utterance of the corpus and write the manifest."""
     utterances = [u for u in corpora.read(corpus, language) if u.text]
     speakers = sorted({u.speaker or "" for u in utterances})
     table = str.maketrans({pair[0]: pair[1:] for pair in letters.split()})

@@ -1,4 +1,4 @@
-"""transformers' Trainer as the fine-tuning posts set it up: what ours is measured against."""
+"""The baseline: transformers' Trainer, configured as in the Hugging Face fine-tuning posts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.model.forward import normalised
 
 CLIPS = 8
-RATE = 3e-4
+LEARNING_RATE = 3e-4
 WARMUP_STEPS = 500
 MASK_TIME = 0.05
 
@@ -27,26 +27,26 @@ def fine_tune(
     bf16: bool = False,
     warmup_steps: int = WARMUP_STEPS,
 ) -> None:
-    """Train `adapted` in place: random batches of 8 clips, AdamW at 3e-4 that falls linearly, masks of 5 %.
+    """Train `adapted` in place: random batches of 8 clips, AdamW, 3e-4 with linear decay, 5 % time masking.
 
     Sources: huggingface.co/blog/fine-tune-wav2vec2-english and fine-tune-xlsr-wav2vec2.
 
     Args:
         adapted: The model; its feature encoder is frozen.
         data: The train split.
-        steps: Updates.
-        out: A folder for Trainer, which writes nothing into it.
+        steps: Optimizer steps.
+        out: Output folder that Trainer requires; nothing is written into it.
         on_step_end: Called with the number of steps done and the durations (s) of that step's clips.
-        seed: Of the order of clips and of the masks.
-        bf16: Autocast, where the posts have fp32 on a CPU.
-        warmup_steps: In which the rate rises.
+        seed: Seed for the order of clips and the masks.
+        bf16: Use bf16 autocast; the posts use fp32 on a CPU.
+        warmup_steps: Steps of linear warm-up of the learning rate.
     """
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     adapted.net.config.update({"mask_time_prob": MASK_TIME, "ctc_loss_reduction": "mean"})
     adapted.net.freeze_feature_encoder()
     labels = [adapted.alphabet.encode(text) for text in data.references]
-    batches: list[list[float]] = []  # Trainer asks for a batch ahead
+    batches: list[list[float]] = []  # Trainer prefetches a batch
 
     class Dataset(torch.utils.data.Dataset):
         def __len__(self) -> int:
@@ -75,7 +75,7 @@ def fine_tune(
             output_dir=str(out),
             per_device_train_batch_size=CLIPS,
             max_steps=steps,
-            learning_rate=RATE,
+            learning_rate=LEARNING_RATE,
             warmup_steps=warmup_steps,
             bf16=bf16,
             use_cpu=not torch.cuda.is_available(),

@@ -1,12 +1,12 @@
-"""What equal time buys: a run with its preset, and transformers' Trainer as the posts set it up, on the same weights.
+"""Accuracy at equal training time: a run with its preset against transformers' Trainer, from the same weights.
 
     python benchmarks/quality.py run --corpus CORPUS --language mdw --minutes 10 --out runs/quality-10
     python benchmarks/quality.py plot runs/quality-10 runs/quality-20 --out docs/quality.png
 
-Each side's pace is measured over a few steps; its schedule then has the steps that fit into the minutes, so that
-both end with their rates decayed. Looks at dev are in neither's time; both keep the weights that were best on dev
-(the posts keep the last). The peer's warm-up of 500 steps is cut to a tenth of the steps, and its head starts from
-the base model's own rows as ours does, both in its favour; `--new-head` leaves it the random head of the posts.
+The time of a step is measured on each side, and each schedule gets the number of steps that fit into the minutes, so
+that both finish their learning-rate decay. Validation time is excluded on both sides; both keep the weights that were
+best on dev (the posts keep the last). In the baseline's favour, its warm-up of 500 steps is cut to a tenth of the
+steps, and its head is initialised from the base model's head as ours is; `--new-head` gives it a random head instead.
 """
 
 import itertools
@@ -43,20 +43,20 @@ from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.training import presets, state
 from asr_adapt.workflows import run
 
-PACE_STEPS = 30
-LOOKS = 10
+TIMING_STEPS = 30
+VALIDATIONS = 10
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 
 
 @app.command("run")
 def run_both(
-    corpus: Annotated[Path, typer.Option(help="Folder of a corpus, or a manifest.")],
-    out: Annotated[Path, typer.Option(help="Where both go; what is there is not done again.")],
-    language: Annotated[str, typer.Option(help="Its BCP-47 tag.")] = "und",
-    minutes: Annotated[float, typer.Option(help="Of training, for each.")] = 10,
+    corpus: Annotated[Path, typer.Option(help="Corpus folder or manifest.")],
+    out: Annotated[Path, typer.Option(help="Output folder of both; finished parts are not repeated.")],
+    language: Annotated[str, typer.Option(help="BCP-47 tag of the language.")] = "und",
+    minutes: Annotated[float, typer.Option(help="Minutes of training for each.")] = 10,
     base: Annotated[str, typer.Option(help="Base model of both.")] = "embedded",
-    train_hours: Annotated[float | None, typer.Option(help="Of the train split; default: all.")] = None,
-    new_head: Annotated[bool, typer.Option(help="The peer's head starts at random, as in the posts.")] = False,
+    train_hours: Annotated[float | None, typer.Option(help="Hours of the train split to use; default: all.")] = None,
+    new_head: Annotated[bool, typer.Option(help="Give the baseline a random head, as in the posts.")] = False,
 ) -> None:
     """Train both for the same time and score them on test."""
     recipe = Recipe(
@@ -69,15 +69,15 @@ def run_both(
             f"{name}: {result['steps']:,} steps, {result['curve'][-1][0]:.1f} min; test CER {result['cer']:.3f} "
             f"({result['cer_ci95'][0]:.3f} to {result['cer_ci95'][1]:.3f}), WER {result['wer']:.3f}"
         )
-    print(f"CER of ours / the peer's: {found['ours']['cer'] / found['peer']['cer']:.2f}")
+    print(f"CER, ours / peer: {found['ours']['cer'] / found['peer']['cer']:.2f}")
 
 
 @app.command()
 def plot(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of `run`.")],
-    out: Annotated[Path, typer.Option(help="The picture.")] = Path("quality.png"),
+    folders: Annotated[list[Path], typer.Argument(help="Output folders of `run`.")],
+    out: Annotated[Path, typer.Option(help="Output PNG.")] = Path("quality.png"),
 ) -> None:
-    """Draw CER on dev over the minutes of training."""
+    """Plot validation CER by minutes of training."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for folder in folders:
         found = json.loads((folder / "quality.json").read_text())
@@ -92,37 +92,44 @@ def plot(
 
 
 def _ours(recipe: Recipe, minutes: float, out: Path) -> dict[str, Any]:
-    """Do a run of as many steps as there is time for, and return its figures."""
+    """Run as many steps as fit into the time, and return the metrics."""
     steps_file = out.with_suffix(".steps")
-    if not steps_file.exists():  # a run that goes on has the steps it began with
+    if not steps_file.exists():  # a resumed run keeps its number of steps
         out.parent.mkdir(parents=True, exist_ok=True)
         steps_file.write_text(str(_steps_that_fit(recipe, minutes)))
     steps = int(steps_file.read_text())
-    conf = recipe.train.model_copy(update={"steps": steps, "eval_steps": math.ceil(steps / LOOKS), "patience": steps})
+    conf = recipe.train.model_copy(
+        update={"steps": steps, "eval_steps": math.ceil(steps / VALIDATIONS), "patience": steps}
+    )
     metrics = run.run(recipe.model_copy(update={"train": conf}), out, Console())
     return {"steps": steps, "curve": list(_curve(out)), **_rates(metrics)}
 
 
 def _steps_that_fit(recipe: Recipe, minutes: float) -> int:
-    """Measure the pace of steps of the head alone and of others, on the run's own data."""
+    """Return how many steps fit, from the measured time of head-only and full steps on the run's own data."""
     with tempfile.TemporaryDirectory() as scratch:
         resolved, data, dev = _prepared(recipe, Path(scratch) / "data")
         conf = resolved.train.model_copy(
-            update={"steps": 2 * PACE_STEPS, "head_steps": PACE_STEPS, "warmup": 0.0, "eval_steps": 2 * PACE_STEPS}
+            update={
+                "steps": 2 * TIMING_STEPS,
+                "head_steps": TIMING_STEPS,
+                "warmup": 0.0,
+                "eval_steps": 2 * TIMING_STEPS,
+            }
         )
         few = dev.select([0, 1])
         train.train(resolved.model_copy(update={"train": conf}), _start(resolved, data), data, few, Path(scratch),
                     Console(quiet=True))  # fmt: skip
         log = [json.loads(line) for line in (Path(scratch) / "train_log.jsonl").read_text().splitlines()]
-    paces = [(line["step"], line["elapsed_s"] / train._LOG_STEPS) for line in log if "elapsed_s" in line]
-    head_s = min(pace for step, pace in paces if step <= PACE_STEPS)
-    step_s = min(pace for step, pace in paces if step > PACE_STEPS)
+    step_times = [(line["step"], line["elapsed_s"] / train._LOG_STEPS) for line in log if "elapsed_s" in line]
+    head_s = min(s for step, s in step_times if step <= TIMING_STEPS)
+    step_s = min(s for step, s in step_times if step > TIMING_STEPS)
     share = resolved.train.head_steps / resolved.train.steps
     return round(minutes * 60 / (share * head_s + (1 - share) * step_s))
 
 
 def _curve(folder: Path) -> Iterator[tuple[float, float]]:
-    """Yield minutes of training and the CER on dev then."""
+    """Yield `(minutes of training, validation CER)`."""
     seconds = 0.0
     for line in (folder / "train_log.jsonl").read_text().splitlines():
         record = json.loads(line)
@@ -132,14 +139,14 @@ def _curve(folder: Path) -> Iterator[tuple[float, float]]:
 
 
 def _peer(recipe: Recipe, minutes: float, out: Path, new_head: bool) -> dict[str, Any]:
-    """Train the peer for the time, and return its figures, scored as ours are."""
-    kept = out / "peer.json"
-    if kept.exists():
-        return dict(json.loads(kept.read_text()))
+    """Train the baseline for the time, and return its metrics, scored as ours are."""
+    results = out / "peer.json"
+    if results.exists():
+        return dict(json.loads(results.read_text()))
     resolved, data, dev = _prepared(recipe, out / "data")
     times: list[float] = []
     peer.fine_tune(
-        _start(resolved, data), data, PACE_STEPS, out, lambda *_: times.append(time.perf_counter()), seed=0
+        _start(resolved, data), data, TIMING_STEPS, out, lambda *_: times.append(time.perf_counter()), seed=0
     )
     step_s = statistics.median(b - a for a, b in itertools.pairwise(times))
     steps = round(minutes * 60 / step_s)
@@ -150,27 +157,27 @@ def _peer(recipe: Recipe, minutes: float, out: Path, new_head: bool) -> dict[str
         adapted.net._init_weights(adapted.net.lm_head)
     curve: list[tuple[float, float]] = []
     best: dict[str, Any] = {}
-    clock = {"away_s": 0.0, "began": time.perf_counter()}
+    clock = {"paused_s": 0.0, "began": time.perf_counter()}
 
-    def look(step: int, _: list[float]) -> None:
-        if step % math.ceil(steps / LOOKS) and step != steps:
+    def validate(step: int, _: list[float]) -> None:
+        if step % math.ceil(steps / VALIDATIONS) and step != steps:
             return
         began = time.perf_counter()
         cer = state.dev_rates(adapted, dev, None)[1]
         adapted.net.train()
-        curve.append(((began - clock["began"] - clock["away_s"]) / 60, cer))
+        curve.append(((began - clock["began"] - clock["paused_s"]) / 60, cer))
         print(f"peer, step {step:,}/{steps:,}: dev CER {cer:.3f}", flush=True)
         if cer < best.get("cer", math.inf):
             best.update(cer=cer, weights={k: v.clone() for k, v in adapted.net.state_dict().items()})
-        clock["away_s"] += time.perf_counter() - began
+        clock["paused_s"] += time.perf_counter() - began
 
-    peer.fine_tune(adapted, data, steps, out, look, seed=1, warmup_steps=min(peer.WARMUP_STEPS, steps // 10))
+    peer.fine_tune(adapted, data, steps, out, validate, seed=1, warmup_steps=min(peer.WARMUP_STEPS, steps // 10))
     adapted.net.load_state_dict(best["weights"])
     adapted.net.eval()
     test = prepared.load(out / "data", "test")
     metrics = evaluate.evaluate(Transcriber(adapted), test, out, Console()).metrics
     result = {"steps": steps, "curve": curve, **_rates(metrics)}
-    kept.write_text(json.dumps(result))
+    results.write_text(json.dumps(result))
     return result
 
 

@@ -1,11 +1,11 @@
-"""The server against a plain FastAPI app that calls transformers' pipeline under one lock, with the same weights.
+"""Serving speed against a plain FastAPI app that calls transformers' pipeline under a lock, with the same weights.
 
     python benchmarks/serve.py --corpus CORPUS                          # random weights, wav2vec2-base's shape
     python benchmarks/serve.py --corpus CORPUS --model runs/x/model --seconds 60
 
-1, 8 and 32 clients send clips of 2 to 8 s one after the other, and one client sends a long recording beside 8 others.
-Then clips come at ten times the rate that the server carried, whether they are answered or not. Bodies are built
-beforehand. Each server is a process of its own, and they take turns.
+1, 8 and 32 clients send clips of 2 to 8 s one after another, then one client sends a long recording while 8 others
+send clips. Then clips arrive at ten times the rate that the server sustained (open loop). Request bodies are built
+beforehand. Each server runs in its own process, interleaved.
 """
 
 import asyncio
@@ -42,34 +42,34 @@ _PATH = "/v1/audio/transcriptions"
 
 @dataclass
 class Load:
-    """What clients saw in one scenario."""
+    """What the clients measured in one scenario."""
 
     wall_s: float = 0.0
     audio_s: float = 0.0
-    took_s: list[float] = field(default_factory=list)
-    refused_s: list[float] = field(default_factory=list)
+    latencies_s: list[float] = field(default_factory=list)
+    refusals_s: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
 
     @property
     def rate(self) -> float:
-        """Seconds of audio answered each second."""
+        """Seconds of audio transcribed per second."""
         return self.audio_s / self.wall_s
 
     def line(self) -> str:
-        """Return the figures of a table's row."""
-        p50, p95, p99 = (_percentile(self.took_s, share) for share in (0.5, 0.95, 0.99))
+        """Return a table row."""
+        p50, p95, p99 = (_percentile(self.latencies_s, share) for share in (0.5, 0.95, 0.99))
         wrong = ", ".join(f"{count} × {name}" for name, count in self.errors.items()) or "none"
-        return f"{self.rate:9.1f}{p50:9.2f}{p95:9.2f}{p99:9.2f}{len(self.took_s):8}  {wrong}"
+        return f"{self.rate:9.1f}{p50:9.2f}{p95:9.2f}{p99:9.2f}{len(self.latencies_s):8}  {wrong}"
 
 
 def main(
-    corpus: Annotated[Path, typer.Option(help="Folder of a corpus, or a manifest; its test split is sent.")],
-    model: Annotated[Path | None, typer.Option(help="A run's model/ folder.")] = None,
-    seconds: Annotated[float, typer.Option(help="Of each scenario.")] = 30.0,
-    rounds: Annotated[int, typer.Option(help="Times that each has its turn.")] = 1,
-    engine: Annotated[str, typer.Option(help="What runs ours.")] = engines.TORCH,
+    corpus: Annotated[Path, typer.Option(help="Corpus folder or manifest; its test split is sent.")],
+    model: Annotated[Path | None, typer.Option(help="Model folder; default: random weights.")] = None,
+    seconds: Annotated[float, typer.Option(help="Seconds per scenario.")] = 30.0,
+    rounds: Annotated[int, typer.Option(help="Rounds; each server runs once in a round.")] = 1,
+    engine: Annotated[str, typer.Option(help="Engine of our server.")] = engines.TORCH,
 ) -> None:
-    """Load both servers in turn and print what clients saw."""
+    """Load both servers in turn and print throughput and latency."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = model or _write_base_shape(Path(scratch) / "base")
         clips = list(_clips(corpus))
@@ -97,8 +97,8 @@ def main(
 def _overload(url: str, clips: list[tuple[bytes, float]], peak: float, seconds: float) -> None:
     per_second = 10 * peak / statistics.mean(length for _, length in clips)
     load = asyncio.run(_open(url, clips, per_second, seconds))
-    print(f"ours, {per_second:.0f} clips/s come".ljust(34) + load.line())
-    refused = load.refused_s
+    print(f"ours, {per_second:.0f} clips/s arrive".ljust(34) + load.line())
+    refused = load.refusals_s
     print(f"  served {load.rate / peak:.0%} of the peak rate; {len(refused)} refused, "
           f"p50 {1e3 * _percentile(refused, 0.5):.0f} ms, p99 {1e3 * _percentile(refused, 0.99):.0f} ms")  # fmt: skip
 
@@ -143,12 +143,12 @@ async def _ask(client: httpx.AsyncClient, body: tuple[bytes, dict[str, str]], le
     except httpx.HTTPError as error:
         load.errors[type(error).__name__] += 1
         return
-    took_s = time.perf_counter() - began
+    latencies_s = time.perf_counter() - began
     if answer.status_code == 200:
-        load.took_s.append(took_s)
+        load.latencies_s.append(latencies_s)
         load.audio_s += length_s
     elif answer.status_code == 429:
-        load.refused_s.append(took_s)
+        load.refusals_s.append(latencies_s)
     else:
         load.errors[str(answer.status_code)] += 1
 
@@ -159,7 +159,7 @@ def _client(url: str) -> httpx.AsyncClient:
 
 
 async def _closed(url: str, clips: list[tuple[bytes, float]], clients: int, seconds: float) -> Load:
-    """Let clients send one clip after the other; those that are in at the end are waited for, and counted."""
+    """Let clients send one clip after another; requests in flight at the end are awaited and counted."""
     load, bodies = Load(), [(_built(data), length) for data, length in clips]
     began = time.perf_counter()
 
@@ -176,7 +176,7 @@ async def _closed(url: str, clips: list[tuple[bytes, float]], clients: int, seco
 
 
 async def _beside_a_long_one(url: str, clips: list[tuple[bytes, float]], seconds: float) -> Load:
-    """Return what eight clients saw while one sent a recording of five minutes."""
+    """Return what eight clients measured while another sent a recording of five minutes."""
     waveforms, length = [], 0.0
     while length < _LONG_S:
         for data, clip_s in clips:
@@ -189,13 +189,13 @@ async def _beside_a_long_one(url: str, clips: list[tuple[bytes, float]], seconds
         asking = asyncio.create_task(_ask(client, whole, _LONG_S, alone))
         load = await _closed(url, clips, 8, seconds)
         await asking
-    took = f"{alone.took_s[0]:.1f} s" if alone.took_s else "no answer"
+    took = f"{alone.latencies_s[0]:.1f} s" if alone.latencies_s else "no answer"
     print(f"  the long recording of {_LONG_S:.0f} s: {took}")
     return load
 
 
 async def _open(url: str, clips: list[tuple[bytes, float]], per_second: float, seconds: float) -> Load:
-    """Let clips come at a rate, answered or not."""
+    """Send clips at a fixed rate, without waiting for answers."""
     load, bodies = Load(), [(_built(data), length) for data, length in clips]
     tasks = []
     async with _client(url) as client:
@@ -214,7 +214,7 @@ def _percentile(values: list[float], share: float) -> float:
 
 @contextmanager
 def _served(serve: Callable[[Path, int], None], folder: Path) -> Iterator[tuple[str, Callable[[], float]]]:
-    """Run a server in a process of its own; give its address, and how much memory it has had at most (MB)."""
+    """Run a server in its own process; yield its address and a function that returns its peak memory (MB)."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -250,12 +250,12 @@ def _ours(engine: str, folder: Path, port: int) -> None:
 
 
 def _plain(folder: Path, port: int) -> None:
-    """Serve as tutorials do: the pipeline under a lock, a thread for each request."""
+    """Serve as tutorials do: the pipeline under a lock, one thread per request."""
     import uvicorn
     from fastapi import FastAPI, UploadFile
     from transformers import pipeline
 
-    read = pipeline("automatic-speech-recognition", str(folder))
+    recogniser = pipeline("automatic-speech-recognition", str(folder))
     lock, app = threading.Lock(), FastAPI()
 
     @app.get("/ready")
@@ -266,7 +266,7 @@ def _plain(folder: Path, port: int) -> None:
     def transcribe(file: UploadFile) -> dict[str, Any]:
         waveform, rate = soundfile.read(file.file, dtype="float32")
         with lock:
-            answer: Any = read({"raw": waveform, "sampling_rate": rate}, chunk_length_s=30)
+            answer: Any = recogniser({"raw": waveform, "sampling_rate": rate}, chunk_length_s=30)
             return {"text": answer["text"]}
 
     uvicorn.run(app, port=port, log_level="warning")

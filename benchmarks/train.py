@@ -1,14 +1,14 @@
-"""Training speed: ours against transformers' Trainer as the fine-tuning posts set it up, alternating in one run.
+"""Training speed against transformers' Trainer, configured as in the fine-tuning posts, interleaved in one run.
 
     python benchmarks/train.py --corpus CORPUS --language mdw --shape base
 
-Same weights (random, in the shape of wav2vec2-base or XLS-R 300m, or the embedded base model's), same clips, feature
-encoder frozen, no dropout. The peer: random batches of 8 clips, fp32, AdamW, masks of 5 %. Ours: batches by length,
-the frozen encoder's output kept (made in the first round, counted apart as overhead), the precision that a run would
-choose. Prints seconds of real audio trained in a second, padded over real seconds, peak memory of each in a process
-of its own, and what share each reaches of the matrix-product peak in fp32 and in bf16, measured in the same run. The
-work is counted from the shape for clips of 5 s; the first step of each turn is left out. Absolute figures drift on
-shared machines; the ratio is what counts.
+Same weights (random, with the architecture of wav2vec2-base or XLS-R 300m, or the embedded base model), same clips,
+frozen feature encoder, no dropout. Baseline: random batches of 8 clips, fp32, AdamW, 5 % time masking. Ours: batches
+by length, the feature cache (filled in the first round and counted separately as overhead), and the precision that a
+run would choose. Prints seconds of audio trained per second, padded over real seconds, the peak memory of each in its
+own process, and the fraction of the matrix-multiplication peak in fp32 and bf16 that each reaches, measured in the
+same run. FLOP are computed from the architecture for clips of 5 s; the first step of each turn is not counted.
+Absolute figures drift on shared machines; compare the ratio.
 """
 
 import json
@@ -52,22 +52,24 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def main(
-    corpus: Annotated[Path, typer.Option(help="Folder of a corpus, or a manifest.")],
-    language: Annotated[str, typer.Option(help="Its BCP-47 tag.")] = "und",
-    shape: Annotated[str, typer.Option(help="base, xls-r-300m or embedded.")] = "base",
-    rounds: Annotated[int, typer.Option(help="Times that each has its turn.")] = 3,
-    steps: Annotated[int, typer.Option(help="Steps in a turn, after a first one that is not counted.")] = 12,
-    minutes: Annotated[float, typer.Option(help="Minutes of the train split to draw from.")] = 10,
-    batch_s: Annotated[float, typer.Option(help="Seconds in one of our batches.")] = 72,
-    precision: Annotated[str, typer.Option(help="Of ours: fp32 or bf16; default: what a run would choose.")] = "",
-    peer_precision: Annotated[str, typer.Option(help="Of the peer: fp32 or bf16.")] = "fp32",
-    compiled: Annotated[
-        bool, typer.Option(help="A third turn: ours, its transformer through torch.compile.")
-    ] = False,
+    corpus: Annotated[Path, typer.Option(help="Corpus folder or manifest.")],
+    language: Annotated[str, typer.Option(help="BCP-47 tag of the language.")] = "und",
+    shape: Annotated[str, typer.Option(help="Architecture: base, xls-r-300m or embedded.")] = "base",
+    rounds: Annotated[int, typer.Option(help="Rounds; each system runs once in a round.")] = 3,
+    steps: Annotated[int, typer.Option(help="Steps per turn, after one that is not counted.")] = 12,
+    minutes: Annotated[float, typer.Option(help="Minutes of the train split to use.")] = 10,
+    batch_s: Annotated[float, typer.Option(help="Seconds of audio in one of our batches.")] = 72,
+    precision: Annotated[
+        str, typer.Option(help="Our precision: fp32 or bf16; default: what a run would choose.")
+    ] = "",
+    peer_precision: Annotated[str, typer.Option(help="Precision of the baseline: fp32 or bf16.")] = "fp32",
+    compiled: Annotated[bool, typer.Option(help="Also measure ours with torch.compile on the transformer.")] = False,
 ) -> None:
-    """Alternate the two and print the ratio."""
+    """Interleave the two and print the ratio."""
     if steps * batch_s <= minutes * 60:
-        raise typer.BadParameter("a turn must hear each clip once at least, or ours keeps nothing: more --steps")
+        raise typer.BadParameter(
+            "a turn must see each clip at least once to fill the feature cache; give more --steps"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         recipe = _recipe(corpus, language, _write_base(folder / "base", shape), minutes, batch_s, steps, precision)
@@ -78,7 +80,7 @@ def main(
         found: dict[str, list[dict[str, float]]] = {name: [] for name in turns}
         for number in range(rounds):
             for name, (turn, setting) in turns.items():
-                # In a process of its own, so that each has its own peak of memory.
+                # In its own process, so that peak memory is measured for each.
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
                     result = pool.apply(turn, (recipe, folder, steps, number, setting))
                 found[name].append(result)
@@ -125,7 +127,7 @@ def _start(recipe: Resolved, folder: Path) -> tuple[CTCModel, SpeechSplit]:
 
 
 def _ours(recipe: Resolved, folder: Path, steps: int, number: int, compiled: bool) -> dict[str, float]:
-    """Train as a run does; the frozen encoder's output is kept from the first round on."""
+    """Train as a run does; the feature cache is filled in the first round."""
     adapted, data = _start(recipe, folder)
     if compiled:
         adapted.net.wav2vec2.encoder.compile(dynamic=True)
@@ -183,14 +185,14 @@ def _padding(batches: list[list[float]]) -> float:
 
 
 def _peak_gb() -> float:
-    """Return the greatest memory of this process; that of the GPU where there is one."""
+    """Return this process's peak memory, or the GPU's where there is one."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def _matmul_peaks(size: int = 2048, times: int = 4) -> dict[str, float]:
-    """Return the best of some square matrix products, in GFLOP/s; bf16 only where the processor has it."""
+    """Return the peak of square matrix multiplications in GFLOP/s; bf16 only where the processor supports it."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     peaks = {}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
@@ -210,7 +212,7 @@ def _matmul_peaks(size: int = 2048, times: int = 4) -> dict[str, float]:
 
 
 def _gflop(config: Any, *, convolutions: bool, clip_s: float = 5.0) -> float:
-    """Return the GFLOP of training on a second of audio: forward once, backward twice as much.
+    """Return GFLOP of training per second of audio: one forward pass, and a backward pass of twice the cost.
 
     wav2vec2-base: 28.3, and 4.9 more with the frozen convolutions; XLS-R 300m: 96.6.
     """
@@ -250,8 +252,8 @@ def _show(found: dict[str, list[dict[str, float]]], shape: str, recipe: Resolved
     header = ("", "audio-s/s", "padded/real", "peak GB", "of fp32 peak", "of bf16 peak", "overhead s")
     Console().table(f"{shape}, {torch.get_num_threads()} threads, medians", header, rows)
     peaks = {kind: middle("ours", kind) for kind in ("fp32", "bf16")}
-    said = [f"{peak:.0f} GFLOP/s in {kind}" for kind, peak in peaks.items() if peak > 0]
-    print(f"matrix products: {', '.join(said)}")
+    shown = [f"{peak:.0f} GFLOP/s in {kind}" for kind, peak in peaks.items() if peak > 0]
+    print(f"matrix multiplication: {', '.join(shown)}")
     for name in ours:
         ratios = [o["audio_s_per_s"] / p["audio_s_per_s"] for o, p in zip(found[name], found["peer"], strict=True)]
         print(f"{name} / peer: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")

@@ -1,14 +1,14 @@
-"""Transcription speed: ours against transformers' pipeline (batches of 1 and of 8), alternating in one run.
+"""Transcription speed against transformers' pipeline (batches of 1 and 8), interleaved in one run.
 
-    python benchmarks/transcribe.py --corpus CORPUS                        # random weights, wav2vec2-base's shape
-    python benchmarks/transcribe.py --corpus CORPUS --model runs/x/model   # a trained model: WER and sameness too
-    python benchmarks/transcribe.py --corpus CORPUS --model runs/x/model --hours 1   # its clips as one recording
+    python benchmarks/transcribe.py --corpus CORPUS                        # random weights, as wav2vec2-base
+    python benchmarks/transcribe.py --corpus CORPUS --model runs/x/model   # a trained model: also WER, same texts
+    python benchmarks/transcribe.py --corpus CORPUS --model runs/x/model --hours 1   # clips joined into a recording
     python benchmarks/transcribe.py --corpus CORPUS --engine torch --engine onnx --engine onnx-int8 --engine openvino
     python benchmarks/transcribe.py --corpus CORPUS --engine onnx --onnx-asr    # after pip install onnx-asr
 
-Each turn is a process of its own, so that each has its own peak of memory. RTFx is seconds of audio per second of
-work, loading left out. On shared machines the figures drift; the ratio is what counts. Seconds of audio for each
-second that the processor's cores gave (`/ CPU s`) drift less.
+Each turn runs in its own process, so that peak memory is measured for each. RTFx is seconds of audio per second,
+loading not counted. Figures drift on shared machines; compare the ratio. Seconds of audio per CPU second (`/ CPU s`)
+drift less.
 """
 
 import multiprocessing
@@ -39,18 +39,18 @@ Turn = tuple[Callable[..., dict[str, Any]], tuple]
 
 
 def main(
-    corpus: Annotated[Path, typer.Option(help="Folder of a corpus, or a manifest; its test split is read.")],
-    model: Annotated[Path | None, typer.Option(help="A run's model/ folder.")] = None,
-    clips: Annotated[int, typer.Option(help="Clips in a turn.")] = 40,
-    rounds: Annotated[int, typer.Option(help="Times that each has its turn.")] = 3,
-    precision: Annotated[str, typer.Option(help="Of ours: fp32 or bf16; default: the fastest here.")] = "",
-    engine: Annotated[list[str], typer.Option(help="What runs ours; more than once.")] = [engines.TORCH],  # noqa: B006
-    onnx_asr: Annotated[bool, typer.Option(help="onnx-asr too, which reads the graph of our engine onnx.")] = False,
+    corpus: Annotated[Path, typer.Option(help="Corpus folder or manifest; its test split is transcribed.")],
+    model: Annotated[Path | None, typer.Option(help="Model folder; default: random weights.")] = None,
+    clips: Annotated[int, typer.Option(help="Clips per turn.")] = 40,
+    rounds: Annotated[int, typer.Option(help="Rounds; each system runs once in a round.")] = 3,
+    precision: Annotated[str, typer.Option(help="Our precision: fp32 or bf16; default: the fastest here.")] = "",
+    engine: Annotated[list[str], typer.Option(help="Engine of ours; may be repeated.")] = [engines.TORCH],  # noqa: B006
+    onnx_asr: Annotated[bool, typer.Option(help="Also measure onnx-asr, on the graph of our onnx engine.")] = False,
     hours: Annotated[
-        float, typer.Option(help="Instead: ours on one recording of this length, made of the clips.")
+        float, typer.Option(help="Instead, transcribe one recording of this length, made of the clips.")
     ] = 0,
 ) -> None:
-    """Alternate the peers and print the ratio, or read one long recording."""
+    """Interleave the peers and print the ratio, or transcribe one long recording."""
     utterances = [u for u in corpora.read(corpus, "und") if u.split == "test"][:clips]
     with tempfile.TemporaryDirectory() as scratch:
         folder = model or _write_base_shape(Path(scratch) / "base")
@@ -58,8 +58,8 @@ def main(
             _long(folder, utterances, hours, Path(scratch))
         else:
             graphs = {name for name in engine if name != engines.TORCH} | ({"onnx"} if onnx_asr else set())
-            for name in graphs:  # made now, not in somebody's turn
-                _apart(_make, folder, name)
+            for name in graphs:  # exported here, so that no turn pays for it
+                _in_process(_export, folder, name)
             ours = {f"ours, {name}": (_ours, (name, precision or None)) for name in engine}
             peers: dict[str, Turn] = {f"pipeline, batch {size}": (_pipeline, (size,)) for size in (1, 8)}
             if onnx_asr:
@@ -80,7 +80,7 @@ def _alternate(
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in turns}
     for number in range(rounds):
         for name, (turn, settings) in turns.items():
-            found[name].append(_apart(turn, folder, utterances, *settings))
+            found[name].append(_in_process(turn, folder, utterances, *settings))
             print(f"round {number + 1}, {name}: {found[name][-1]['rtfx']:.1f} × real time, "
                   f"{found[name][-1]['per_cpu_s']:.1f} / CPU s", flush=True)  # fmt: skip
     median = {name: statistics.median(result["rtfx"] for result in results) for name, results in found.items()}
@@ -104,34 +104,34 @@ def _alternate(
 
 
 def _long(folder: Path, utterances: list[Utterance], hours: float, scratch: Path) -> None:
-    """Read a recording made of the clips, repeated with pauses of 0.3 to 2 s, and one of a tenth of its length."""
+    """Transcribe a recording made of clips with pauses of 0.3 to 2 s between them, and one of a tenth of its length."""
     results = {}
     for length in (hours / 10, hours):
         path = scratch / f"{length}.wav"
-        said: list[Utterance] = []
+        joined: list[Utterance] = []
         rng = np.random.default_rng(1)
         with soundfile.SoundFile(path, "w", audio.SAMPLE_RATE_HZ, 1) as file:
             while file.frames < length * 3600 * audio.SAMPLE_RATE_HZ:
-                utterance = utterances[len(said) % len(utterances)]
+                utterance = utterances[len(joined) % len(utterances)]
                 file.write(audio.load(utterance.audio))
                 file.write(np.zeros(int(rng.uniform(0.3, 2) * audio.SAMPLE_RATE_HZ), np.float32))
-                said.append(utterance)
-        results[length] = (_apart(_ours, folder, [Utterance(id="long", audio=str(path))]), said)
-    (short, _), (long, said) = results.values()
-    clips = _apart(_ours, folder, utterances)
+                joined.append(utterance)
+        results[length] = (_in_process(_ours, folder, [Utterance(id="long", audio=str(path))]), joined)
+    (short, _), (long, joined) = results.values()
+    clips = _in_process(_ours, folder, utterances)
     text_of = {u.id: text for u, text in zip(utterances, clips["texts"], strict=True)}
     print(f"{hours:g} h: {long['rtfx']:.1f} × real time, peak {long['peak_mb']:.0f} MB, "
-          f"{(long['peak_mb'] - short['peak_mb']) / (0.9 * hours):.1f} MB more for each hour")  # fmt: skip
-    together = [u.model_copy(update={"text": " ".join(u.text or "" for u in said)}) for u in said[:1]]
+          f"{(long['peak_mb'] - short['peak_mb']) / (0.9 * hours):.1f} MB more per hour")  # fmt: skip
+    together = [u.model_copy(update={"text": " ".join(u.text or "" for u in joined)}) for u in joined[:1]]
     print(f"WER {_wer(together, long['texts']):.3f} in one recording, "
-          f"{_wer(together, [' '.join(text_of[u.id] for u in said)]):.3f} clip by clip")  # fmt: skip
+          f"{_wer(together, [' '.join(text_of[u.id] for u in joined)]):.3f} clip by clip")  # fmt: skip
 
 
-def _make(folder: Path, engine: str) -> dict[str, Any]:
+def _export(folder: Path, engine: str) -> dict[str, Any]:
     return {"graph": engines.made(ctc_model.CTCModel.load(folder), folder, engine)}
 
 
-def _apart(turn: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+def _in_process(turn: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(turn, arguments)
 
@@ -157,7 +157,7 @@ def _ours(
 
 
 def _pipeline(folder: Path, utterances: list[Utterance], batch: int) -> dict[str, Any]:
-    """Read as the documentation shows it; what it is given is decoded already, which is in its favour."""
+    """Transcribe as the documentation shows; its input is decoded beforehand, which is in its favour."""
     from transformers import pipeline
 
     recogniser = pipeline("automatic-speech-recognition", str(folder))
@@ -171,16 +171,15 @@ def _pipeline(folder: Path, utterances: list[Utterance], batch: int) -> dict[str
 
 
 def _onnx_asr(folder: Path, utterances: list[Utterance]) -> dict[str, Any]:
-    """Read clip by clip, decoded already, as the pipeline does.
+    """Transcribe clip by clip, decoded beforehand as for the pipeline.
 
-    onnx-asr 0.12 has no wav2vec 2.0, so it gets the file that its readers would write for it: the graph hears
-    waveforms, the rest is onnx-asr's own.
+    onnx-asr 0.12 has no wav2vec 2.0 model, so a subclass feeds waveforms to the graph; the rest is onnx-asr's own.
     """
     from onnx_asr.asr import _AsrWithCtcDecoding
     from onnx_asr.loader import Manager
 
     loaded = ctc_model.CTCModel.load(folder)
-    heard = engines.load(loaded, folder, "onnx")
+    graph = engines.load(loaded, folder, "onnx")
 
     class Wav2Vec2Ctc(_AsrWithCtcDecoding):
         _preprocessor_name = "identity"
@@ -196,7 +195,7 @@ def _onnx_asr(folder: Path, utterances: list[Utterance]) -> dict[str, Any]:
             return {}
 
         def _encode(self, waveforms: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return np.stack(heard(list(waveforms))), np.array(
+            return np.stack(graph(list(waveforms))), np.array(
                 [loaded.grid.num_frames(int(length)) for length in lengths]
             )
 
@@ -227,7 +226,7 @@ def _wer(utterances: list[Utterance], texts: list[str]) -> float:
 
 
 def _write_base_shape(folder: Path) -> Path:
-    """Write a model of wav2vec2-base's shape with random weights."""
+    """Write a model with random weights and the architecture of wav2vec2-base."""
     from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
     torch.manual_seed(0)

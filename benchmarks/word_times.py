@@ -1,10 +1,9 @@
-"""Word times against the truth: words are spoken one by one and joined, so that the time of each is known.
+"""Accuracy of word times, on words that are synthesised one by one and joined, so that their times are known.
 
     python benchmarks/word_times.py --model runs/demo/model --corpus data/demo --voice mi
 
-Wants eSpeak NG (`apt-get install espeak-ng`). Each word is cut to what is louder than a hundredth of its peak, and
-the words of a sentence stand 80 ms apart. Both ways to get times are measured: of the text that was read, where the
-words are right, and of the text that is known (`align`).
+Needs eSpeak NG (`apt-get install espeak-ng`). Each word is trimmed to the samples above 1 % of its peak, with 80 ms
+between words. Times are measured both ways: of transcribed words that are correct, and of the known text (`align`).
 """
 
 import io
@@ -26,28 +25,30 @@ GAP_S = 0.08
 
 
 def main(
-    model: Annotated[Path, typer.Option(help="A run's model/ folder.")],
-    corpus: Annotated[Path, typer.Option(help="Whose test sentences are spoken.")],
-    voice: Annotated[str, typer.Option(help="eSpeak NG's voice, with its variant: mi, mi+f2.")],
-    sentences: Annotated[int, typer.Option(help="How many.")] = 40,
+    model: Annotated[Path, typer.Option(help="Model folder.")],
+    corpus: Annotated[Path, typer.Option(help="Corpus folder or manifest; its test sentences are synthesised.")],
+    voice: Annotated[str, typer.Option(help="eSpeak NG voice, with its variant: mi, mi+f2.")],
+    sentences: Annotated[int, typer.Option(help="Number of sentences.")] = 40,
 ) -> None:
     """Print the median and the 90th percentile of the error of starts and ends, in milliseconds."""
     transcriber = Transcriber.from_folder(model)
     normalise = transcriber.model.normaliser
     texts = [u.text or "" for u in corpora.read(corpus, transcriber.model.language) if u.split == "test"][:sentences]
-    errors: dict[str, list[float]] = {f"{way}, {edge}": [] for way in ("read", "align") for edge in ("start", "end")}
+    errors: dict[str, list[float]] = {
+        f"{way}, {edge}": [] for way in ("transcribe", "align") for edge in ("start", "end")
+    }
     for text in texts:
         words = normalise(text).split()
         waveform, truth = _spoken(words, voice)
-        read = list(transcriber.transcribe(waveform).words)
-        same = _matched(words, [word.text for word in read])
-        _note(errors, "read", [(read[j], truth[i]) for i, j in same])
+        transcribed = list(transcriber.transcribe(waveform).words)
+        same = _matched(words, [word.text for word in transcribed])
+        _note(errors, "transcribe", [(transcribed[j], truth[i]) for i, j in same])
         aligned = transcriber.align(waveform, [" ".join(words)]).words
         _note(errors, "align", list(zip(aligned, truth, strict=True)))
     for name, values in errors.items():
         ms = sorted(1000 * abs(value) for value in values)
         print(
-            f"{name:14} {len(ms):4} words: median {statistics.median(ms):4.0f} ms, "
+            f"{name:17} {len(ms):4} words: median {statistics.median(ms):4.0f} ms, "
             f"90 % within {ms[int(0.9 * len(ms))]:4.0f} ms, on average {1000 * statistics.mean(values):+.0f} ms"
         )
 
@@ -59,7 +60,7 @@ def _note(errors: dict[str, list[float]], way: str, pairs: list[tuple[Word, tupl
 
 
 def _spoken(words: list[str], voice: str) -> tuple[np.ndarray, list[tuple[float, float]]]:
-    """Return a sentence, float32 (num_samples,), 16 kHz, and where each word begins and ends in it, in seconds."""
+    """Return a sentence, float32 (num_samples,), 16 kHz, and the start and end of each word, in seconds."""
     gap = np.zeros(int(GAP_S * audio.SAMPLE_RATE_HZ), np.float32)
     parts, times = [gap, gap, gap], []
     for word in words:
@@ -73,9 +74,9 @@ def _spoken(words: list[str], voice: str) -> tuple[np.ndarray, list[tuple[float,
     return np.concatenate([*parts, gap, gap]), times
 
 
-def _matched(said: list[str], read: list[str]) -> list[tuple[int, int]]:
-    """Return the pairs of indices of words that were read right."""
-    lines = error_rates.format_alignment(error_rates.align_words(" ".join(said), " ".join(read)))
+def _matched(reference: list[str], hypothesis: list[str]) -> list[tuple[int, int]]:
+    """Return the index pairs of correct words."""
+    lines = error_rates.format_alignment(error_rates.align_words(" ".join(reference), " ".join(hypothesis)))
     columns = zip(lines[0].split(), lines[1].split(), strict=True)
     i, j, pairs = itertools.count(), itertools.count(), []
     for one, other in columns:

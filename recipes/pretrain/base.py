@@ -1,11 +1,11 @@
-"""The embedded base model: phones of many languages, from nothing, on the speech of `speak.py`.
+"""The embedded base model, first round: phones of many languages, from scratch, on synthetic speech (`speak.py`).
 
     python recipes/pretrain/speak.py --out corpus --hours 25
     python recipes/pretrain/base.py --corpus.root corpus/manifest.jsonl
 
 Three more rounds follow; `card.md` has the commands of all of them.
 
-dev is heard languages by unheard speakers, test is unheard languages; the rates are of phones and of words in phones.
+dev holds training languages by unseen speakers, test unseen languages; error rates are of phones.
 """
 
 from asr_adapt.cli import run_recipe
@@ -14,10 +14,10 @@ from asr_adapt.recipe import Augment, Corpus, Model, Recipe, Text, Train
 RECIPE = Recipe(
     language="mul",
     corpus=Corpus(licence="CC0-1.0 (synthetic speech)"),
-    # The labels are IPA, of which case, modifiers and the marks of length are letters.
+    # Labels are IPA: case is distinctive, and modifiers and length marks are units of their own.
     text=Text(lower=False, units="code_points"),
     model=Model(base="none"),
-    # Hardly a clip is heard more than twice, and most are degraded as they were made: light masks are enough.
+    # Hardly any clip is seen more than twice, and most are already degraded, so light masking is enough.
     train=Train(
         steps=4000,
         batch_s=44,

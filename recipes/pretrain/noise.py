@@ -1,7 +1,7 @@
-"""Put clean synthetic speech into random rooms, before random microphones, onto random recorders.
+"""Degrade clean speech with random rooms, noise, microphones and recorders.
 
-`degrade` does it in the order in which a recording meets them: the speaker's size and tempo, the room, the noise
-around, the microphone and its band, the recorder. It takes 5 ms for a clip of 3 s (one core of a cloud server).
+`degrade` applies them in physical order: the speaker's size and tempo, the room, background noise, the microphone and
+its frequency band, the recorder. It takes 5 ms for a clip of 3 s (one core of a cloud server).
 """
 
 from collections.abc import Callable, Sequence
@@ -24,15 +24,15 @@ HUM_HZ = (50.0, 60.0)
 
 
 def degrade(waveform: np.ndarray, rng: np.random.Generator, others: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the waveform as a random room, microphone and recorder might have caught it.
+    """Return the waveform as recorded in a random room with a random microphone and recorder.
 
-    The speed changes (pitch and formants with it), so the length does too, by -12 to +14 %; nothing else moves
-    in time, and the transcript stays true.
+    The speed changes (pitch and formants with it), and so does the length, by -12 to +14 %; nothing else
+    changes timing, so the transcript stays correct.
 
     Args:
         waveform: float32 (num_samples,), 16 kHz, in [-1, 1].
-        rng: Every random choice comes from here.
-        others: Waveforms of other speakers at 16 kHz, of which babble is mixed; may be empty.
+        rng: Source of every random choice.
+        others: Waveforms of other speakers at 16 kHz, from which babble is mixed; may be empty.
 
     Returns:
         float32 (num_samples',), 16 kHz, in [-1, 1].
@@ -60,14 +60,14 @@ def degrade(waveform: np.ndarray, rng: np.random.Generator, others: Sequence[np.
 
 
 def change_speed(waveform: np.ndarray, factor: float) -> np.ndarray:
-    """Play the waveform `factor` times as fast: shorter, higher, as if from a smaller head, when above 1."""
+    """Play the waveform `factor` times as fast, which raises pitch and formants when above 1."""
     return soxr.resample(waveform, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ, quality="MQ").astype(np.float32)
 
 
 def reverberate(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Put the waveform into a room: a direct impulse, then exponentially decaying noise.
+    """Convolve with a room impulse response: a direct impulse, then exponentially decaying noise.
 
-    The tail loses its treble as a real room's does. The direct sound stays where it was and the length is kept.
+    The tail is low-pass filtered, as in a real room. Timing of the direct sound and length do not change.
     """
     reverberation_time_s = rng.uniform(*REVERBERATION_TIME_S)
     length = int(reverberation_time_s * SAMPLE_RATE_HZ)
@@ -84,7 +84,7 @@ def reverberate(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def equalise(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Colour the waveform with a random smooth response: a tilt of up to 4 dB an octave, up to three bells."""
+    """Apply a random smooth frequency response: a tilt of up to 4 dB per octave and up to three peaks."""
 
     def gain_db(frequency_hz: np.ndarray) -> np.ndarray:
         octave = np.log2(np.maximum(frequency_hz, 30.0) / 1_000.0)
@@ -98,10 +98,10 @@ def equalise(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def limit_band(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Cut what lies above 3.4 to 7 kHz, and in half of the cases what lies below 40 to 300 Hz too."""
+    """Low-pass at 3.4 to 7 kHz, and in half of the cases also high-pass at 40 to 300 Hz."""
     top_hz = rng.uniform(*LOW_PASS_HZ)
     bottom_hz = rng.uniform(*HIGH_PASS_HZ) if rng.random() < 0.5 else 0.0
-    slope_db = rng.uniform(24.0, 120.0)  # an octave
+    slope_db = rng.uniform(24.0, 120.0)  # per octave
 
     def gain_db(frequency_hz: np.ndarray) -> np.ndarray:
         frequency_hz = np.maximum(frequency_hz, 1.0)
@@ -130,7 +130,7 @@ def make_noise(length: int, rng: np.random.Generator, others: Sequence[np.ndarra
 
 
 def add_at(waveform: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
-    """Add the noise at the given ratio of mean powers; a silent waveform stays as it is."""
+    """Add the noise at the given signal-to-noise ratio; a silent waveform is returned unchanged."""
     speech_power, noise_power = np.mean(waveform**2), np.mean(noise**2)
     if speech_power == 0 or noise_power == 0:
         return waveform
@@ -138,7 +138,7 @@ def add_at(waveform: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray
 
 
 def saturate(waveform: np.ndarray, drive: float) -> np.ndarray:
-    """Overdrive the recorder's input: `drive` times the peak meets a soft limit."""
+    """Overdrive the recorder's input: `drive` times the peak into a soft clipper."""
     peak = np.max(np.abs(waveform)) + 1e-9
     return np.tanh(waveform * (drive / peak)).astype(np.float32)
 
@@ -157,10 +157,10 @@ def mu_law(waveform: np.ndarray) -> np.ndarray:
 
 
 def _shape(waveform: np.ndarray, gain_db: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Multiply the spectrum by `gain_db(frequency in Hz)`, with no phase of its own."""
+    """Multiply the spectrum by `gain_db(frequency in Hz)`, with zero phase."""
     padded = scipy.fft.next_fast_len(len(waveform) + 512, real=True)
     spectrum = scipy.fft.rfft(waveform, padded)
-    # The response is smooth: 256 points of it say all, and cost less than one for every bin.
+    # The response is smooth: 256 points describe it, and cost less than evaluating every bin.
     grid_hz = np.linspace(0.0, SAMPLE_RATE_HZ / 2, 257)
     gain = 10 ** (gain_db(grid_hz) / 20)
     gain = np.interp(np.linspace(0.0, 256.0, len(spectrum)), np.arange(257), gain).astype(np.float32)
@@ -175,7 +175,7 @@ def _coloured(length: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _hum(length: int, rng: np.random.Generator) -> np.ndarray:
-    """The mains and its harmonics, over a floor of coloured noise."""
+    """Mains hum and its harmonics, over a floor of coloured noise."""
     phase = 2 * np.pi * rng.choice(HUM_HZ) / SAMPLE_RATE_HZ * np.arange(length)
     hum = np.zeros(length)
     for harmonic in range(1, 9):
@@ -185,7 +185,7 @@ def _hum(length: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _babble(length: int, rng: np.random.Generator, others: Sequence[np.ndarray]) -> np.ndarray:
-    """Three to eight other clips at once, each begun somewhere and looped."""
+    """Three to eight other clips at once, each looped from a random start."""
     babble = np.zeros(length, dtype=np.float32)
     for index in rng.integers(0, len(others), size=rng.integers(3, 9)):
         voice = np.roll(others[index], rng.integers(0, len(others[index])))

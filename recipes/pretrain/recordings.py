@@ -1,25 +1,25 @@
-"""Gather what Debian carries of people's speech, labelled with IPA: the embedded base model's other corpus.
+"""Collect recorded speech from Debian packages, labelled with IPA: the embedded base model's second corpus.
 
-What it is. 10.4 h of people, as games and a voice ship them with the text of what they say:
+10.4 h of speech, as games and a voice ship it with its text:
 
-- `fillets`, Fish Fillets NG (GPL-2+): the dubbed dialogue of two fish and those whom they meet, in Czech and Dutch
-  (3.3 h); acted, at times through an effect. Its English clips are left out: they say phrases of other languages.
-- `queen`, Flight of the Amazon Queen (a free licence of its own): what a pilot and some seventy whom he meets say, in
-  English (3.1 h); acted, from MP3 at 11 kHz.
-- `stamps`, Tux Paint's (GPL-2): what a picture shows, said in a few words on a home microphone, in Belarusian,
+- `fillets`, Fish Fillets NG (GPL-2+): dubbed dialogue in Czech and Dutch (3.3 h); acted, at times with an effect.
+  Its English clips are left out, since they contain phrases of other languages.
+- `queen`, Flight of the Amazon Queen (a free licence of its own): English dialogue of a pilot and some seventy other
+  characters (3.1 h); acted, from MP3 at 11 kHz.
+- `stamps`, Tux Paint's (GPL-2): short descriptions of pictures, recorded on home microphones, in Belarusian,
   Bulgarian, Catalan, Danish, French, Greek, Romanian, Russian and Spanish (2.5 h), a little in English and Dutch.
-- `russian`, Debian's festvox-ru (a BSD-like licence): the sentences that the voice was cut from, read in Russian by
-  one speaker (1.5 h).
+- `russian`, Debian's festvox-ru (a BSD-like licence): the sentences from which the voice was built, read in Russian
+  by one speaker (1.5 h).
 
-For dev, the Dutch stamps and `numbers`, Asterisk's (CC-BY-SA-3.0) in six voices of five languages: people whom train
-does not hear, in languages that it hears.
+For dev, the Dutch stamps and `numbers`, Asterisk's (CC-BY-SA-3.0) in six voices of five languages: speakers who are
+not in train, in languages that are.
 
-Labels are what eSpeak NG says of the text, in the units of `speak.py`; where the speaker said something else, they
-are wrong. Each recording of train stands there `COPIES` times: once as it is, else degraded by `noise.degrade`.
+Labels are eSpeak NG's phonemes of the text, in the units of `speak.py`; where the speaker said something else, they
+are wrong. Each recording of train is included `COPIES` times: once unchanged, otherwise degraded by `noise.degrade`.
 
     python recipes/pretrain/recordings.py --out DIR
 
-writes `DIR/clips/*.flac` and `DIR/manifest.jsonl`, one `Utterance` a line; nine minutes on one core.
+writes `DIR/clips/*.flac` and `DIR/manifest.jsonl`, one `Utterance` per line; it takes nine minutes on one core.
 
 Needs Debian's packages fillets-ng-data, fillets-ng-data-cs, fillets-ng-data-nl, flight-of-the-amazon-queen,
 tuxpaint-stamps-default, festvox-ru, asterisk-core-sounds-{en,es,fr,it,ru}-wav, asterisk-prompt-it-menardi-wav and
@@ -47,13 +47,13 @@ from asr_adapt.records import Split, Utterance, write_jsonl
 COPIES = 3
 CLIP_S = (0.5, 15.0)
 REMEDY = "Install the Debian packages that the docstring of recordings.py lists, or name where they are: --root."
-# A recording's language -> eSpeak NG's voice, where it is called otherwise.
+# Language of a recording -> eSpeak NG voice, where the names differ.
 VOICES = {"en": "en-us", "fr": "fr-fr"}
 HELD_OUT = ("stamps-nl", "numbers")
 
 
 class Recording(NamedTuple):
-    """A file, or the bytes of one, in which somebody says a text."""
+    """An audio file, or its bytes, with its text."""
 
     sound: Path | bytes
     text: str
@@ -62,15 +62,15 @@ class Recording(NamedTuple):
 
     @property
     def split(self) -> Split:
-        """Which split its speaker is in."""
+        """The split of its speaker."""
         return "dev" if self.speaker.startswith(HELD_OUT) else "train"
 
 
 def fillets(share: Path) -> Iterator[Recording]:
-    """Yield the dialogue of Fish Fillets NG; a line's name tells who speaks: `let-m-divna` is the small fish's."""
+    """Yield the dialogue of Fish Fillets NG; names contain the speaker: `let-m-divna` is the small fish."""
     scripts = share / "games/fillets-ng/script"
-    said = r'"((?:[^"\\]|\\.)*)"'
-    line = re.compile(rf"dialogId\({said},\s*{said},\s*{said}\)\s*dialogStr\({said}\)")
+    string = r'"((?:[^"\\]|\\.)*)"'
+    line = re.compile(rf"dialogId\({string},\s*{string},\s*{string}\)\s*dialogStr\({string}\)")
     for script in sorted(scripts.glob("**/*dialogs_*.lua")):
         language = script.stem.rpartition("_")[2]
         folder = share / "games/fillets-ng/sound" / script.parent.relative_to(scripts)

@@ -1,8 +1,9 @@
-"""The embedded base model's second round: from the first one's weights, with the rate risen again.
+"""The embedded base model's second round: from the first round's weights, with a new learning-rate schedule.
 
     python recipes/pretrain/second_round.py --corpus.root corpus/manifest.jsonl --model.base runs/base/model
 
-In the first round dev stopped falling because the rate had decayed, not because there was nothing left to learn.
+In the first round the validation error stopped falling because the learning rate had decayed, not because the model
+had converged.
 """
 
 from base import RECIPE as FIRST

@@ -1,9 +1,9 @@
-"""Make the embedded base model of the run of the last round: half precision, with its model card.
+"""Export the embedded base model from the run of the last round: half precision, with its model card.
 
     python recipes/pretrain/ship.py runs/fourth_round --out data/base
 
-The card is `card.md`, filled in from the run folder and from what the shipped weights score; of the rounds before, it
-has what was seen then.
+The card is `card.md`, filled in from the run folder and from the scores of the exported weights; figures of earlier
+rounds are fixed text.
 """
 
 import json
@@ -25,8 +25,8 @@ CARD = Path(__file__).with_name("card.md")
 
 
 def main(
-    run: Annotated[Path, typer.Argument(help="The last round's run folder.")],
-    out: Annotated[Path, typer.Option(help="Folder of the checkpoint; replaced.")],
+    run: Annotated[Path, typer.Argument(help="Run folder of the last round.")],
+    out: Annotated[Path, typer.Option(help="Folder of the checkpoint; it is replaced.")],
 ) -> None:
     """Write the checkpoint and its card."""
     with cli.one_line_errors():
@@ -50,10 +50,11 @@ def card(run: Path, out: Path, parameters: int, config: dict[str, Any]) -> str:
     """Return the model card."""
     recipe, log = read_recipe(run / "recipe.toml"), _log(run)
     data, environment = _read(run / "data" / "doctor.json"), _read(run / "environment.json")
-    best = min((look for look in log if "dev_wer" in look), key=lambda look: look["dev_wer"] + look["dev_cer"])
-    # The synthesisers and the people; a short run, as of the tests, may have one corpus for both.
-    spoken, *others = (source.root for source in (recipe.corpus, *recipe.corpora) if source.root is not None)
-    people = others[0] if others else spoken
+    validations = [record for record in log if "dev_wer" in record]
+    best = min(validations, key=lambda record: record["dev_wer"] + record["dev_cer"])
+    # Synthetic and recorded speech; a short run, as in the tests, may have one corpus for both.
+    synthetic, *others = (source.root for source in (recipe.corpus, *recipe.corpora) if source.root is not None)
+    recorded = others[0] if others else synthetic
     return CARD.read_text(encoding="utf-8").format(
         parameters=parameters / 1e6,
         layers=config["num_hidden_layers"],
@@ -70,9 +71,9 @@ def card(run: Path, out: Path, parameters: int, config: dict[str, Any]) -> str:
         cores=environment["cores"],
         machine=environment["machine"],
         best_step=best["step"],
-        dev=_rates(out, spoken, "dev"),
-        test=_rates(out, spoken, "test"),
-        people=_rates(out, people, "dev"),
+        dev=_rates(out, synthetic, "dev"),
+        test=_rates(out, synthetic, "test"),
+        people=_rates(out, recorded, "dev"),
     )
 
 
@@ -81,7 +82,7 @@ def _log(run: Path) -> list[dict[str, float]]:
 
 
 def _rates(model: Path, corpus: Path, split: str) -> Any:
-    """Score what is shipped, not what was trained."""
+    """Score the exported weights, not those of the run."""
     with tempfile.TemporaryDirectory() as scratch:
         folders = ["--model", str(model), "--corpus", str(corpus), "--out", scratch]
         cli.app(["evaluate", *folders, "--split", split, "--no-audio"], standalone_mode=False)

@@ -1,10 +1,10 @@
-"""The embedded base model's third round: people, with three hours of the synthesisers beside them.
+"""The embedded base model's third round: recorded speech, mixed with three hours of synthetic speech.
 
     python recipes/pretrain/third_round.py --corpus.root spoken/manifest.jsonl \
         --corpora '[{"root": "fewer/manifest.jsonl"}]'
 
-After two rounds what the base model lacked was people's speech, not more languages (docs/results.md). The recordings
-are few, so that each is heard several times: the masks are stronger than before.
+After two rounds the base model lacked real speech rather than more languages (docs/log.md). There are few recordings,
+each is seen several times, so masking is stronger than before.
 """
 
 from second_round import RECIPE as SECOND
