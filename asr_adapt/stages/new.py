@@ -11,9 +11,11 @@ from typing import Any
 
 from asr_adapt import audio, corpora, languages
 from asr_adapt.console import Console
-from asr_adapt.errors import AudioError, InputError
+from asr_adapt.errors import AudioError, InputError, printable
 from asr_adapt.recipe import Augment, Corpus, Model, Recipe, Report, Source, Text
 from asr_adapt.records import SPLITS, Utterance
+from asr_adapt.text import markup
+from asr_adapt.text.markup import Markup
 from asr_adapt.text.normaliser import Normaliser
 from asr_adapt.text.orthography import Orthography, described
 
@@ -36,6 +38,8 @@ class Speech:
     """of the clips that were looked at"""
     looked_at: int
     untranscribed: int
+    unclear: int
+    """utterances with marks of speech that nobody understood, which are not among the others"""
 
 
 def new(recipe: Recipe, base: str | None, out: Path, console: Console) -> None:
@@ -56,25 +60,32 @@ def new(recipe: Recipe, base: str | None, out: Path, console: Console) -> None:
     reading = corpora.read_all(sources, recipe.language, bear_unsplit=True)
     for note in reading.notes:
         console.say(note)
+    proposed = markup.find([u.text or "" for u in reading.utterances], recipe.text, recipe.language)
+    recipe = recipe.model_copy(update={"text": proposed.applied(recipe.text)})
     normalise = Normaliser(recipe.text, recipe.language)
-    texts = [u.text for u in reading.utterances if u.text and normalise(u.text)]
+    clear = [u for u in reading.utterances if normalise.unclear(u.text or "") is None]
+    texts = [proposed.cleaned(u.text, normalise) for u in clear if u.text and normalise(u.text)]
     if not texts:
         raise InputError("no utterance has a transcript", place=recipe.corpus.root)
     try:
         writing = described(texts, normalise)
     except ValueError as error:
         raise InputError("the transcripts hold no letter", place=recipe.corpus.root) from error
-    speech = _speech(reading.utterances, normalise)
+    speech = _speech(clear, normalise, unclear=len(reading.utterances) - len(clear))
     base, why = (base, "asked for with --base") if base else _base(speech)
     text = recipe.text.model_copy(update={"units": "code_points"} if writing.wants_code_points else {})
     written = recipe.model_copy(update={"model": recipe.model.model_copy(update={"base": base}), "text": text})
-    script = _script(written, reading, speech, writing, why)
+    script = _script(written, reading, speech, writing, proposed, why)
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with out.open("x", encoding="utf-8") as file:
             file.write(script)
     except OSError as error:
         raise InputError(f"cannot be written ({error.strerror})", place=out, remedy="Give another --out.") from error
+    for kind in proposed.found:
+        console.say(f"Markup, {kind.kind.replace('_', ' ')}: {kind.examples()}")
+    if proposed.fields():
+        console.say(f"Settings for it: {proposed.fields()}")
     for sentence in (_spoken(speech), *writing.sentences(), f"Base: {base} ({why})"):
         console.say(sentence)
     if reading.unsplit is not None:
@@ -83,7 +94,7 @@ def new(recipe: Recipe, base: str | None, out: Path, console: Console) -> None:
     console.say(f"next: look at it, then asr-adapt run {out}")
 
 
-def _speech(utterances: Sequence[Utterance], normalise: Normaliser) -> Speech:
+def _speech(utterances: Sequence[Utterance], normalise: Normaliser, unclear: int) -> Speech:
     lengths = {u.id: known for u in utterances if (known := _known_s(u)) is not None}
     unknown = [u for u in utterances if u.id not in lengths]
     looked_at = random.Random(0).sample(unknown, min(_MEASURED, len(unknown)))
@@ -106,6 +117,7 @@ def _speech(utterances: Sequence[Utterance], normalise: Normaliser) -> Speech:
         unreadable=unreadable,
         looked_at=len(looked_at),
         untranscribed=sum(not normalise(u.text or "") for u in utterances),
+        unclear=unclear,
     )
 
 
@@ -133,12 +145,16 @@ def _spoken(speech: Speech) -> str:
     said = ("about " if speech.estimated else "") + "; ".join(parts)
     if speech.untranscribed:
         said += f"; {speech.untranscribed:,} utterances have no transcript"
+    if speech.unclear:
+        said += f"; {speech.unclear:,} utterances are marked as unclear"
     if speech.unreadable:
         said += f"; of {speech.looked_at:,} clips that were looked at {speech.unreadable:,} cannot be read"
     return said
 
 
-def _script(recipe: Recipe, reading: corpora.Reading, speech: Speech, writing: Orthography, why: str) -> str:
+def _script(
+    recipe: Recipe, reading: corpora.Reading, speech: Speech, writing: Orthography, proposed: Markup, why: str
+) -> str:
     named = corpora.sources(recipe)
     kinds = "; ".join(
         note.removeprefix(f"{source.root}: ") for note, source in zip(reading.notes, named, strict=True)
@@ -163,6 +179,8 @@ def _script(recipe: Recipe, reading: corpora.Reading, speech: Speech, writing: O
     if recipe.corpora:
         sections.append(f"    corpora=({', '.join(_call(source) for source in recipe.corpora)},),")
     if recipe.text != Text():
+        if proposed.fields():
+            sections += _comment(f"Markup in the transcripts: {'; '.join(k.examples(3) for k in proposed.found)}.")
         sections.append(f"    {_field('text', recipe.text)},")
     sections += [f"    # {why[0].upper()}{why[1:]}.", f"    {_field('model', recipe.model, always=('base',))},"]
     if recipe.train.model_fields_set and recipe.train != type(recipe.train)():
@@ -178,6 +196,12 @@ def _script(recipe: Recipe, reading: corpora.Reading, speech: Speech, writing: O
         "RECIPE = Recipe(\n" + "\n".join(sections) + "\n)\n\n"
         'if __name__ == "__main__":\n    run_recipe(RECIPE)\n'
     )
+
+
+def _comment(text: str) -> list[str]:
+    """Return lines of a comment inside `Recipe(…)`."""
+    return textwrap.wrap(printable(text), _WIDTH, initial_indent="    # ", subsequent_indent="    # ",
+                         break_long_words=False, break_on_hyphens=False)  # fmt: skip
 
 
 def _field(name: str, section: Corpus | Text | Model | Any, always: tuple[str, ...] = ()) -> str:

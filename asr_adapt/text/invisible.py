@@ -30,6 +30,13 @@ def remove(text: str, kept: str = "") -> str:
     return text if text.isascii() else _beside_others(kept).sub("", _everywhere(kept).sub("", text))
 
 
+def removed(text: str) -> str:
+    """Return the characters that `remove` takes out, in order."""
+    if text.isascii():
+        return ""
+    return "".join(_everywhere("").findall(text) + _beside_others("").findall(_everywhere("").sub("", text)))
+
+
 @functools.cache
 def _everywhere(kept: str) -> regex.Pattern:
     staying = r"\p{L}\u180b-\u180d\u180f\u200b-\u200d" + regex.escape(kept)

@@ -1,6 +1,7 @@
 """Finds markup in transcripts, and proposes the `text` fields that keep it from being learned as speech."""
 
 import html
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,14 +102,28 @@ class Markup:
     """entries for `text.replace`: Praat's codes and HTML entities"""
 
     def applied(self, rules: Text) -> Text:
-        """Return the text rules with the proposed entries added."""
+        """Return the text rules with the proposed entries added; what they replace takes precedence."""
+        own = {key.casefold(): value for key, value in rules.replace.items()}
         return rules.model_copy(
             update={
                 "drop": (*rules.drop, *(entry for entry in self.drop if entry not in rules.drop)),
                 "unclear": (*rules.unclear, *(entry for entry in self.unclear if entry not in rules.unclear)),
-                "replace": {**dict(self.replace), **rules.replace},
+                "replace": {key: own.get(new.casefold(), new) for key, new in self.replace} | rules.replace,
             }
         )
+
+    def cleaned(self, text: str, normalise: Normaliser) -> str:
+        """Return a transcript without markup and invisible characters, in NFC; case and punctuation stay.
+
+        Args:
+            text: The transcript as it is.
+            normalise: By the text rules of `applied`.
+        """
+        visible = normalise.visible(text)
+        bare = normalise.without_markup(text)
+        for code, letters in self.replace:
+            bare = bare.replace(code, letters)
+        return visible if bare == visible else unicodedata.normalize("NFC", " ".join(bare.split()))
 
     def fields(self) -> str:
         """Return the proposed entries as options of a command, for a remedy; empty where there are none."""
@@ -283,7 +298,15 @@ class _Search:
         )  # fmt: skip
         pairs = [entry for entry in self.drop if is_bracket_pair(entry)]
         others = [entry for entry in self.drop if not is_bracket_pair(entry)]
-        replace = tuple(sorted(self.replace.items()))
+        # text.replace works on lower-cased text, where two of Praat's codes may be one: \\tS and \\ts.
+        lower = self.normalise.rules.lower
+        letters: dict[str, set[str]] = defaultdict(set)
+        for code, letter in self.replace.items():
+            letters[code.lower() if lower else code].add(letter.lower() if lower else letter)
+        replace = tuple(
+            (code, letter) for code, letter in sorted(self.replace.items())
+            if len(letters[code.lower() if lower else code]) == 1
+        )  # fmt: skip
         return Markup(found, (*pairs, *others), tuple(self.unclear), replace)
 
 

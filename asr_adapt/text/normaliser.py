@@ -62,13 +62,14 @@ class Normaliser:
 
     def unclear(self, text: str) -> str | None:
         """Return the first mark of `text.unclear` in a transcript, as it stands there, or None."""
-        return self._unclear.find(self._visible(text))
+        return self._unclear.find(self.visible(text))
 
     def without_markup(self, text: str) -> str:
         """Return a transcript in NFC without invisible characters and `text.drop`; case and punctuation stay."""
-        return self._drop.remove(self._visible(text))
+        return self._drop.remove(self.visible(text))
 
-    def _visible(self, text: str) -> str:
+    def visible(self, text: str) -> str:
+        """Return a transcript in NFC without invisible characters."""
         return unicodedata.normalize("NFC", invisible.remove(text, self._named))
 
     def _pass(self, text: str) -> str:

@@ -26,8 +26,10 @@ from asr_adapt.errors import InputError
 from asr_adapt.recipe import Corpus, Recipe
 from asr_adapt.records import SPLITS
 from asr_adapt.stages import doctor
+from asr_adapt.stages.doctor.markup_findings import MARKUP
 from asr_adapt.stages.doctor.sound import listen
 from asr_adapt.stages.prepare import prepare
+from asr_adapt.text import markup
 
 RATE_HZ = 16_000
 Clip = dict  # split, speaker, text, waveform
@@ -116,6 +118,18 @@ SPOILED: dict[str, tuple[str, Callable[[list[Clip]], None]]] = {
     "a digit": ("digits", text(lambda t: t + " 7")),
     "capitals": ("capitals", text(str.upper)),
     "NFD": ("composition", text(lambda t: unicodedata.normalize("NFD", t))),
+    "unclear speech": ("unclear_marks", text(lambda t: t + " xxx")),
+    "an annotation": ("annotations", text(lambda t: "[noise] " + t)),
+    "a laugh in brackets": ("annotations", text(lambda t: "(laughs) " + t)),
+    "a CHAT code": ("chat_codes", text(lambda t: t + " &=laughs")),
+    "a Praat code": ("praat_codes", text(lambda t: t.replace("nga", r"na\'^"))),
+    "a speaker's prefix": ("speaker_prefixes", text(lambda t: "A: " + t)),
+    "a time": ("timestamps", text(lambda t: "00:01:23 " + t)),
+    "a footnote": ("footnotes", text(lambda t: t + "¹")),
+    "an entity": ("entities", text(lambda t: t.replace("kóa", "k&oacute;a"))),
+    "words in brackets": ("bracketed_speech", text(lambda t: t.replace("soso", "(soso)"))),
+    "a bracket that is not closed": ("unclosed_brackets", text(lambda t: t.replace("soso", "[soso"))),
+    "a soft hyphen": ("invisible_characters", text(lambda t: t.replace("soso", "so\u00adso"))),
     "no text": ("empty_text", text(lambda t: "")),
     "too short": ("too_short", waveform(lambda w: w[:800])),
     "too long": ("too_long", waveform(lambda w: np.tile(w, 7))),
@@ -292,6 +306,29 @@ def test_a_corpus_that_cannot_be_split_is_said_to_be_so(tmp_path: Path) -> None:
     assert [f.name for f in found.findings] == ["no_splits"]
 
 
+def test_every_kind_of_markup_has_words() -> None:
+    assert tuple(MARKUP) == markup.KINDS
+
+
+def test_markup_is_mended_and_what_is_left_is_judged_without_it(tmp_path: Path) -> None:
+    clips = clean()
+    clips[2]["text"] = "A: [noise] " + clips[2]["text"]
+    clips[3]["text"] = "(laughs)"
+    clips[4]["text"] = "<unk> " + clips[4]["text"]
+    found = examined(write(tmp_path, clips))
+    assert [(f.name, f.ids) for f in found.findings] == [
+        ("annotations", ("u2", "u3")),
+        ("empty_text", ("u3",)),
+        ("speaker_prefixes", ("u2",)),
+        ("unclear_marks", ("u4",)),
+    ]
+    assert found.as_json()["text"]["drop"][:2] == ("[]", "()")
+    done = doctor.write_mended(found, tmp_path / "mended.jsonl")
+    assert done == "16 of 18 utterances; left out: unclear_marks 1, empty_text 1; 1 transcripts mended"
+    assert names(tmp_path / "mended.jsonl") == []
+    assert corpora.read(tmp_path / "mended.jsonl", "art")[2].text == clean()[2]["text"]
+
+
 def test_every_reason_for_leaving_out_has_words() -> None:
     assert {*get_args(checks.Reason), "unreadable_audio"} - {"unknown_letter"} == doctor.UNTRAINABLE.keys()
 
@@ -301,6 +338,7 @@ def test_every_finding_and_every_key_is_in_the_documentation(tmp_path: Path) -> 
     documented = set(re.findall(r"^\| `(\w+)`", said, re.MULTILINE))
     code = "".join(path.read_text(encoding="utf-8") for path in Path(doctor.__file__).parent.glob("*.py"))
     named = set(re.findall(r'(?:found|Finding)\(\s*"(\w+)"', code)) | doctor.UNTRAINABLE.keys() | {"no_train"}
+    named |= {name for name, *_ in MARKUP.values()}
     assert documented == named | {f"no_{split}" for split in ("dev", "test")}
     keys = examined(write(tmp_path, clean())).as_json().keys()
     assert set(re.findall(r"^- `(\w+)`", said, re.MULTILINE)) == keys

@@ -179,3 +179,28 @@ def test_what_the_report_is_to_leave_out_is_kept(tmp_path: Path, monkeypatch: py
     corpus, out = manifest(tmp_path / "m.jsonl", hours=2), tmp_path / "art.py"
     assert asr_adapt(monkeypatch, "new", "art", corpus, "--out", out, "--report.audio", "false") == 0
     assert not written(out)[0].report.audio
+
+
+def test_the_recipe_has_the_settings_that_the_markup_needs_and_says_what_they_are_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    texts = ("[noise] kia ora", "kia ora xxx", "A: kia ora", r"ba\ngo", "kia ora") * 2
+    corpus, out = manifest(tmp_path / "m.jsonl", 1, texts), tmp_path / "r.py"
+    assert asr_adapt(monkeypatch, "new", "mi", corpus, "--out", out, "--text.keep", "-") == 0
+    recipe, said = written(out)
+    assert (recipe.text.drop[0], recipe.text.unclear) == ("[]", ("xxx",))
+    assert recipe.text.replace == {r"\ng": "ŋ"} and recipe.text.keep == "-"
+    normalise = Normaliser(recipe.text, "mi")
+    assert [normalise(text) for text in texts[:5]] == ["kia ora", "kia ora xxx", "kia ora", "baŋo", "kia ora"]
+    assert "letters: a b g i k o r ŋ." not in said and "letters: a b i k o r ŋ." in said
+    assert "2 utterances are marked as unclear" in said.replace("\n", " ")
+    source = out.read_text(encoding="utf-8")
+    assert "# Markup in the transcripts: 'xxx' × 2; '[noise]' × 2;" in source
+    assert source.index("# Markup") < source.index("text=Text(")
+    assert "Markup, annotations: '[noise]' × 2" in capsys.readouterr().err
+
+
+def test_a_plain_corpus_gets_no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus, out = manifest(tmp_path / "m.jsonl", 1), tmp_path / "r.py"
+    assert asr_adapt(monkeypatch, "new", "mi", corpus, "--out", out) == 0
+    assert written(out)[0].text == Text() and "Markup" not in out.read_text(encoding="utf-8")

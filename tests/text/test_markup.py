@@ -93,3 +93,22 @@ def test_fields_of_the_recipe_come_first_and_stay() -> None:
     rules = Text(drop=("[]",), replace={"x": "y"}, keep="-")
     applied = markup.find([*SPEECH, "[noise] (laughs) he"], rules, "mi").applied(rules)
     assert applied == Text(drop=("[]", "()"), replace={"x": "y"}, keep="-")
+
+
+def test_praat_codes_that_lower_case_makes_one_are_found_and_not_proposed() -> None:
+    found = markup.find([*SPEECH, r"\tSa", r"\tsa \nga"], Text(), "mi")
+    assert [f.examples() for f in found.found] == [r"'\\tS' × 1, '\\ts' × 1, '\\ng' × 1"]
+    assert found.replace == ((r"\ng", "ŋ"),)
+
+
+def test_a_proposed_replacement_follows_what_the_recipe_replaces() -> None:
+    rules = Text(replace={"ŋ": "ng"})
+    applied = markup.find([*SPEECH, r"ba\ngo"], rules, "mi").applied(rules)
+    assert Normaliser(applied, "mi")(r"ba\ngo ŋa") == "bango nga"
+
+
+def test_a_cleaned_transcript_keeps_case_and_punctuation() -> None:
+    text = "A: [noise] He\u00ad aha, \\ngo &amp; tēnā?"
+    found = markup.find([*SPEECH, text], Text(), "mi")
+    assert found.cleaned(text, Normaliser(found.applied(Text()), "mi")) == "He aha, ŋo & tēnā?"
+    assert found.cleaned("two  spaces.", Normaliser(Text(), "mi")) == "two  spaces."

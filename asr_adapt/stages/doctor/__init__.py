@@ -15,14 +15,16 @@ from asr_adapt.corpora import checks
 from asr_adapt.corpora.unpacked import cache_folder
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
-from asr_adapt.recipe import Recipe
+from asr_adapt.recipe import Recipe, Text
 from asr_adapt.records import SPLITS, Utterance, write_jsonl
-from asr_adapt.stages.doctor import sound, splits, transcripts
+from asr_adapt.stages.doctor import markup_findings, sound, splits, transcripts
 from asr_adapt.stages.doctor.finding import SEVERITIES, Finding, always, found
 from asr_adapt.stages.doctor.sound import Heard
 from asr_adapt.storage import write_text
+from asr_adapt.text import markup
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.text.characters import describe_unit
+from asr_adapt.text.markup import Markup
 from asr_adapt.text.normaliser import Normaliser
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Examined:
     """All that was found; `as_json` is what --json writes."""
 
     root: str
+    language: str
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]
     letters: tuple[tuple[str, str, int], ...]
@@ -58,6 +61,10 @@ class Examined:
     snrs_db: tuple[float, ...]
     letters_s: tuple[float, ...]
     utterances: tuple[Utterance, ...]
+    rules: Text
+    """the recipe's text rules with the proposed ones added, by which everything was judged"""
+    markup: Markup
+    """markup that the recipe does not handle, and the proposed rules"""
     estimate: "machine.Estimate | None" = None
 
     def known_speakers(self, split: str) -> int:
@@ -70,7 +77,7 @@ class Examined:
         return any(f.severity == "fatal" for f in self.findings)
 
     def as_json(self) -> dict:
-        """Return the findings: corpus, trainable, findings, alphabet, hours, speakers, estimate."""
+        """Return the findings: corpus, trainable, findings, alphabet, hours, speakers, text, estimate."""
         return {
             "corpus": self.root,
             "trainable": not self.fatal,
@@ -78,6 +85,7 @@ class Examined:
             "alphabet": [{"unit": unit, "name": name, "count": count} for unit, name, count in self.letters],
             "hours": self.hours,
             "speakers": self.speakers,
+            "text": {"drop": self.markup.drop, "unclear": self.markup.unclear, "replace": dict(self.markup.replace)},
             "estimate": asdict(self.estimate) if self.estimate else None,
         }
 
@@ -95,19 +103,27 @@ def examine(recipe: Recipe, console: Console, *, grid: FrameGrid | None = None, 
         InputError: the corpus cannot be read at all.
     """
     reading = corpora.read_all(corpora.sources(recipe), recipe.language, bear_unsplit=True)
-    utterances = reading.utterances
+    texts_as_written = [u.text or "" for u in reading.utterances]
+    proposed = markup.find(texts_as_written, recipe.text, recipe.language)
+    marks = _unclear(reading.utterances, Normaliser(recipe.text, recipe.language))
+    # Everything else is judged as it will be with the proposed fields in the recipe.
+    recipe = recipe.model_copy(update={"text": proposed.applied(recipe.text)})
     normalise = Normaliser(recipe.text, recipe.language)
+    unclear = _unclear(reading.utterances, normalise)
+    utterances = [u for u in reading.utterances if u.id not in unclear]
     texts = [normalise(u.text or "") for u in utterances]
-    judged_by = [t for u, t in zip(utterances, texts, strict=True) if u.split in ("train", None)]
     if not any(texts):
         raise InputError("no utterance has a transcript", place=recipe.corpus.root)
     from asr_adapt.stages.doctor import machine  # torch and transformers, which take seconds: after the corpus
 
     grid = grid or machine.grid(recipe)
+    judged_by = [t for u, t in zip(utterances, texts, strict=True) if u.split in ("train", None)]
     alphabet = Alphabet.from_texts(judged_by if any(judged_by) else texts, recipe.text)
     outcomes = _heard(recipe, utterances, texts, alphabet, grid, console)
 
     reasons: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    if marks:
+        reasons["unclear"] = list(marks.items())
     clips: list[tuple[Utterance, Heard, str, float | None]] = []
     for utterance, text, (heard, claimed_s, problem) in zip(utterances, texts, outcomes, strict=True):
         if problem and problem[0] != "unknown_letter":
@@ -118,12 +134,13 @@ def examine(recipe: Recipe, console: Console, *, grid: FrameGrid | None = None, 
     findings = [
         f for reason, where in reasons.items() for f in found(reason, "error", *UNTRAINABLE[reason], where, always)
     ]
-    findings += transcripts.check(utterances)
+    findings += markup_findings.check(reading.utterances, proposed)
+    findings += transcripts.check(utterances, [proposed.cleaned(u.text or "", normalise) for u in utterances])
     findings += sound.check(clips, frozenset(bad))
     digests = {u.id: heard.digest for u, heard, _, _ in clips if heard.peak >= checks.SILENCE_PEAK}
     findings += splits.check(utterances, texts, digests)
     findings += _unknown_letters(utterances, texts, alphabet)
-    findings += _unusable(reading, bad)
+    findings += _unusable(reading, bad | unclear.keys())
     order = {severity: number for number, severity in enumerate(SEVERITIES)}
     units = Counter(unit for text in texts for unit in alphabet.split(text) if unit != " ")
     hours: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
@@ -131,6 +148,7 @@ def examine(recipe: Recipe, console: Console, *, grid: FrameGrid | None = None, 
         hours[utterance.split or "none"][utterance.speaker or ""] += heard.duration_s / 3600
     examined = Examined(
         root=str(recipe.corpus.root),
+        language=recipe.language,
         notes=reading.notes,
         findings=tuple(sorted(findings, key=lambda f: (order[f.severity], -f.count, f.name))),
         letters=tuple((unit, describe_unit(unit), count) for unit, count in sorted(units.items())),
@@ -139,7 +157,9 @@ def examine(recipe: Recipe, console: Console, *, grid: FrameGrid | None = None, 
         durations_s=tuple(heard.duration_s for _, heard, _, _ in clips),
         snrs_db=tuple(min(heard.snr_db, 80.0) for _, heard, _, _ in clips),
         letters_s=tuple(len(text.replace(" ", "")) / heard.duration_s for _, heard, text, _ in clips),
-        utterances=tuple(utterances),
+        utterances=tuple(reading.utterances),
+        rules=recipe.text,
+        markup=proposed,
     )
     if not estimate or examined.fatal:
         return examined
@@ -159,6 +179,8 @@ def show(examined: Examined, console: Console) -> None:
         console.result(f"{headline} {finding.example}. {finding.remedy}")
     if not examined.findings:
         console.result("nothing is wrong with it")
+    if examined.markup.fields():
+        console.result(f"proposed settings: {examined.markup.fields()}")
     if examined.estimate:
         console.result(_training(examined.estimate))
 
@@ -220,15 +242,14 @@ def write_mended(examined: Examined, path: Path) -> str:
     """
     _refuse_manifest(path)
     why = {id: finding.name for finding in reversed(examined.findings) for id in finding.left_out}
-    said = [u.text or "" for u in examined.utterances]
-    main = transcripts.main_script(said)
-    table = transcripts.confused(said, main)
+    normalise = Normaliser(examined.rules, examined.language)
+    used = [u for u in examined.utterances if u.id not in why]
+    cleaned = [examined.markup.cleaned(u.text or "", normalise) for u in used]
+    main = transcripts.main_script(cleaned)
+    table = transcripts.confused(cleaned, main)
     kept = [
-        u.model_copy(
-            update={"audio": str(Path(u.audio).absolute()), "text": transcripts.mended(u.text or "", main, table)}
-        )
-        for u in examined.utterances
-        if u.id not in why
+        u.model_copy(update={"audio": str(Path(u.audio).absolute()), "text": transcripts.mended(text, main, table)})
+        for u, text in zip(used, cleaned, strict=True)
     ]
     write_jsonl(path, kept)
     text_of = {u.id: u.text or "" for u in examined.utterances}
@@ -262,6 +283,14 @@ def histogram(title: str, values: Sequence[float]) -> Histogram | None:
     width = (high - low) / _COLUMNS or 1.0
     counts = Counter(min(int((value - low) / width), _COLUMNS - 1) for value in values)
     return Histogram(title, tuple(counts[column] for column in range(_COLUMNS)), low, high)
+
+
+def _unclear(utterances: Sequence[Utterance], normalise: Normaliser) -> dict[str, str]:
+    """Return utterance's id → detail, for those with a mark of `text.unclear`."""
+    if not normalise.rules.unclear:
+        return {}
+    marks = ((u.id, normalise.unclear(u.text or "")) for u in utterances)
+    return {id: f"the transcript has {mark!r}" for id, mark in marks if mark is not None}
 
 
 def _heard(

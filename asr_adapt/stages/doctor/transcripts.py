@@ -8,6 +8,7 @@ import regex
 
 from asr_adapt.records import Utterance
 from asr_adapt.stages.doctor.finding import Finding, found
+from asr_adapt.text import invisible
 from asr_adapt.text.characters import describe_unit
 from asr_adapt.text.scripts import COMMON, script
 
@@ -61,9 +62,14 @@ def mended(text: str, main: str, table: dict[str, str]) -> str:
     return unicodedata.normalize("NFC", _WORD.sub(word, unicodedata.normalize("NFD", text)))
 
 
-def check(utterances: Sequence[Utterance]) -> list[Finding]:
-    """Return what is wrong with the transcripts as they are."""
-    texts = [(u.id, u.text or "") for u in utterances]
+def check(utterances: Sequence[Utterance], cleaned: Sequence[str]) -> list[Finding]:
+    """Return what is wrong with transcripts.
+
+    Args:
+        utterances: With the transcripts as they are.
+        cleaned: The transcripts without markup and invisible characters.
+    """
+    texts = [(u.id, text) for u, text in zip(utterances, cleaned, strict=True)]
     main = main_script([text for _, text in texts])
     alike = confused([text for _, text in texts], main)
     words = {word for _, text in texts for word in _WORD.findall(unicodedata.normalize("NFD", text))}
@@ -71,7 +77,9 @@ def check(utterances: Sequence[Utterance]) -> list[Finding]:
     borrowed = {char for word in mixed for char in word if script(char) not in (main, COMMON)} - alike.keys()
     strange, foreign, digits, shouted, apart, lent = [], [], [], [], [], []
     some_lower = any(char.islower() for _, text in texts for char in text)
-    composed = any(unicodedata.normalize("NFD", text) != text for _, text in texts)
+    as_written = {u.id: u.text or "" for u in utterances}
+    composed = any(unicodedata.normalize("NFD", text) != text for text in as_written.values())
+    hidden = []
     for id, text in texts:
         for word in _WORD.findall(unicodedata.normalize("NFD", text)):
             scripts = {script(char) for char in word} - {COMMON}
@@ -89,8 +97,10 @@ def check(utterances: Sequence[Utterance]) -> list[Finding]:
         letters = [char for char in text if char.isupper() or char.islower()]
         if some_lower and len(letters) >= _LETTERS_OF_SHOUTING and all(char.isupper() for char in letters):
             shouted.append((id, "all capitals"))
-        if unicodedata.normalize("NFC", text) != text:
+        if unicodedata.normalize("NFC", as_written[id]) != as_written[id]:
             apart.append((id, "letters and marks as separate code points"))
+        if removed := invisible.removed(as_written[id]):
+            hidden.append((id, describe_unit(removed[0])))
     return [
         *found("look_alikes", "error", f"letters of another script inside {main} words: the model learns two letters",
                "--fix replaces them, or map them in text.replace.", strange),
@@ -105,4 +115,6 @@ def check(utterances: Sequence[Utterance]) -> list[Finding]:
         *found("composition", "warning" if composed and len(apart) < len(texts) else "note",
                "transcripts that are not in NFC" + (", mixed with others that are" if composed else ""),
                "Training puts all into NFC; --fix writes it so.", apart),
+        *found("invisible_characters", "note", "transcripts with characters that are invisible by design",
+               "Training removes them; --fix does too.", hidden),
     ]  # fmt: skip
