@@ -104,7 +104,7 @@ def _alternate(
 
 
 def _long(folder: Path, utterances: list[Utterance], hours: float, scratch: Path) -> None:
-    """Transcribe a recording made of clips with pauses of 0.3 to 2 s between them, and one of a tenth of its length."""
+    """Transcribe a recording made of clips with pauses of 0.3 to 2 s, and one of a tenth of its length."""
     results = {}
     for length in (hours / 10, hours):
         path = scratch / f"{length}.wav"

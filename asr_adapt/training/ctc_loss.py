@@ -1,7 +1,7 @@
 """The CTC loss of a batch: the negative log-likelihood of each clip's labels, summed over all alignments.
 
-Graves et al. 2006, "Connectionist Temporal Classification" (ICML; www.cs.toronto.edu/~graves/icml_2006.pdf). The forward
-pass over alignments is PyTorch's; the blank is label 0 of every alphabet.
+Graves et al. 2006, "Connectionist Temporal Classification" (ICML; www.cs.toronto.edu/~graves/icml_2006.pdf). The
+forward pass over alignments is PyTorch's; the blank is label 0 of every alphabet.
 """
 
 from collections.abc import Sequence

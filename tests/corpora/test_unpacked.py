@@ -103,7 +103,7 @@ def test_an_odd_member_is_skipped_or_one_line_and_no_traceback(tmp_path: Path, c
     try:
         assert len(read(packed(tmp_path / "cv.tar.gz", header))) == 3
     except InputError as error:
-        assert str(error).startswith(f"{tmp_path / 'cv.tar.gz'}: cannot be unpacked (")  # noqa: PT017
+        assert str(error).startswith(f"{tmp_path / 'cv.tar.gz'}: cannot be unpacked (")
         assert not [entry for entry in cache.rglob("*") if entry.suffix != ".lock"]
 
 

@@ -7,8 +7,9 @@ A target is a file `tests/fuzz/fuzz_NAME.py` that needs nothing but the package,
     if __name__ == "__main__":
         main(TARGET)
 
-`read_one(data)` reads one input and asserts what must hold of the result. It may return or raise `InputError`; any other
-exception is a finding, as are a crash, more than `Target.seconds` and more than `Target.memory_mb` of memory for an input.
+`read_one(data)` reads one input and asserts what must hold of the result. It may return or raise `InputError`; any
+other exception is a finding, as are a crash, more than `Target.seconds` and more than `Target.memory_mb` of memory
+for an input.
 
 `make test` runs the short form, always with the same inputs, from a test file beside those of the code under test
 (`tests/fuzz` is on pytest's path):
