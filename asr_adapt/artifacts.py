@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from asr_adapt import __version__
 from asr_adapt.errors import InputError, describe_validation_error
 from asr_adapt.recipe import Text
-from asr_adapt.records import Exclusion, Leak, Split
+from asr_adapt.records import Exclusion, Leak, LeftOut, Split
 from asr_adapt.storage import read_text, write_text
 
 MODEL_METADATA = "asr_adapt.json"
@@ -201,6 +201,8 @@ class PreparationSummary(Artifact):
     character_changes: tuple[CharacterChange, ...]
     leaks: tuple[Leak, ...]
     excluded: tuple[Exclusion, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    """what the readers did not take: other tiers, files without the chosen tier, unused splits"""
 
     def excluded_counts(self, split: Split) -> dict[str, int]:
         """Return reason → count for one split."""

@@ -12,6 +12,8 @@ from asr_adapt.storage import read_lines, write_text
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+_LATEST_S = 1e9  # 30 years: a time beyond it is no time
+_LISTED_FILES = 5
 
 
 class Utterance(BaseModel):
@@ -26,9 +28,9 @@ class Utterance(BaseModel):
 
     id: str = Field(min_length=1)
     audio: str = Field(min_length=1)
-    start_s: float | None = Field(default=None, ge=0)
-    end_s: float | None = Field(default=None, gt=0)
-    duration_s: float | None = Field(default=None, ge=0)
+    start_s: float | None = Field(default=None, ge=0, le=_LATEST_S)
+    end_s: float | None = Field(default=None, gt=0, le=_LATEST_S)
+    duration_s: float | None = Field(default=None, ge=0, le=_LATEST_S)
     split: Split | None = None
     language: str | None = None
     speaker: str | None = None
@@ -51,6 +53,57 @@ class Exclusion(BaseModel):
     def of(cls, utterance: Utterance, reason: str, detail: str) -> "Exclusion":
         """Return the exclusion of an utterance."""
         return cls(id=utterance.id, audio=utterance.audio, split=utterance.split or "", reason=reason, detail=detail)
+
+
+class LeftOut(BaseModel):
+    """Part of a corpus that was not read, so that no hours vanish without a line.
+
+    `missing tier`: a tier that the recipe names and that some files lack; it has no hours of its own. `tier`: a tier
+    with annotations that was not chosen. `split`: a split (a table, folder or value of a column) that is not used.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["missing tier", "tier", "split"]
+    name: str
+    near: tuple[str, ...] = ()
+    """names in those files that are nearly the same"""
+    files: int
+    first_files: tuple[str, ...]
+    utterances: int = 0
+    hours: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        kind: Literal["missing tier", "tier", "split"],
+        name: str,
+        files: Iterable[Path],
+        *,
+        near: Iterable[str] = (),
+        utterances: int = 0,
+        duration_s: float = 0.0,
+    ) -> "LeftOut":
+        """Return the record of what was left out in `files`, of which the first are listed."""
+        paths = [str(path) for path in dict.fromkeys(files)]
+        return cls(
+            kind=kind,
+            name=name,
+            near=tuple(sorted(near)),
+            files=len(paths),
+            first_files=tuple(paths[:_LISTED_FILES]),
+            utterances=utterances,
+            hours=round(duration_s / 3600, 4),
+        )
+
+    def describe(self) -> str:
+        """Return it in words, for one line."""
+        first = f"{self.files:,} file{'s' if self.files > 1 else ''}, the first {self.first_files[0]}"
+        if self.kind == "missing tier":
+            near = f"; nearly the same: {', '.join(map(repr, self.near))}" if self.near else ""
+            return f"tier '{self.name}' is missing in {first}{near}"
+        hours = f", {self.hours:.2f} h" if self.hours else ""
+        return f"{self.kind} '{self.name}' is not used: {self.utterances:,} utterances{hours} in {first}"
 
 
 class Leak(BaseModel):

@@ -1,7 +1,7 @@
 """Corpora: every utterance of a corpus on disk, each with its split."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from asr_adapt.corpora.readers import READERS
 from asr_adapt.corpora.splits import Leak, grouping, leaks, with_splits
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Recipe, Source
-from asr_adapt.records import SPLITS, Utterance
+from asr_adapt.records import SPLITS, LeftOut, Utterance
 
 __all__ = ["Leak", "Reading", "leaks", "read", "read_all", "sources", "with_splits"]
 
@@ -21,6 +21,8 @@ class Reading:
     utterances: list[Utterance]
     notes: tuple[str, ...]
     """a line for each corpus: its format, its utterances, and how it was split"""
+    left_out: tuple[LeftOut, ...] = ()
+    """what was not read: tiers that were not chosen, files without a chosen one, splits that are not used"""
     unsplit: InputError | None = None
     """why there are no splits, where that was to be borne"""
 
@@ -60,6 +62,7 @@ def read_all(named: Sequence[Source], language: str, *, bear_unsplit: bool = Fal
     """
     utterances: list[Utterance] = []
     notes: list[str] = []
+    left_out: list[LeftOut] = []
     unsplit: InputError | None = None
     # Resolved, since the folder that one works in is called "."; the root of all has no name.
     names = [source.root.resolve().name or "corpus" if source.root else "" for source in named]
@@ -67,7 +70,8 @@ def read_all(named: Sequence[Source], language: str, *, bear_unsplit: bool = Fal
         prefix = (
             "" if len(named) == 1 else names[number] + (f"-{number + 1}" if names.count(names[number]) > 1 else "")
         )
-        kind, found = _read_one(source, language)
+        kind, found, unread = _read_one(source, language)
+        left_out += unread
         note = f"{source.root}: {kind}, {len(found):,} utterances"
         if any(u.split is None for u in found):
             note += f", split by {grouping(found)}"
@@ -80,15 +84,15 @@ def read_all(named: Sequence[Source], language: str, *, bear_unsplit: bool = Fal
         counts = Counter(u.split for u in found)
         notes.append(f"{note}: " + ", ".join(f"{split} {counts[split]:,}" for split in SPLITS if counts[split]))
         utterances += [_prefixed(u, prefix) for u in found] if prefix else found
-    return Reading(utterances, tuple(notes), unsplit)
+    return Reading(utterances, tuple(notes), tuple(left_out), unsplit)
 
 
-def _read_one(source: Source, language: str) -> tuple[str, list[Utterance]]:
-    """Return the format's name and the utterances, with the splits that the corpus brings."""
+def _read_one(source: Source, language: str) -> tuple[str, list[Utterance], Sequence[LeftOut]]:
+    """Return the format's name, the utterances with the splits that the corpus brings, and what was not read."""
     root = source.root
     assert root is not None
     kind = source.format or _recognised(root)
-    utterances = list(READERS[kind].read(root, language, source))
+    utterances, left_out = _collected(READERS[kind].read(root, language, source))
     if not utterances:
         raise InputError("the corpus has no utterances", place=root, remedy=f"It was read as {kind}.")
     twice = [name for name, count in Counter(u.id for u in utterances).items() if count > 1]
@@ -98,7 +102,17 @@ def _read_one(source: Source, language: str) -> tuple[str, list[Utterance]]:
             place=root,
             remedy="A clip belongs to one line of one split.",
         )
-    return kind, utterances
+    return kind, utterances, left_out
+
+
+def _collected(rows: Iterator[Utterance]) -> tuple[list[Utterance], Sequence[LeftOut]]:
+    """Return what a reader yields, and what it returns: a reader that chooses returns what it left out."""
+    found = []
+    while True:
+        try:
+            found.append(next(rows))
+        except StopIteration as end:
+            return found, end.value or ()
 
 
 def _recognised(root: Path) -> str:

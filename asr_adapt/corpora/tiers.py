@@ -1,15 +1,31 @@
-"""Tiers of annotated recordings: which of them hold the transcript."""
+"""Tiers of annotated recordings: which of them hold the transcript, and what a choice leaves out."""
 
+import difflib
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from asr_adapt.errors import InputError
+from asr_adapt.records import LeftOut
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A stretch of a recording with its text."""
+
+    name: str
+    start_s: float | None
+    """None where the file does not say it"""
+    end_s: float | None
+    text: str
+    problem: str | None = None
+    """why it cannot be used"""
 
 
 @dataclass(frozen=True)
 class Tier:
-    """One tier of one file. Its annotations are `(name, start_s, end_s, text)`, the empty ones left out.
+    """One tier of one file, with the annotations that have a text.
 
     An empty annotation is silence, or speech that nobody has written down yet: no utterance.
     """
@@ -19,23 +35,46 @@ class Tier:
     kind: str
     speaker: str | None
     audio: str
-    annotations: Sequence[tuple[str, float, float, str]] = field(repr=False)
+    annotations: Sequence[Annotation] = field(repr=False)
+    above: str | None = None
+    """the tier that it divides or describes; its text repeats that one's"""
 
     def __str__(self) -> str:
         """Return the tier in words, for a list to choose from."""
         return f"'{self.name}' ({self.kind}, {len(self.annotations)} annotations)"
 
+    @property
+    def names(self) -> set[str]:
+        """What it can be chosen by: its name, its type, and its name before `@`."""
+        return {self.name, self.kind, self.name.partition("@")[0]}
 
-def chosen(tiers: Iterable[Tier], wanted: Sequence[str]) -> list[Tier]:
+    def duration_s(self) -> float:
+        """Return the length of all its annotations, as far as their times are known."""
+        return sum(
+            max(0.0, a.end_s - a.start_s) for a in self.annotations if a.start_s is not None and a.end_s is not None
+        )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The tiers that are read, and what else has annotations."""
+
+    taken: list[Tier]
+    left_out: list[LeftOut]
+
+
+def chosen(tiers: Iterable[Tier], wanted: Sequence[str]) -> Selection:
     """Return the tiers that are named by `wanted`, by name, by type, or by the name's part before `@`.
 
-    Where nothing is wanted, those of the only type that has annotations, since each speaker has one.
+    Where nothing is wanted, those of the only type that has annotations, since each speaker has one; tiers below
+    others are not considered then, since they repeat what is above.
 
     Raises:
         InputError: one that is wanted is nowhere, or it would have to be guessed.
     """
     tiers = list(tiers)
-    filled = [tier for tier in tiers if tier.annotations]
+    considered = [tier for tier in tiers if wanted or tier.above is None]
+    filled = [tier for tier in considered if tier.annotations]
     first = [str(tier) for tier in filled if tier.file == filled[0].file]
     listed = f"{filled[0].file} has {', '.join(first)}" if filled else "No tier has annotations"
     if not wanted:
@@ -43,14 +82,88 @@ def chosen(tiers: Iterable[Tier], wanted: Sequence[str]) -> list[Tier]:
             raise InputError(
                 "several tiers may hold the transcript", place="corpus.tiers", remedy=f"Name them: {listed}."
             )
-        return filled
-    missing = {*wanted}.difference(*(_called(tier) for tier in tiers))
-    found = [tier for tier in filled if _called(tier) & {*wanted}]
-    if missing or not found:
-        names = " or ".join(map(repr, sorted(missing) or wanted))
-        raise InputError(f"no tier is {names}", place="corpus.tiers", remedy=f"{listed}.")
+        return Selection(filled, [])
+    missing = {*wanted}.difference(*(tier.names for tier in tiers))
+    taken = [tier for tier in filled if tier.names & {*wanted}]
+    if missing or not taken:
+        absent = sorted(missing) or list(wanted)
+        near = {name: near_names(name, {n for tier in filled for n in tier.names}) for name in absent}
+        offered = [f"For '{name}': {', '.join(map(repr, names))}?" for name, names in near.items() if names]
+        raise InputError(
+            f"no tier is {' or '.join(map(repr, absent))}",
+            place="corpus.tiers",
+            remedy=" ".join((*offered, f"{listed}.")),
+        )
+    return Selection(taken, [*_missing(tiers, wanted), *_not_taken(tiers, taken)])
+
+
+def near_names(name: str, others: Iterable[str]) -> list[str]:
+    """Return those of `others` that differ from `name` in case, in what follows `@`, or a little in spelling."""
+    plain = _plain(name)
+    close = {*difflib.get_close_matches(plain, {_plain(other) for other in others}, n=3, cutoff=0.75)}
+    return sorted(other for other in {*others} if other and other != name and _plain(other) in close | {plain})
+
+
+def _plain(name: str) -> str:
+    return name.partition("@")[0].strip().casefold()
+
+
+def _missing(tiers: Sequence[Tier], wanted: Sequence[str]) -> list[LeftOut]:
+    """Return, for each name, the files that have no such tier.
+
+    A file that has another of the wanted tiers is listed only if a tier of it has nearly that name: not every
+    speaker is in every recording.
+    """
+    by_file: dict[Path, set[str]] = defaultdict(set)
+    full_names: dict[Path, set[str]] = defaultdict(set)
+    for tier in tiers:
+        by_file[tier.file] |= tier.names
+        full_names[tier.file] |= {tier.name, tier.kind}
+    found = []
+    for name in wanted:
+        base, _, speaker = name.partition("@")
+        files, near = [], set()
+        for file, names in by_file.items():
+            alike = {*near_names(name, full_names[file])} - {*wanted}
+            if speaker:  # the same tier of another speaker is another tier
+                alike = {other for other in alike if not other.startswith(f"{base}@")}
+            if name not in names and (alike or not names & {*wanted}):
+                files.append(file)
+                near |= alike
+        if files:
+            found.append(LeftOut.of("missing tier", name, files, near=near))
     return found
 
 
-def _called(tier: Tier) -> set[str]:
-    return {tier.name, tier.kind, tier.name.partition("@")[0]}
+def _not_taken(tiers: Sequence[Tier], taken: Sequence[Tier]) -> list[LeftOut]:
+    """Return the tiers with annotations that are not read, without those that repeat what is read.
+
+    The tiers below one tier repeat one another: each such family is either read, or the longest stands for it.
+    """
+    above = {(tier.file, tier.name): tier.above for tier in tiers}
+    families: dict[tuple[Path, str], list[Tier]] = defaultdict(list)
+    for tier in tiers:
+        families[tier.file, _topmost(tier, above)].append(tier)
+    read = {(tier.file, _topmost(tier, above)) for tier in taken}
+    groups: dict[str, list[Tier]] = defaultdict(list)
+    for key, family in families.items():
+        longest = max(family, key=Tier.duration_s)
+        if key not in read and longest.annotations:
+            groups[longest.name].append(longest)
+    return [
+        LeftOut.of(
+            "tier",
+            name,
+            [tier.file for tier in group],
+            utterances=sum(len(tier.annotations) for tier in group),
+            duration_s=sum(tier.duration_s() for tier in group),
+        )
+        for name, group in groups.items()
+    ]
+
+
+def _topmost(tier: Tier, above: dict[tuple[Path, str], str | None]) -> str:
+    line = [tier.name]
+    while (name := above.get((tier.file, line[-1]))) is not None and name not in line:
+        line.append(name)
+    return line[-1]

@@ -4,7 +4,7 @@ import os
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from asr_adapt.corpora import checks, prepared
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.recipe import Recipe
-from asr_adapt.records import SPLITS, Exclusion, Leak, Split, Utterance
+from asr_adapt.records import SPLITS, Exclusion, Leak, LeftOut, Split, Utterance
 from asr_adapt.text import characters, normaliser
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.text.normaliser import Normaliser
@@ -24,6 +24,7 @@ from asr_adapt.text.normaliser import Normaliser
 Row = tuple[Utterance, str, np.ndarray]
 """an utterance, its normalised transcript, and its waveform: float32 (num_samples,), 16 kHz"""
 _SHOWN_CHANGES = 20
+_SHOWN_LEFT_OUT = 10
 
 
 def check_splits(recipe: Recipe, utterances: list[Utterance]) -> None:
@@ -44,7 +45,12 @@ def check_splits(recipe: Recipe, utterances: list[Utterance]) -> None:
 
 
 def prepare(
-    recipe: Recipe, utterances: list[Utterance], grid: FrameGrid, folder: Path, console: Console
+    recipe: Recipe,
+    utterances: list[Utterance],
+    grid: FrameGrid,
+    folder: Path,
+    console: Console,
+    left_out: Sequence[LeftOut] = (),
 ) -> PreparationSummary:
     """Decode, check and write every split of a corpus into `folder`.
 
@@ -58,6 +64,7 @@ def prepare(
         grid: The frames of the model to be trained.
         folder: The run's `data/`.
         console: Where to report.
+        left_out: What was not read of the corpus.
 
     Raises:
         InputError: a split has no usable utterance.
@@ -69,6 +76,7 @@ def prepare(
         by_split["train"] = _random_subset(by_split["train"], recipe.corpus.max_train_hours)
 
     used = [u for members in by_split.values() for u in members]
+    _show_left_out(left_out, console)
     changed = normaliser.changes((u.text or "" for u in used), normalise)
     _show_changes(changed, console)
     leaks = corpora.leaks(used, [normalise(u.text or "") for u in used])
@@ -93,15 +101,15 @@ def prepare(
                 Path(scratch),
                 recipe.corpus.workers or os.cpu_count() or 1,
             )
-            counts[split], hours[split], left_out = _write(folder, split, progress.over(rows))
-        excluded += left_out
+            counts[split], hours[split], unusable = _write(folder, split, progress.over(rows))
+        excluded += unusable
         if not counts[split]:
-            reasons = Counter(exclusion.reason for exclusion in left_out)
+            reasons = Counter(exclusion.reason for exclusion in unusable)
             raise InputError(
                 f"no utterance of the {split} split can be used: "
                 + ", ".join(f"{reason} × {count}" for reason, count in reasons.items()),
                 place=recipe.corpus.root,
-                remedy=f"The first: {left_out[0].detail}.",
+                remedy=f"The first: {unusable[0].detail}.",
             )
     _show_exclusions(excluded, console)
     unknown = {s: _unknown_letters(by_split[s], normalise, alphabet) for s in ("dev", "test")}
@@ -118,6 +126,7 @@ def prepare(
         character_changes=tuple(changed),
         leaks=tuple(leaks),
         excluded=tuple(excluded),
+        left_out=tuple(left_out),
     )
     summary.write(folder)
     for split in SPLITS:
@@ -214,6 +223,13 @@ def _show_leaks(leaks: list[Leak], console: Console) -> None:
             f"{count} {kind}s occur in more than one split, which inflates scores. "
             f"The first ({', '.join(first.splits)}): {first.value}"
         )
+
+
+def _show_left_out(left_out: Sequence[LeftOut], console: Console) -> None:
+    for part in left_out[:_SHOWN_LEFT_OUT]:
+        console.warn(part.describe())
+    if len(left_out) > _SHOWN_LEFT_OUT:
+        console.warn(f"and {len(left_out) - _SHOWN_LEFT_OUT} more parts are not used, all in data/doctor.json")
 
 
 def _show_exclusions(excluded: list[Exclusion], console: Console) -> None:

@@ -37,7 +37,6 @@ from asr_adapt.recipe import (
     training_fields,
     write_recipe,
 )
-from asr_adapt.records import Utterance
 from asr_adapt.report import write
 from asr_adapt.scoring.evaluation import Evaluation
 from asr_adapt.stages import evaluate, prepare, train
@@ -92,7 +91,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         for note in reading.notes:
             console.say(note)
         if leads:
-            _prepare(recipe, utterances, grid, heard, out, console)
+            _prepare(recipe, reading, grid, heard, out, console)
         team.wait_for_everyone()
 
         console.heading("train")
@@ -159,7 +158,7 @@ def _absolute(source: Named) -> Named:
 
 
 def _prepare(
-    recipe: Recipe, utterances: list[Utterance], grid: FrameGrid, heard: str, out: Path, console: Console
+    recipe: Recipe, reading: corpora.Reading, grid: FrameGrid, heard: str, out: Path, console: Console
 ) -> None:
     stages = RunState(out)
     if stages.is_done("prepare", heard):
@@ -167,7 +166,7 @@ def _prepare(
         return
     _say_what_goes(stages, "prepare", "the corpus, its text rules or its splits are", console)
     stages.begin("prepare", heard, remove=("data", *_OF_TRAINING))
-    prepare.prepare(recipe, utterances, grid, out / "data", console)
+    prepare.prepare(recipe, reading.utterances, grid, out / "data", console, reading.left_out)
     stages.finish("prepare")
 
 

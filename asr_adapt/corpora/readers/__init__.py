@@ -1,7 +1,8 @@
 """Corpora on disk, one reader for each format: each an iterator of `Utterance`.
 
 A reader is a module with `LAYOUT` (what it looks for, in words), `recognises(root) -> bool` and
-`read(root, language, source) -> Iterator[Utterance]`; adding a format adds one file, its name here and in
+`read(root, language, source) -> Iterator[Utterance]`; a reader that leaves something out returns a sequence of
+`LeftOut` at its end. Adding a format adds one file, its name here and in
 `recipe.Format`. Readers open no audio: what is missing or damaged shows when it is decoded, and is listed then.
 """
 

@@ -5,20 +5,27 @@ or named `TIER@SPEAKER`; where they speak at once, both pieces hold both voices.
 https://www.mpi.nl/tools/elan/EAF_Annotation_Format_3.0_and_ELAN.pdf
 """
 
+import itertools
 import urllib.parse
-from collections.abc import Iterator
+import xml.parsers.expat as expat
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from asr_adapt.audio import media
 from asr_adapt.corpora import tiers
 from asr_adapt.corpora.rows import utterance_at
-from asr_adapt.corpora.tiers import Tier
+from asr_adapt.corpora.tiers import Annotation, Tier
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
-from asr_adapt.records import Utterance
+from asr_adapt.records import LeftOut, Utterance
+from asr_adapt.storage import open_regular
 
 LAYOUT = ".eaf files"
+# ELAN nests tiers: sentence, word, morpheme, gloss. More levels than this are references in a circle.
+_MAX_DEPTH = 100
+_LATEST_MS = 10**12  # 30 years
 
 
 def recognises(root: Path) -> bool:
@@ -26,79 +33,260 @@ def recognises(root: Path) -> bool:
     return bool(_files(root))
 
 
-def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
-    """Yield the annotations of the tiers that `source.tiers` names, by name or by type.
+def read(root: Path, language: str, source: Source) -> Generator[Utterance, None, Sequence[LeftOut]]:
+    """Yield the annotations of the tiers that `source.tiers` names, by name or by type; return what was not taken.
 
     Raises:
-        InputError: a file is damaged, its tiers have to be chosen, or an annotation has no times.
+        InputError: a file is damaged, its tiers have to be chosen, or an annotation of a chosen tier has no times.
     """
     base = root.parent if root.is_file() else root
-    found = [tier for path in _files(root) for tier in _tiers(path, source.tiers)]
-    for tier in tiers.chosen(found, source.tiers):
-        for name, start_s, end_s, text in tier.annotations:
+    selection = tiers.chosen([tier for path in _files(root) for tier in _tiers(path)], source.tiers)
+    for tier in selection.taken:
+        for annotation in tier.annotations:
+            place = f"{tier.file}, tier '{tier.name}', annotation {annotation.name}"
+            if annotation.problem:
+                raise InputError(
+                    annotation.problem, place=place, remedy="Correct it in ELAN, or choose another tier."
+                )
             yield utterance_at(
-                f"{tier.file}, tier '{tier.name}', annotation {name}",
-                id=f"{tier.file.relative_to(base).as_posix()}#{name}",
+                place,
+                id=f"{tier.file.relative_to(base).as_posix()}#{annotation.name}",
                 audio=tier.audio,
-                start_s=start_s,
-                end_s=end_s,
+                start_s=annotation.start_s,
+                end_s=annotation.end_s,
                 language=language,
                 speaker=tier.speaker,
-                text=text,
+                text=annotation.text,
             )
+    return selection.left_out
 
 
 def _files(root: Path) -> list[Path]:
     if root.is_file():
         return [root] if root.suffix.lower() == ".eaf" else []
-    return [path for path in media.visible(root) if path.suffix.lower() == ".eaf"]
+    return [path for path in media.visible(root) if path.suffix.lower() == ".eaf" and path.is_file()]
 
 
-def _tiers(path: Path, wanted: tuple[str, ...]) -> Iterator[Tier]:
-    """Yield a file's tiers; those below others only where tiers are named, since they repeat what is above."""
-    from pympi import Eaf
+@dataclass
+class _Item:
+    """An annotation as it is in the file: aligned by two time slots, or referring to the one above it."""
 
+    name: str
+    slots: tuple[str, str] | None = None
+    above: str = ""
+    previous: str | None = None
+    text: str = ""
+
+
+@dataclass
+class _Document:
+    """What an .eaf file holds of media, times and tiers."""
+
+    attributes: dict[str, str] = field(default_factory=dict)
+    media: list[dict[str, str]] = field(default_factory=list)
+    slots: dict[str, int | None] = field(default_factory=dict)
+    """time slot → milliseconds; None where ELAN left the time open; in the order of time"""
+    tiers: list[tuple[dict[str, str], list[_Item]]] = field(default_factory=list)
+    """attributes and annotations"""
+
+
+def _parse(path: Path) -> _Document:
+    """Return the document.
+
+    Raises:
+        InputError: the file cannot be read, is not XML or not ELAN's, or declares entities (which can expand to
+            any size; ELAN writes none).
+    """
+    document = _Document()
+    value: list[str] | None = None
+    depth = 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal value, depth
+        depth += 1
+        if depth == 1:
+            if tag != "ANNOTATION_DOCUMENT":
+                raise ValueError(f"the root element is {tag}")
+            document.attributes = attributes
+        elif tag == "HEADER" and attributes.get("TIME_UNITS", "milliseconds") != "milliseconds":
+            raise ValueError(f"its time unit is {attributes['TIME_UNITS']}, not milliseconds")
+        elif tag == "MEDIA_DESCRIPTOR":
+            _milliseconds(attributes.get("TIME_ORIGIN"))
+            document.media.append(attributes)
+        elif tag == "TIME_SLOT":
+            document.slots[attributes["TIME_SLOT_ID"]] = _milliseconds(attributes.get("TIME_VALUE"))
+        elif tag == "TIER":
+            attributes["TIER_ID"]  # an error if it is missing
+            document.tiers.append((attributes, []))
+        elif tag in {"ALIGNABLE_ANNOTATION", "REF_ANNOTATION"}:
+            if not document.tiers:
+                raise ValueError("an annotation is outside of a tier")
+            item = _Item(attributes["ANNOTATION_ID"], previous=attributes.get("PREVIOUS_ANNOTATION"))
+            if tag == "REF_ANNOTATION":
+                item.above = attributes["ANNOTATION_REF"]
+            else:
+                item.slots = attributes["TIME_SLOT_REF1"], attributes["TIME_SLOT_REF2"]
+            document.tiers[-1][1].append(item)
+        elif tag == "ANNOTATION_VALUE":
+            value = []
+
+    def end(tag: str) -> None:
+        nonlocal value, depth
+        depth -= 1
+        if tag == "ANNOTATION_VALUE" and value is not None:
+            if document.tiers and document.tiers[-1][1]:
+                document.tiers[-1][1][-1].text = "".join(value)
+            value = None
+
+    def characters(data: str) -> None:
+        if value is not None:
+            value.append(data)
+
+    def refuse(*_: object) -> None:
+        raise ValueError("it declares entities")
+
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = characters
+    parser.EntityDeclHandler = refuse
     try:
-        eaf = Eaf(str(path), suppress_version_warning=True)
-    except Exception as error:  # pympi raises bare ones, and KeyError where an attribute is missing
-        raise InputError(f"cannot be read as ELAN ({error or type(error).__name__})", place=path) from error
-    audio, shift_s = _media(path, eaf.media_descriptors)
-    for name, (aligned, references, attributes, _) in eaf.tiers.items():
-        if attributes.get("PARENT_REF") and not wanted:
-            continue
-        speaker = attributes.get("PARTICIPANT") or name.partition("@")[2] or None
-        # Words below one sentence are put together again: they share its times.
-        sentences: dict[tuple[str, str], tuple[str, list[str]]] = {}
-        for identifier, (_, value, *_) in references.items():
-            _, words = sentences.setdefault(_slots(eaf, identifier, path), (identifier, []))
-            words.append(value or "")
-        for identifier, (first, last, value, _) in aligned.items():
-            sentences[first, last] = identifier, [value]
-        annotations = [
-            (identifier, *_times_s(eaf, slots, shift_s, f"{path}, annotation {identifier}"), " ".join(words).strip())
-            for slots, (identifier, words) in sentences.items()
-            if any(word.strip() for word in words)
-        ]
-        yield Tier(path, name, attributes.get("LINGUISTIC_TYPE_REF", ""), speaker, audio, annotations)
-
-
-def _slots(eaf: Any, identifier: str, path: Path) -> tuple[str, str]:
-    """Return the time slots of the aligned annotation above one that has no times of its own."""
-    try:
-        aligned, references = eaf.tiers[eaf.annotations[identifier]][:2]
-        while identifier in references:
-            identifier = references[identifier][0]
-            aligned, references = eaf.tiers[eaf.annotations[identifier]][:2]
-        return aligned[identifier][:2]
+        with open_regular(path) as file:
+            parser.ParseFile(file)
+    except (expat.ExpatError, ValueError, OSError) as error:
+        raise InputError(f"cannot be read as ELAN ({error})", place=path) from error
     except KeyError as error:
-        raise InputError(f"annotation {error} is referred to, and is not there", place=path) from error
+        raise InputError(f"cannot be read as ELAN (attribute {error} is missing)", place=path) from error
+    return document
 
 
-def _times_s(eaf: Any, slots: tuple[str, str], shift_s: float, place: str) -> tuple[float, float]:
-    start_ms, end_ms = (eaf.timeslots.get(slot) for slot in slots)
-    if start_ms is None or end_ms is None:
-        raise InputError("has no times", place=place, remedy="Align it in ELAN, or choose another tier.")
-    return start_ms / 1000 + shift_s, end_ms / 1000 + shift_s
+def _milliseconds(value: str | None) -> int | None:
+    """Return a time as a number; None where there is none."""
+    if not value:
+        return None
+    milliseconds = int(value)
+    if abs(milliseconds) > _LATEST_MS:
+        raise ValueError(f"a time has {len(value)} digits")
+    return milliseconds
+
+
+def _tiers(path: Path) -> Iterator[Tier]:
+    document = _parse(path)
+    audio, shift_s = _media(path, document.media)
+    by_name = {item.name: item for _, items in document.tiers for item in items}
+    position: dict[int, int] = {}  # by identity: names may occur twice
+    times: dict[int, tuple[float, float]] = {}
+    for _, items in document.tiers:
+        position |= _positions(items)
+        times |= _times_s(items, document.slots, shift_s)
+    for attributes, items in document.tiers:
+        name = attributes["TIER_ID"]
+        yield Tier(
+            file=path,
+            name=name,
+            kind=attributes.get("LINGUISTIC_TYPE_REF", ""),
+            speaker=attributes.get("PARTICIPANT") or name.partition("@")[2] or None,
+            audio=audio,
+            annotations=[a for a in _annotations(items, by_name, position, times) if a.text],
+            above=attributes.get("PARENT_REF") or None,
+        )
+
+
+def _annotations(
+    items: Sequence[_Item],
+    by_name: Mapping[str, _Item],
+    position: Mapping[int, int],
+    times: Mapping[int, tuple[float, float]],
+) -> Iterator[Annotation]:
+    """Yield the annotations of a tier; words below one sentence are joined, since they share its times."""
+    sentences: dict[int, list[tuple[tuple[int, ...], _Item]]] = defaultdict(list)
+    origin_of: dict[int, _Item] = {}
+    for item in items:
+        if item.slots is None and (found := _origin(item, by_name, position)) is not None:
+            origin, way = found
+            origin_of[id(origin)] = origin
+            sentences[id(origin)].append((way, item))
+    for key, words in sentences.items():
+        first = next((item for _, item in words if item.text.strip()), None)
+        text = " ".join(item.text for _, item in sorted(words, key=lambda word: word[0])).strip()
+        if first is not None:
+            # Its name is that of the first in the file, as it always was: runs know utterances by their names.
+            yield _annotation(words[0][1], times.get(key), text)
+    for item in items:
+        if item.slots is not None:
+            yield _annotation(item, times.get(id(item)), item.text.strip())
+        elif _origin(item, by_name, position) is None:
+            problem = f"refers to '{item.above}', which does not lead to an annotation with times"
+            yield Annotation(item.name, None, None, item.text.strip(), problem)
+
+
+def _annotation(item: _Item, times_s: tuple[float, float] | None, text: str) -> Annotation:
+    if times_s is None:
+        return Annotation(item.name, None, None, text, "has no times")
+    return Annotation(item.name, *times_s, text)
+
+
+def _origin(
+    item: _Item, by_name: Mapping[str, _Item], position: Mapping[int, int]
+) -> tuple[_Item, tuple[int, ...]] | None:
+    """Return the aligned annotation that an item leads to, and its position among its siblings at each level.
+
+    None where a reference leads nowhere, or in a circle.
+    """
+    way: list[int] = []
+    current: _Item | None = item
+    while current is not None and current.slots is None and len(way) < _MAX_DEPTH:
+        way.append(position[id(current)])
+        current = by_name.get(current.above)
+    return None if current is None or current.slots is None else (current, tuple(reversed(way)))
+
+
+def _positions(items: Sequence[_Item]) -> dict[int, int]:
+    """Return the position of each item in its tier: as PREVIOUS_ANNOTATION says, else as in the file."""
+    names = {item.name for item in items}
+    following: dict[str | None, list[_Item]] = defaultdict(list)
+    for item in items:
+        following[item.previous if item.previous in names else None].append(item)
+    position: dict[int, int] = {}
+    # A circle of predecessors has no beginning: what is not reached from one keeps the file's order, at the end.
+    for begin in itertools.chain(following[None], items):
+        waiting = [begin]
+        while waiting:
+            item = waiting.pop()
+            if id(item) not in position:
+                position[id(item)] = len(position)
+                waiting.extend(reversed(following[item.name]))
+    return position
+
+
+def _times_s(
+    items: Sequence[_Item], slots: Mapping[str, int | None], shift_s: float
+) -> dict[int, tuple[float, float]]:
+    """Return the times of a tier's aligned annotations, as far as they are known.
+
+    A time that ELAN left open, in a subdivision of an annotation, is interpolated as ELAN does: the open times
+    between two that are known are spaced evenly.
+    """
+    used = {slot for item in items for slot in item.slots or ()}
+    # A tier's slots in the order of time.
+    known = {slot: time for slot, time in slots.items() if slot in used}
+    ordered = list(known)
+    last: int | None = None
+    for index, slot in enumerate(ordered):
+        time_ms = known[slot]
+        if time_ms is None:
+            continue
+        if last is not None and index - last > 1 and (begin_ms := known[ordered[last]]) is not None:
+            for step, between in enumerate(ordered[last + 1 : index], start=1):
+                known[between] = begin_ms + (time_ms - begin_ms) * step // (index - last)
+        last = index
+    found = {}
+    for item in items:
+        start_ms, end_ms = (known.get(slot) for slot in item.slots or ("", ""))
+        if start_ms is not None and end_ms is not None:
+            found[id(item)] = start_ms / 1000 + shift_s, end_ms / 1000 + shift_s
+    return found
 
 
 def _media(path: Path, descriptors: list[dict[str, str]]) -> tuple[str, float]:
@@ -112,11 +300,18 @@ def _media(path: Path, descriptors: list[dict[str, str]]) -> tuple[str, float]:
         relative, absolute = (_plain(descriptor.get(key, "")) for key in ("RELATIVE_MEDIA_URL", "MEDIA_URL"))
         names = [relative, *(PurePosixPath(name).name for name in (relative, absolute)), absolute]
         for name in names:
-            if name and (path.parent / name).is_file():
-                return str(path.parent / name), int(descriptor.get("TIME_ORIGIN") or 0) / 1000
+            if name and _is_file(path.parent / name):
+                return str(path.parent / name), (_milliseconds(descriptor.get("TIME_ORIGIN")) or 0) / 1000
     own = media.beside(path)
     named = [_plain(d.get("RELATIVE_MEDIA_URL") or d.get("MEDIA_URL", "")) for d in ranked]
     return str(own if own.is_file() or not any(named) else path.parent / next(filter(None, named))), 0.0
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _plain(url: str) -> str:

@@ -4,16 +4,17 @@ The recording is not cut: an utterance has its times. Of several chosen tiers ea
 https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from asr_adapt.audio import media
 from asr_adapt.corpora import tiers
 from asr_adapt.corpora.rows import utterance_at
-from asr_adapt.corpora.tiers import Tier
+from asr_adapt.corpora.tiers import Annotation, Tier
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
-from asr_adapt.records import Utterance
+from asr_adapt.records import LeftOut, Utterance
 from asr_adapt.storage import read_text
 
 LAYOUT = ".TextGrid files"
@@ -24,33 +25,37 @@ def recognises(root: Path) -> bool:
     return bool(_files(root))
 
 
-def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
+def read(root: Path, language: str, source: Source) -> Generator[Utterance, None, Sequence[LeftOut]]:
     """Yield the intervals of the tiers that `source.tiers` names; of the only tier where it names none.
+
+    Tiers of one name in a file are `NAME`, `NAME (2)` and so on; `NAME` chooses all of them. Returns what was not
+    taken.
 
     Raises:
         InputError: a file is damaged, or its tiers have to be chosen.
     """
     base = root.parent if root.is_file() else root
-    chosen = tiers.chosen((tier for path in _files(root) for tier in _tiers(path)), source.tiers)
-    several = len({tier.name for tier in chosen}) > 1
-    for tier in chosen:
-        for number, start_s, end_s, text in tier.annotations:
+    selection = tiers.chosen((tier for path in _files(root) for tier in _tiers(path)), source.tiers)
+    several = len({tier.name for tier in selection.taken}) > 1
+    for tier in selection.taken:
+        for annotation in tier.annotations:
             yield utterance_at(
-                f"{tier.file}, tier '{tier.name}', interval {number}",
-                id=f"{tier.file.relative_to(base).as_posix()}#{tier.name}:{number}",
+                f"{tier.file}, tier '{tier.name}', interval {annotation.name}",
+                id=f"{tier.file.relative_to(base).as_posix()}#{tier.name}:{annotation.name}",
                 audio=tier.audio,
-                start_s=start_s,
-                end_s=end_s,
+                start_s=annotation.start_s,
+                end_s=annotation.end_s,
                 language=language,
                 speaker=tier.name if several else None,
-                text=text,
+                text=annotation.text,
             )
+    return selection.left_out
 
 
 def _files(root: Path) -> list[Path]:
     if root.is_file():
         return [root] if root.suffix.lower() == ".textgrid" else []
-    return [path for path in media.visible(root) if path.suffix.lower() == ".textgrid"]
+    return [path for path in media.visible(root) if path.suffix.lower() == ".textgrid" and path.is_file()]
 
 
 def _tiers(path: Path) -> Iterator[Tier]:
@@ -62,11 +67,18 @@ def _tiers(path: Path) -> Iterator[Tier]:
     except Exception as error:  # praatio's own errors, and those of the lists that it takes apart
         raise InputError(f"cannot be read as a TextGrid ({type(error).__name__}: {error})", place=path) from error
     audio = str(media.beside(path))
+    used: set[str] = set()
     for tier in grid["tiers"]:
         if tier["class"] == constants.INTERVAL_TIER:
-            intervals = [
-                (str(number), float(start), float(end), label.strip())
-                for number, (start, end, label) in enumerate(tier["entries"], start=1)
-                if label.strip()
-            ]
-            yield Tier(path, tier["name"], tier["name"], None, audio, intervals)
+            try:
+                intervals = [
+                    Annotation(str(number), float(start), float(end), label.strip())
+                    for number, (start, end, label) in enumerate(tier["entries"], start=1)
+                    if label.strip()
+                ]
+            except ValueError as error:
+                raise InputError(f"cannot be read as a TextGrid ({error})", place=path) from error
+            candidates = (f"{tier['name']} ({number})" for number in itertools.count(2))
+            name = next(n for n in itertools.chain([tier["name"]], candidates) if n not in used)
+            used.add(name)
+            yield Tier(path, name, tier["name"], None, audio, intervals)
