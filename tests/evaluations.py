@@ -46,7 +46,7 @@ def evaluation(
     transcriber = SimpleNamespace(
         model=SimpleNamespace(normaliser=Normaliser(rules, language)),
         decoding="greedy",
-        transcribe_all=lambda recordings: iter(read),
+        transcribe_segments=lambda recordings: iter(read),
     )
     speech = SpeechSplit.on_disk("test", utterances, transcriber.model.normaliser)
     evaluate(transcriber, speech, folder, Console(quiet=True), excluded)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""`Transcriber`: speech to text, one path for training's dev evaluation, the command line and Python."""
+"""`Transcriber`: speech to text, shared by training's validation, the command line, the server and Python."""
 
 import functools
 import itertools
@@ -35,7 +35,7 @@ _ALIGNED_CELLS = 1_000_000_000
 # CTC writes a letter as soon as it is sure of it and is silent while it goes on: ends of words spoken by eSpeak NG
 # were 71 ms early on average, with 80 ms more (as far as nothing else is written) 19 (`benchmarks/word_times.py`).
 _TAIL_S = 0.08
-_DECODED_AHEAD = 16  # pieces that are decoded while the model works
+_DECODED_AHEAD = 16  # segments that are decoded while the model works
 # On one core a model of wav2vec2-base's shape reads 5.1 s a second in batches of 10 to 15 s, 4.7 of 30 s, 4.1 of 60:
 # what a layer hands on no longer fits into the caches.
 _BATCH_ON_CPU_S, _BATCH_ON_GPU_S = 15.0, 60.0
@@ -43,8 +43,8 @@ _BLOCK = 30 * audio.SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """A piece of a recording that waits for the model; waveform: float32 (num_samples,)."""
+class _Waiting:
+    """A segment of a recording that waits for the model; waveform: float32 (num_samples,)."""
 
     recording: int
     first_sample: int
@@ -62,10 +62,10 @@ class _Said:
 
 @dataclass(frozen=True)
 class _End:
-    """A recording of which every piece is decoded, or whose decoding failed."""
+    """A recording of which every segment is decoded, or whose decoding failed."""
 
     recording: int
-    pieces: int = 0
+    segments: int = 0
     samples: int = 0
     error: InputError | None = None
 
@@ -76,7 +76,7 @@ class Transcriber:
     Args:
         model: An adapted model, in evaluation mode.
         batch_s: Seconds of audio that run together; None: what suits the device.
-        look_ahead_s: Seconds of audio that are decoded ahead, so that pieces of like length can share a batch.
+        look_ahead_s: Seconds of audio that are decoded ahead, so that segments of similar length can share a batch.
         precision: `fp32`, in which a text is the same whatever it shares a batch with, or `bf16`; None: the faster
             (`mixed_precision.fastest`).
         search: Decodes with an n-gram, or towards hotwords; None decodes greedily.
@@ -166,9 +166,22 @@ class Transcriber:
     def transcribe_all(self, recordings: Iterable[Recording]) -> Iterator[Transcript | InputError]:
         """Yield one result for each recording, in order; one that cannot be read yields its error instead.
 
-        Recordings are read as they are wanted, so an endless iterator is as good as a list.
+        Each is split at its pauses into segments (`vad.segments`), whatever its length; what is not speech has no
+        text.
+        Recordings are read as they are needed, so an endless iterator is as good as a list.
         """
-        waiting: list[_Piece] = []
+        return self._results(_decoded(recordings))
+
+    def transcribe_segments(self, recordings: Iterable[Recording]) -> Iterator[Transcript | InputError]:
+        """Yield what `transcribe_all` does, of recordings that are a segment each, such as the clips of a corpus.
+
+        They are read whole, with their pauses and whether they are speech or not; those of more than 30 s as
+        recordings are.
+        """
+        return self._results(_decoded(recordings, are_segments=True))
+
+    def _results(self, decoded: "Iterator[_Waiting | _End]") -> Iterator[Transcript | InputError]:
+        waiting: list[_Waiting] = []
         read: dict[int, dict[int, Segment]] = defaultdict(dict)  # of each recording, by first sample
         ended: dict[int, _End] = {}
         following = 0
@@ -180,14 +193,14 @@ class Transcriber:
                 following += 1
                 yield result
 
-        for event in prefetch(_decoded(recordings), _DECODED_AHEAD):
-            if isinstance(event, _Piece):
+        for event in prefetch(decoded, _DECODED_AHEAD):
+            if isinstance(event, _Waiting):
                 waiting.append(event)
             else:
                 ended[event.recording] = event
                 if event.error:
-                    waiting = [piece for piece in waiting if piece.recording != event.recording]
-            if sum(len(piece.waveform) for piece in waiting) >= self._look_ahead_samples:
+                    waiting = [segment for segment in waiting if segment.recording != event.recording]
+            if sum(len(segment.waveform) for segment in waiting) >= self._look_ahead_samples:
                 self._read(waiting, read)
                 waiting = []
             yield from done()
@@ -252,10 +265,10 @@ class Transcriber:
         return found
 
     def frames(self, recording: Recording) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return what the model hears, before it is decoded: times, log-probs, and the recording's samples.
+        """Return a model's output before decoding: times, log-probs, and the recording's number of samples.
 
-        Cut as `transcribe_all` cuts it. Times are seconds, float64 (frames,); log-probs float32 (frames, vocab), none
-        where the recording is shorter than a frame.
+        Split as by `transcribe_segments`. Times are seconds, float64 (frames,); log-probs float32 (frames, vocab),
+        none where the recording is shorter than a frame.
 
         Raises:
             AudioError: it cannot be read as sound.
@@ -263,16 +276,16 @@ class Transcriber:
         times_s: list[np.ndarray] = [np.zeros(0)]
         scores = [np.zeros((0, len(self.model.alphabet)), np.float32)]
         samples = 0
-        for event in prefetch(_decoded([recording]), _DECODED_AHEAD):
+        for event in prefetch(_decoded([recording], are_segments=True), _DECODED_AHEAD):
             if isinstance(event, _End):
                 if event.error:
                     raise event.error
                 samples = event.samples
             elif len(event.waveform) >= self.model.shortest_clip:
-                (said,) = self._log_probs([event.waveform])
+                (log_probs,) = self._log_probs([event.waveform])
                 offset_s = event.first_sample / audio.SAMPLE_RATE_HZ
-                times_s.append(offset_s + self.model.grid.times_s(len(said)))
-                scores.append(said)
+                times_s.append(offset_s + self.model.grid.times_s(len(log_probs)))
+                scores.append(log_probs)
         return np.concatenate(times_s), np.concatenate(scores), samples
 
     def _word(self, text: str, letters: list[ctc.Run], following: ctc.Run | None, times_s: np.ndarray) -> Word:
@@ -287,44 +300,44 @@ class Transcriber:
         )
 
     def _result(self, end: _End | None, read: dict[int, dict[int, Segment]]) -> Transcript | InputError | None:
-        """Return what became of a recording; None as long as a piece of it is not read."""
-        if end is None or (not end.error and len(read[end.recording]) < end.pieces):
+        """Return the result of a recording; None as long as a segment of it has not been read."""
+        if end is None or (not end.error and len(read[end.recording]) < end.segments):
             return None
         segments = sorted(read.pop(end.recording, {}).items())
         return end.error or self.whole([segment for _, segment in segments], end.samples)
 
-    def _read(self, waiting: list[_Piece], read: dict[int, dict[int, Segment]]) -> None:
-        """Run pieces through the model, those of like length together."""
-        by_length = sorted(waiting, key=lambda piece: len(piece.waveform))
+    def _read(self, waiting: list[_Waiting], read: dict[int, dict[int, Segment]]) -> None:
+        """Run segments through the model, those of similar length together."""
+        by_length = sorted(waiting, key=lambda segment: len(segment.waveform))
         while by_length:
             batch = [by_length.pop()]  # the longest
             while by_length and (len(batch) + 1) * len(batch[0].waveform) <= self._batch_samples:
                 batch.append(by_length.pop())
-            segments = self.read([(piece.first_sample, piece.waveform) for piece in batch])
-            for piece, segment in zip(batch, segments, strict=True):
-                read[piece.recording][piece.first_sample] = segment
+            results = self.read([(segment.first_sample, segment.waveform) for segment in batch])
+            for segment, result in zip(batch, results, strict=True):
+                read[segment.recording][segment.first_sample] = result
 
     def read(
-        self, pieces: Sequence[tuple[int, np.ndarray]], decodes: Sequence[Decode | None] | None = None
+        self, segments: Sequence[tuple[int, np.ndarray]], decodes: Sequence[Decode | None] | None = None
     ) -> list[Segment]:
-        """Run pieces of recordings through the model as one batch; one without words has a segment without text.
+        """Run segments of recordings through the model as one batch; one without words has no text.
 
         Args:
-            pieces: `(first sample in its recording, waveform)`, of `vad.pieces`.
+            segments: `(first sample in its recording, waveform)`, of `vad.segments`.
             decodes: How each is decoded; None is the transcriber's own way.
         """
-        long_enough = [waveform for _, waveform in pieces if len(waveform) >= self.model.shortest_clip]
+        long_enough = [waveform for _, waveform in segments if len(waveform) >= self.model.shortest_clip]
         scores = iter(self._log_probs(long_enough) if long_enough else [])
         nothing = np.zeros((0, len(self.model.alphabet)), np.float32)
-        ways = decodes or [None] * len(pieces)
+        ways = decodes or [None] * len(segments)
         return [
             self._segment(next(scores) if len(waveform) >= self.model.shortest_clip else nothing,
                           first_sample, len(waveform), decode or self._runs)
-            for (first_sample, waveform), decode in zip(pieces, ways, strict=True)
+            for (first_sample, waveform), decode in zip(segments, ways, strict=True)
         ]  # fmt: skip
 
     def whole(self, segments: Sequence[Segment], num_samples: int) -> Transcript:
-        """Return the transcript of a recording of `num_samples` at 16 kHz, from its pieces' segments in order."""
+        """Return the transcript of a recording of `num_samples` at 16 kHz, from its segments in order."""
         spoken = tuple(segment for segment in segments if segment.text)
         return Transcript(
             text=" ".join(segment.text for segment in spoken),
@@ -334,7 +347,7 @@ class Transcriber:
         )
 
     def _segment(self, log_probs: np.ndarray, first_sample: int, num_samples: int, decode: Decode) -> Segment:
-        """Decode one piece: log_probs float32 (frames, vocab)."""
+        """Decode one segment: log_probs float32 (frames, vocab)."""
         offset_s = first_sample / audio.SAMPLE_RATE_HZ
         times_s = offset_s + self.model.grid.times_s(len(log_probs))
         words = []
@@ -388,10 +401,11 @@ def _search(model: CTCModel, folder: Path, hotwords: Sequence[str]) -> tuple[Bea
     return search, "; ".join([weights.describe() if arpa else "beam search", *favours])
 
 
-def _decoded(recordings: Iterable[Recording]) -> Iterator[_Piece | _End]:
-    """Yield the pieces of one recording after the other, and its end after each."""
+def _decoded(recordings: Iterable[Recording], *, are_segments: bool = False) -> Iterator[_Waiting | _End]:
+    """Yield the segments of one recording after the other, and its end after each."""
+    split = _whole if are_segments else vad.segments
     for number, recording in enumerate(recordings):
-        pieces = samples = 0
+        segments = samples = 0
 
         def counted(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
             nonlocal samples
@@ -400,13 +414,25 @@ def _decoded(recordings: Iterable[Recording]) -> Iterator[_Piece | _End]:
                 yield block
 
         try:
-            for first_sample, waveform in vad.pieces(counted(_blocks(recording))):
-                pieces += 1
-                yield _Piece(number, first_sample, waveform)
+            for first_sample, waveform in split(counted(_blocks(recording))):
+                segments += 1
+                yield _Waiting(number, first_sample, waveform)
         except InputError as error:
             yield _End(number, error=error)
         else:
-            yield _End(number, pieces, samples)
+            yield _End(number, segments, samples)
+
+
+def _whole(blocks: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield a recording as one segment; one that is longer than a segment may be, as `vad.segments` splits it."""
+    held: list[np.ndarray] = []
+    rest = iter(blocks)
+    for block in rest:
+        held.append(block)
+        if sum(map(len, held)) > vad.LIMIT_S * audio.SAMPLE_RATE_HZ:
+            yield from vad.segments(itertools.chain(held, rest))
+            return
+    yield 0, np.concatenate(held) if held else np.zeros(0, np.float32)
 
 
 def _blocks(recording: Recording) -> Iterable[np.ndarray]:

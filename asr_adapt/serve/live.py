@@ -1,4 +1,4 @@
-"""Live audio: 16-bit PCM arrives over a WebSocket; each utterance is transcribed at the pause that ends it."""
+"""Live audio: 16-bit PCM arrives over a WebSocket; each segment is transcribed at the pause that ends it."""
 
 import asyncio
 import json
@@ -7,62 +7,14 @@ from typing import Any
 import numpy as np
 from starlette.websockets import WebSocket
 
-from asr_adapt.audio import SAMPLE_RATE_HZ, vad
+from asr_adapt.audio import vad
 from asr_adapt.records import Segment
 from asr_adapt.serve.api_error import ApiError
 from asr_adapt.serve.service import LoadedModel, Service
 
-_SPEECH_THRESHOLD = 0.3
-_PAUSE = int(0.6 * SAMPLE_RATE_HZ) // vad.WINDOW  # windows
-_MARGIN = int(0.3 * SAMPLE_RATE_HZ) // vad.WINDOW
-_MAX_UTTERANCE = int(30 * SAMPLE_RATE_HZ) // vad.WINDOW
-_MIN_SPEECH = 3  # windows; less is a click
 _MAX_TEXT_MESSAGE = 256  # characters
 _COMMIT = "input_audio_buffer.commit"
 _COMMITTED = "input_audio_buffer.committed"
-
-
-class EndpointDetector:
-    """Splits live audio into utterances: each ends at a pause of 0.6 s, or after 30 s.
-
-    Buffers at most one utterance; silence between utterances is dropped except for 0.3 s on either side.
-    """
-
-    def __init__(self) -> None:
-        self._voice = vad.VoiceActivity()
-        self._first_sample = 0  # of the buffer
-        self._buffer = np.zeros(0, np.float32)
-        self._speech: list[bool] = []  # for each window in the buffer
-
-    def feed(self, block: np.ndarray) -> list[tuple[int, np.ndarray]]:
-        """Return `(first sample, waveform)` of the utterances that end in a block, float32 (num_samples,), 16 kHz."""
-        self._buffer = np.concatenate([self._buffer, block])
-        ended = []
-        for is_speech in (self._voice.probabilities(block) >= _SPEECH_THRESHOLD).tolist():
-            self._speech.append(is_speech)
-            if not any(self._speech):
-                self._drop(max(0, len(self._speech) - _MARGIN))
-            elif not any(self._speech[-_PAUSE:]) or len(self._speech) >= _MAX_UTTERANCE:
-                ended += self._take(is_cut=any(self._speech[-_PAUSE:]))
-        return ended
-
-    def flush(self) -> list[tuple[int, np.ndarray]]:
-        """Return the unfinished utterance, if any, and start afresh."""
-        ended = self._take(is_cut=True)
-        self._drop(len(self._speech))
-        return ended
-
-    def _take(self, *, is_cut: bool) -> list[tuple[int, np.ndarray]]:
-        """Remove the utterance up to 0.3 s after the last speech, or the whole buffer where it is cut off."""
-        speech = [number for number, is_speech in enumerate(self._speech) if is_speech]
-        windows = len(self._speech) if is_cut else speech[-1] + 1 + _MARGIN
-        utterance = (self._first_sample, self._buffer[: windows * vad.WINDOW].copy())
-        self._drop(windows)
-        return [utterance] if len(speech) >= _MIN_SPEECH else []
-
-    def _drop(self, windows: int) -> None:
-        self._first_sample += windows * vad.WINDOW
-        self._buffer, self._speech = self._buffer[windows * vad.WINDOW :], self._speech[windows:]
 
 
 async def serve_stream(socket: WebSocket, service: Service, model: LoadedModel) -> None:
@@ -76,7 +28,7 @@ async def serve_stream(socket: WebSocket, service: Service, model: LoadedModel) 
     Raises:
         ApiError: a message is invalid, or none arrives for `stream_idle_s`.
     """
-    detector = EndpointDetector()
+    segmenter = vad.Segmenter(is_live=True)
     while True:
         try:
             message = await asyncio.wait_for(socket.receive(), service.limits.stream_idle_s)
@@ -89,9 +41,9 @@ async def serve_stream(socket: WebSocket, service: Service, model: LoadedModel) 
             if len(data) % 2:
                 raise ApiError(400, "A binary message must be 16-bit samples; this one has an odd number of bytes.")
             block = np.frombuffer(data, "<i2").astype(np.float32) / 32768
-            ended = await service.run_in_thread(lambda: detector.feed(block))  # noqa: B023
+            ended = await service.run_in_thread(lambda: segmenter.feed(block))  # noqa: B023
         elif _is_commit(message.get("text") or ""):
-            ended = detector.flush()
+            ended = segmenter.flush()
         else:
             raise ApiError(400, f'A text message must be {{"type": "{_COMMIT}"}}.')
         for first_sample, waveform in ended:

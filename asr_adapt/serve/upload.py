@@ -85,7 +85,7 @@ class SegmentDecoder:
         self.samples = 0  # decoded so far, at 16 kHz
         self._file, self._limit_s = file, limits.audio_s
         self._stopped, self._lock = threading.Event(), threading.Lock()
-        self._segments = vad.pieces(self._blocks())
+        self._segments = vad.segments(self._blocks())
 
     def next(self) -> tuple[int, np.ndarray] | None:
         """Return `(first sample, waveform)` of the next segment, None after the last.

@@ -46,7 +46,7 @@ def evaluate(
     audio_s = 0.0
     started = time.perf_counter()
     with console.progress(f"evaluate {split}", total=len(speech)) as progress:
-        results = transcriber.transcribe_all(speech.recordings())
+        results = transcriber.transcribe_segments(speech.recordings())
         for index, result in enumerate(progress.over(results)):
             utterance = speech.utterances[index]
             if isinstance(result, InputError):

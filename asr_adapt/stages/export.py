@@ -61,14 +61,14 @@ def _measure(
     elapsed_s = dict.fromkeys(readers, 0.0)
     audio_s = 0.0
     for reader in readers.values():  # the first time takes longer
-        next(reader.transcribe_all([dev.recording(0)]))
+        next(reader.transcribe_segments([dev.recording(0)]))
     with console.progress("read dev", total=_ROUNDS) as bar:
         for first in bar.over(range(_ROUNDS)):
             for name, reader in readers.items():
                 began = time.perf_counter()
                 # Every eighth clip: a corpus is often in the order of its lengths or speakers.
                 recordings = (dev.recording(i) for i in range(first, len(dev.references), _ROUNDS))
-                results = list(reader.transcribe_all(recordings))
+                results = list(reader.transcribe_segments(recordings))
                 elapsed_s[name] += time.perf_counter() - began
                 texts[name] += [None if isinstance(result, InputError) else result.text for result in results]
             audio_s += sum(result.duration_s for result in results if not isinstance(result, InputError))

@@ -306,7 +306,7 @@ def dev_rates(model: CTCModel, dev: SpeechSplit, precision: Precision | None) ->
     model.net.eval()
     normalise = model.normaliser
     pairs = []
-    results = Transcriber(model, precision=precision).transcribe_all(dev.recordings())
+    results = Transcriber(model, precision=precision).transcribe_segments(dev.recordings())
     for reference, result in zip(dev.references, results, strict=True):
         assert isinstance(result, Transcript), result  # these waveforms were decoded before
         pairs.append((reference, normalise(result.text)))

@@ -1,3 +1,5 @@
+"""Voice activity: what is speech, at which level and in which noise, and where recordings and streams are split."""
+
 import numpy as np
 import pytest
 from conftest import RATE_HZ
@@ -35,25 +37,113 @@ def test_blocks_of_any_size_give_the_same_probabilities(clips: list[np.ndarray],
     np.testing.assert_allclose(parts, whole, atol=1e-5)
 
 
-@pytest.mark.parametrize("seconds", [0.01, 1, 30])
-def test_up_to_the_limit_a_recording_is_one_piece_as_it_is(seconds: float) -> None:
-    recording = np.zeros(int(seconds * RATE_HZ), np.float32)
-    ((first, piece),) = vad.pieces(blocks(recording, 100_000))
-    assert first == 0 and len(piece) == len(recording)
+@pytest.mark.parametrize("gain_db", [-30, -60])
+def test_speech_is_heard_at_any_level(clips: list[np.ndarray], gain_db: float) -> None:
+    for clip in clips:
+        as_it_is, quiet = (
+            vad.VoiceActivity().probabilities(level * clip) for level in (1, np.float32(10 ** (gain_db / 20)))
+        )
+        assert np.mean((as_it_is > vad.SPEECH_THRESHOLD) == (quiet > vad.SPEECH_THRESHOLD)) > 0.9
+
+
+def test_a_clip_of_one_sentence_is_one_segment_as_it_is(clips: list[np.ndarray]) -> None:
+    for clip in clips:
+        ((first, segment),) = vad.segments(blocks(clip, 30_000))
+        assert first == 0
+        np.testing.assert_array_equal(segment, clip)
+
+
+def noises(seconds: int) -> dict[str, np.ndarray]:
+    """Return what a room without speech may sound like: float32 (num_samples,) each, 16 kHz."""
+    rng = np.random.default_rng(seconds)
+    t = np.arange(seconds * RATE_HZ) / RATE_HZ
+    white = rng.standard_normal(len(t))
+    low = np.fft.irfft(np.fft.rfft(white) / (1 + np.fft.rfftfreq(len(t), 1 / RATE_HZ) / 150), len(t))
+    low /= low.std()
+    hum = sum(np.sin(2 * np.pi * 50 * k * t + k) / k for k in (1, 2, 3, 5, 7))
+    chords = np.zeros(len(t))
+    for begin in range(0, len(t), RATE_HZ // 2):
+        note = t[: RATE_HZ // 2]
+        root = rng.choice([220, 261.6, 293.7, 329.6, 392])
+        sounds = (np.sin(2 * np.pi * root * r * h * note) / h for r in (1, 1.26, 1.5) for h in (1, 2, 3))
+        chords[begin : begin + RATE_HZ // 2] = 0.1 * sum(sounds) * np.exp(-2 * note)
+    clicks = 0.0005 * white
+    for at in rng.integers(0, len(t) - 200, 3 * seconds):
+        clicks[at : at + 160] += 0.5 * rng.standard_normal(160) * np.exp(-np.arange(160) / 30)
+    found = {
+        "room": 0.0005 * low,
+        "loud room": 0.006 * low,
+        "hum": 0.03 * hum + 0.0005 * white,
+        "chords": chords,
+        "clicks": clicks,
+        "wind": 0.1 * low * (1 + 0.9 * np.sin(2 * np.pi * 0.3 * t)),
+        "zeros": 0 * t,
+    }
+    return {name: np.clip(noise, -1, 1).astype(np.float32) for name, noise in found.items()}
+
+
+@pytest.mark.parametrize("seconds", [2, 9, 29])
+@pytest.mark.parametrize("name", ["room", "loud room", "hum", "chords", "clicks", "wind", "zeros"])
+def test_what_is_not_speech_has_no_segment(name: str, seconds: int) -> None:
+    noise = noises(seconds)[name]
+    assert list(vad.segments([noise])) == []
+    live = vad.Segmenter(is_live=True)
+    assert [s for block in blocks(noise, 1600) for s in live.feed(block)] + live.flush() == []
+
+
+@pytest.mark.parametrize("rest_s", [0, 0.2, 0.5, 1.5, 5])
+def test_what_is_left_after_the_last_pause_is_not_a_segment(clips: list[np.ndarray], rest_s: float) -> None:
+    pause = np.zeros(RATE_HZ // 2, np.float32)
+    spoken = [part for clip in clips for part in (clip, pause)]
+    recording = np.concatenate([*spoken, np.zeros(int(rest_s * RATE_HZ), np.float32)])
+    assert len(recording) > 30 * RATE_HZ
+    for _, segment in vad.segments(blocks(recording, 480_000)):
+        assert np.abs(segment).max() > 0.02
+
+
+def test_a_whispered_end_and_a_breathy_start_belong_to_the_speech(clips: list[np.ndarray]) -> None:
+    rng = np.random.default_rng(3)
+    fade = int(0.4 * RATE_HZ)
+    for clip in clips:
+        speech = np.flatnonzero(np.abs(clip) > 0.02)
+        first, end = speech[0], speech[-1]
+        breathy = clip + 0.0005 * rng.standard_normal(len(clip)).astype(np.float32)
+        breathy[first : first + fade] *= np.linspace(0.05, 1, fade, dtype=np.float32)
+        breathy[end - fade : end] *= np.linspace(1, 0.05, fade, dtype=np.float32)
+        silence = 0.0005 * rng.standard_normal(2 * RATE_HZ).astype(np.float32)
+        found = list(vad.segments([np.concatenate([silence, breathy, silence])]))
+        assert found[0][0] - len(silence) <= first + 0.05 * RATE_HZ
+        assert found[-1][0] + len(found[-1][1]) - len(silence) >= end - 0.05 * RATE_HZ
+
+
+def test_blocks_of_any_size_give_the_same_segments(clips: list[np.ndarray]) -> None:
+    rng = np.random.default_rng(2)
+    pauses = [np.zeros(int(rng.uniform(0.2, 1.5) * RATE_HZ), np.float32) for _ in clips]
+    recording = np.concatenate([part for pair in zip(pauses, clips, strict=True) for part in pair])
+    expected = list(vad.segments([recording]))
+    for size in (500, 16_000, 100_001):
+        found = list(vad.segments(blocks(recording, size)))
+        assert [(first, len(segment)) for first, segment in found] == [(f, len(segment)) for f, segment in expected]
+    live = vad.Segmenter(is_live=True)
+    for first, segment in [s for block in blocks(recording, 1600) for s in live.feed(block)] + live.flush():
+        assert any(first >= f - 1 and first < f + len(whole) for f, whole in expected), (
+            "live audio is cut as recordings are"
+        )
+        np.testing.assert_array_equal(segment, recording[first : first + len(segment)])
 
 
 @pytest.mark.parametrize("size", [16_000, 480_000, 10_000_000])
-def test_pieces_are_the_recording_s_own_samples_and_all_that_is_spoken(clips: list[np.ndarray], size: int) -> None:
+def test_segments_are_the_recording_s_own_samples_and_all_that_is_spoken(clips: list[np.ndarray], size: int) -> None:
     rng = np.random.default_rng(1)
     pauses = [np.zeros(int(rng.uniform(0.2, 3) * RATE_HZ), np.float32) for _ in clips]
     recording = np.concatenate([part for pair in zip(clips, pauses, strict=True) for part in pair])
     end = 0
     left_out = np.ones(len(recording), bool)
-    for first, piece in vad.pieces(blocks(recording, size)):
-        assert first >= end, "no sample is in two pieces"
-        end = first + len(piece)
-        assert len(piece) <= 30 * RATE_HZ
-        np.testing.assert_array_equal(piece, recording[first:end])
+    for first, segment in vad.segments(blocks(recording, size)):
+        assert first >= end, "no sample is in two segments"
+        end = first + len(segment)
+        assert len(segment) <= 30 * RATE_HZ
+        np.testing.assert_array_equal(segment, recording[first:end])
         left_out[first:end] = False
     energy = np.square(recording, dtype=np.float64)
     assert energy[left_out].sum() < 1e-3 * energy.sum()
@@ -64,10 +154,10 @@ def test_speech_that_goes_on_is_cut_where_it_is_quietest(clips: list[np.ndarray]
     speech = np.concatenate([clip[np.abs(clip) > 0.005] for clip in clips * 4])[: 50 * RATE_HZ]
     quiet = 25 * RATE_HZ
     speech[quiet : quiet + RATE_HZ // 4] *= 0.01
-    pieces = list(vad.pieces([speech]))
-    assert any(abs(first - quiet - RATE_HZ // 8) < RATE_HZ // 8 for first, _ in pieces)
-    assert sum(len(piece) for _, piece in pieces) == len(speech)
+    segments = list(vad.segments([speech]))
+    assert any(abs(first - quiet - RATE_HZ // 8) < RATE_HZ // 8 for first, _ in segments)
+    assert sum(len(segment) for _, segment in segments) > 0.95 * len(speech)
 
 
-def test_a_long_silence_has_no_piece() -> None:
-    assert list(vad.pieces(blocks(np.zeros(100 * RATE_HZ, np.float32), 480_000))) == []
+def test_a_long_silence_has_no_segment() -> None:
+    assert list(vad.segments(blocks(np.zeros(100 * RATE_HZ, np.float32), 480_000))) == []

@@ -24,6 +24,7 @@ def spoken() -> np.ndarray:
     return say("ab cde bad", seed=3)
 
 
+@pytest.mark.usefixtures("tones_are_speech")
 def test_a_path_bytes_a_stream_an_array_and_an_utterance_give_one_text(
     transcriber: Transcriber, spoken: np.ndarray, tmp_path: Path
 ) -> None:
@@ -35,6 +36,7 @@ def test_a_path_bytes_a_stream_an_array_and_an_utterance_give_one_text(
     assert len(texts) == 1 and texts != {""}
 
 
+@pytest.mark.usefixtures("tones_are_speech")
 def test_a_piece_of_a_longer_recording_is_read_alone(
     transcriber: Transcriber, spoken: np.ndarray, tmp_path: Path
 ) -> None:
@@ -45,6 +47,7 @@ def test_a_piece_of_a_longer_recording_is_read_alone(
     assert transcriber.transcribe(piece).text == transcriber.transcribe(spoken).text
 
 
+@pytest.mark.usefixtures("tones_are_speech")
 def test_one_bad_item_fails_alone_and_order_is_kept(transcriber: Transcriber, spoken: np.ndarray) -> None:
     other = say("dad")
     results = list(transcriber.transcribe_all([spoken, b"no audio", other, Path("nowhere.wav"), spoken]))
@@ -74,6 +77,7 @@ def test_silence_and_the_shortest_clips_have_no_text_of_letters_only(transcriber
     assert isinstance(transcript.text, str) and len(transcript.text) <= 1
 
 
+@pytest.mark.usefixtures("tones_are_speech")
 def test_words_lie_in_order_inside_the_recording(transcriber: Transcriber, spoken: np.ndarray) -> None:
     transcript = transcriber.transcribe(spoken)
     assert [word.text for word in transcript.words] == transcript.text.split()
@@ -82,6 +86,7 @@ def test_words_lie_in_order_inside_the_recording(transcriber: Transcriber, spoke
     assert all(0 <= word.confidence <= 1 for word in transcript.words)
 
 
+@pytest.mark.usefixtures("tones_are_speech")
 def test_word_times_are_near_where_the_tones_are(transcriber: Transcriber) -> None:
     transcript = transcriber.transcribe(say("bad cab"))
     assert transcript.text == "bad cab"
@@ -115,12 +120,42 @@ def test_a_long_recording_gives_the_words_of_its_clips_at_their_times() -> None:
 
 def test_nothing_is_read_where_nobody_speaks() -> None:
     phones = Transcriber.from_folder(bundled.folder("base"))
-    noise = 0.02 * np.random.default_rng(0).standard_normal(60 * RATE_HZ).astype(np.float32)
-    transcript = phones.transcribe(noise)
-    assert transcript.text == "" and transcript.segments == ()
-    assert transcript.duration_s == 60
+    for length_s in (0.1, 3, 60):
+        noise = 0.02 * np.random.default_rng(0).standard_normal(int(length_s * RATE_HZ)).astype(np.float32)
+        transcript = phones.transcribe(noise)
+        assert transcript.text == "" and transcript.segments == ()
+        assert transcript.duration_s == length_s
 
 
+@pytest.mark.parametrize("pause_s", [0.5, 1, 3, 8])
+def test_a_pause_separates_words_as_if_each_sentence_were_read_alone(pause_s: float) -> None:
+    phones = Transcriber.from_folder(bundled.folder("base"))
+    clips = [audio.load(u.audio) for u in corpora.read(bundled.folder("demo"), "mi")[:4]]
+    pause = np.zeros(int(pause_s * RATE_HZ), np.float32)
+    for first, second in zip(clips[::2], clips[1::2], strict=True):
+        together = phones.transcribe(np.concatenate([first, pause, second]))
+        alone = " ".join(phones.transcribe(clip).text for clip in (first, second))
+        rate = error_rates.rate([error_rates.character_errors(alone, together.text)])
+        assert rate < 0.15, "the same phones but for those that a little silence more or less changes"
+        begin_s, end_s = len(first) / RATE_HZ, (len(first) + len(pause)) / RATE_HZ
+        assert not [word for word in together.words if word.start_s < begin_s - 0.2 and word.end_s > end_s + 0.2]
+
+
+def test_silence_after_the_last_sentence_of_a_long_recording_adds_no_word() -> None:
+    phones = Transcriber.from_folder(bundled.folder("base"))
+    clips = [audio.load(u.audio) for u in corpora.read(bundled.folder("demo"), "mi")[:15]]
+    spoken = np.concatenate([part for clip in clips for part in (clip, np.zeros(RATE_HZ // 2, np.float32))])
+    assert len(spoken) > 30 * RATE_HZ
+    last = audio_end = len(spoken) / RATE_HZ
+    for rest_s in (0, 0.1, 0.3, 0.7, 2, 5):
+        recording = np.concatenate([spoken, np.zeros(int(rest_s * RATE_HZ), np.float32)])
+        words = phones.transcribe(recording).words
+        assert words and words[-1].end_s < audio_end
+        last = last if rest_s else words[-1].end_s
+        assert words[-1].end_s == pytest.approx(last, abs=0.3)
+
+
+@pytest.mark.usefixtures("tones_are_speech")
 def test_many_threads_get_the_answers_of_one(transcriber: Transcriber) -> None:
     recordings = [say(text) for text in ("ab", "cde bad", "dad", "eab cab")]
     serial = [transcriber.transcribe(recording) for recording in recordings]
@@ -137,6 +172,7 @@ def test_many_threads_get_the_answers_of_one(transcriber: Transcriber) -> None:
     assert [answers[i].text for i in range(12)] == [serial[i % 4].text for i in range(12)]
 
 
+@pytest.mark.usefixtures("tones_are_speech")
 def test_results_come_before_the_whole_input_is_read(transcriber: Transcriber) -> None:
     eager = Transcriber(transcriber.model, look_ahead_s=2)
     asked = 0

@@ -11,16 +11,16 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from asr_adapt import audio, bundled, corpora
+from asr_adapt.audio import vad
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.serve.limits import Limits
-from asr_adapt.serve.live import EndpointDetector
 
 SILENCE = np.zeros(RATE_HZ, np.float32)
 
 
 @pytest.fixture(scope="module")
 def spoken() -> list[np.ndarray]:
-    """Three clips in which somebody speaks without a pause of 0.6 s."""
+    """Three clips in which somebody speaks without a pause of 0.3 s."""
     clips = [audio.load(u.audio) for u in corpora.read(bundled.folder("demo"), "mi")[:30]]
     return [clip for clip in clips if len(list(cut(np.concatenate([SILENCE, clip, SILENCE]), 512))) == 1][:3]
 
@@ -32,7 +32,7 @@ def address(phones: Transcriber) -> Iterator[str]:
 
 
 def cut(recording: np.ndarray, size: int) -> list[tuple[int, np.ndarray]]:
-    utterances = EndpointDetector()
+    utterances = vad.Segmenter(is_live=True)
     ended = [u for i in range(0, len(recording), size) for u in utterances.feed(recording[i : i + size])]
     return ended + utterances.flush()
 
@@ -61,9 +61,9 @@ def test_each_clip_between_pauses_is_an_utterance_with_its_own_samples(spoken: l
 def test_silence_and_a_click_are_no_utterance_and_take_no_memory() -> None:
     recording = np.zeros(60 * RATE_HZ, np.float32)
     recording[RATE_HZ] = 1
-    utterances = EndpointDetector()
+    utterances = vad.Segmenter(is_live=True)
     assert [u for i in range(0, len(recording), 1600) for u in utterances.feed(recording[i : i + 1600])] == []
-    assert len(utterances._buffer) < RATE_HZ and utterances.flush() == []
+    assert len(utterances._held) < RATE_HZ and utterances.flush() == []
 
 
 def test_speech_that_goes_on_is_cut_at_thirty_seconds(spoken: list[np.ndarray]) -> None:

@@ -17,6 +17,8 @@ from asr_adapt.records import Utterance, write_jsonl
 from asr_adapt.stages.transcribe import transcribe
 from asr_adapt.text.alphabet import Alphabet
 
+pytestmark = pytest.mark.usefixtures("tones_are_speech")
+
 
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:

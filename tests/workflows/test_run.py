@@ -295,7 +295,7 @@ def test_evaluate_refuses_a_place_that_is_a_file_before_it_hears_anything(
     finished: Path, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "scores").touch()
-    monkeypatch.delattr(stages.Transcriber, "transcribe_all")
+    monkeypatch.delattr(stages.Transcriber, "transcribe_segments")
     with pytest.raises(InputError, match="scores: cannot be created"):
         evaluate_folder(finished / "model", Source(root=tones), "test", tmp_path / "scores", Console(quiet=True))
 
