@@ -1,6 +1,5 @@
 """Recordings beside their transcripts."""
 
-import re
 from pathlib import Path
 
 # Of one recording in several formats the first is taken: what is sought without decoding goes first.
@@ -17,14 +16,18 @@ def is_audio(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file's or folder's name is one that `visible` leaves out."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
 def visible(folder: Path, pattern: str = "**/*") -> list[Path]:
     """Return what matches a pattern in a folder, sorted, but nothing hidden, below the folder itself.
 
     Left out as hidden: names that begin with a dot, such as the `._NAME` that macOS puts beside each file on other
     disks, and `__MACOSX`, where its archives keep those.
     """
-    hidden = re.compile(r"\.|__MACOSX$")
-    return sorted(path for path in folder.glob(pattern) if not any(map(hidden.match, path.relative_to(folder).parts)))
+    return sorted(path for path in folder.glob(pattern) if not any(map(is_hidden, path.relative_to(folder).parts)))
 
 
 def beside(path: Path) -> Path:

@@ -1,10 +1,12 @@
 """Corpora: every utterance of a corpus on disk, each with its split."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr_adapt.corpora.audio_files import missing_audio
 from asr_adapt.corpora.readers import READERS
 from asr_adapt.corpora.splits import Leak, grouping, leaks, with_splits
 from asr_adapt.errors import InputError
@@ -12,6 +14,8 @@ from asr_adapt.recipe import Recipe, Source
 from asr_adapt.records import SPLITS, LeftOut, Utterance
 
 __all__ = ["Leak", "Reading", "leaks", "read", "read_all", "sources", "with_splits"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,8 @@ def _read_one(source: Source, language: str) -> tuple[str, list[Utterance], Sequ
             place=root,
             remedy="A clip belongs to one line of one split.",
         )
+    if (line := missing_audio(utterances, root)) is not None:
+        _log.warning("%s: %s", root, line)
     return kind, utterances, left_out
 
 

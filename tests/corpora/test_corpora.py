@@ -35,7 +35,7 @@ def test_a_byte_order_mark_and_crlf_are_no_part_of_the_table(tmp_path: Path) -> 
     [
         ("s1\ta.mp3", r"train\.tsv:2: 2 columns where the header has 4"),
         ("s1\ta.mp3\ta tab\tinside\tmi", r"train\.tsv:2: 5 columns where the header has 4"),
-        ("s1\t../../etc/passwd\tx\tmi", r"train\.tsv:2: path '../../etc/passwd' is not a file inside clips/"),
+        ("s1\t../../etc/passwd\tx\tmi", r"train\.tsv:2: path '../../etc/passwd' is not a file inside "),
         ("s1\t/etc/passwd\tx\tmi", r"train\.tsv:2: path '/etc/passwd'"),
         ("s1\t\tx\tmi", r"train\.tsv:2: path ''"),
     ],
@@ -132,7 +132,7 @@ def test_a_manifest_is_read_beside_its_audio(tmp_path: Path) -> None:
         ("{not json", r"m\.jsonl:1: not JSON"),
         ('{"id": "a", "audio": "a.wav", "txt": "x"}', r"m\.jsonl:1: field 'txt'"),
         ('{"id": "a", "audio": "a.wav"}', r"m\.jsonl:1: field 'text' is missing"),
-        ('{"id": "a", "audio": "../a.wav", "text": "x"}', r"m\.jsonl:1: audio '\.\./a\.wav' leads out"),
+        ('{"id": "a", "audio": "../a.wav", "text": "x"}', r"m\.jsonl:1: path .*a\.wav. is not a file inside"),
         ('{"id": "a", "audio": "a.wav", "text": "x", "start_s": -1}', r"m\.jsonl:1: field 'start_s'.*-1"),
         ('{"id": "a", "audio": "a.wav", "text": "x", "end_s": Infinity}', r"m\.jsonl:1: field 'end_s'.*finite.*inf"),
         ('{"id": "a", "audio": "a.wav", "text": "\\ud800"}', r"m\.jsonl:1: not JSON"),

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from asr_adapt.corpora.audio_files import AudioFinder
 from asr_adapt.corpora.unpacked import stamp, unpack_tar, unpacked
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
@@ -39,8 +40,9 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
         root = chosen(folder, language, root)
     tables: list[tuple[Split | None, Path]] = [(split, root / f"{split}.tsv") for split in SPLITS]
     found = [(split, table) for split, table in tables if table.is_file()]
+    finder = AudioFinder(root)
     for split, table in found or [(None, root / _WHOLE)]:
-        yield from _rows(table, root / "clips", split, language)
+        yield from _rows(table, finder, split, language)
 
 
 def chosen(folder: Path, language: str, place: object) -> Path:
@@ -80,7 +82,7 @@ def _unpacked_as(member: PurePosixPath) -> PurePosixPath | None:
     return PurePosixPath(locale, "clips" if clips else "", name)
 
 
-def _rows(table: Path, clips: Path, split: Split | None, language: str) -> Iterator[Utterance]:
+def _rows(table: Path, finder: AudioFinder, split: Split | None, language: str) -> Iterator[Utterance]:
     lines = read_lines(table)
     header = lines[0].split("\t")
     missing = {"path", "sentence"} - set(header)
@@ -101,12 +103,12 @@ def _rows(table: Path, clips: Path, split: Split | None, language: str) -> Itera
                 remedy="Fields are separated by one tab each, and are not quoted.",
             )
         row = dict(zip(header, fields, strict=False))
-        clip = Path(row["path"])
-        if not row["path"] or clip.is_absolute() or ".." in clip.parts:
-            raise InputError(f"path {row['path']!r} is not a file inside clips/", place=f"{table}:{number}")
+        clip = finder.find(row["path"], f"{table}:{number}", table.parent / "clips")
+        if not Path(clip).is_relative_to(table.parent):
+            raise InputError(f"path {row['path']!r} is not a file inside {table.parent}", place=f"{table}:{number}")
         yield Utterance(
             id=row["path"],
-            audio=str(clips / clip),
+            audio=clip,
             split=split,
             language=row.get("locale") or language,
             speaker=row.get("client_id") or None,

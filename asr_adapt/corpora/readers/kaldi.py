@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr_adapt.audio import media
+from asr_adapt.corpora.audio_files import AudioFinder
 from asr_adapt.corpora.rows import utterance_at
 from asr_adapt.corpora.splits import split_named
 from asr_adapt.errors import InputError
@@ -35,8 +36,9 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
         InputError: a line of a table is cut short, an utterance has no recording, or a recording is the output of
             a command.
     """
+    finder = AudioFinder(root, above=_LEVELS_UP)
     for split, folder in _folders(root):
-        yield from _utterances(folder, split, language)
+        yield from _utterances(folder, split, language, finder)
 
 
 def _folders(root: Path) -> list[tuple[Split | None, Path]]:
@@ -49,7 +51,7 @@ def _folders(root: Path) -> list[tuple[Split | None, Path]]:
     return [pair for pair in folders if pair[0]] or folders
 
 
-def _utterances(folder: Path, split: Split | None, language: str) -> Iterator[Utterance]:
+def _utterances(folder: Path, split: Split | None, language: str, finder: AudioFinder) -> Iterator[Utterance]:
     recordings = _table(folder / "wav.scp", columns=2)
     pieces = _table(folder / "segments", columns=4) if (folder / "segments").is_file() else {}
     speakers = _table(folder / "utt2spk", columns=2) if (folder / "utt2spk").is_file() else {}
@@ -66,7 +68,7 @@ def _utterances(folder: Path, split: Split | None, language: str) -> Iterator[Ut
         yield utterance_at(
             place,
             id=name,
-            audio=str(_audio(folder, *recordings[recording])),
+            audio=_audio(finder, folder, *recordings[recording]),
             start_s=start_s,
             end_s=end_s,
             split=split,
@@ -94,13 +96,11 @@ def _table(path: Path, columns: int) -> dict[str, tuple[str, list[str]]]:
     return rows
 
 
-def _audio(folder: Path, place: str, fields: list[str]) -> Path:
+def _audio(finder: AudioFinder, folder: Path, place: str, fields: list[str]) -> str:
     name = fields[0].strip()
     if name.endswith("|"):
         name = _unpacked_by(name.removesuffix("|"), place)
-    path = Path(name)
-    tried = [above / path for above in (folder, *folder.absolute().parents[:_LEVELS_UP])]
-    return next((candidate for candidate in tried if candidate.is_file()), tried[0])
+    return finder.find(name, place, folder)
 
 
 def _unpacked_by(command: str, place: str) -> str:

@@ -1,8 +1,9 @@
-"""A JSONL manifest: one `Utterance` a line; `audio` is absolute, or relative to the manifest's folder."""
+"""A JSONL manifest: one `Utterance` a line; `audio` is found by `AudioFinder`'s rule."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+from asr_adapt.corpora.audio_files import AudioFinder
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
 from asr_adapt.records import Utterance, read_jsonl
@@ -33,12 +34,7 @@ def located(root: Path) -> Iterator[tuple[int, Utterance]]:
     Raises:
         InputError: a line is no utterance, or its relative path leads out of the folder.
     """
+    finder = AudioFinder(root)
     for number, utterance in read_jsonl(root):
-        audio = Path(utterance.audio)
-        if not audio.is_absolute() and ".." in audio.parts:
-            raise InputError(
-                f"audio '{utterance.audio}' leads out of the manifest's folder",
-                place=f"{root}:{number}",
-                remedy="Give an absolute path, or move the audio.",
-            )
-        yield number, utterance.model_copy(update={"audio": str(root.parent / audio)})
+        audio = finder.find(utterance.audio, f"{root}:{number}")
+        yield number, utterance.model_copy(update={"audio": audio})

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from asr_adapt.audio import media
 from asr_adapt.corpora import columns
-from asr_adapt.corpora.rows import inside, utterance_at
+from asr_adapt.corpora.audio_files import AudioFinder
+from asr_adapt.corpora.rows import utterance_at
 from asr_adapt.corpora.splits import split_named
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
@@ -39,8 +40,9 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
         InputError: a table has no column for audio or text, or a line has another number of columns, an impossible
             value, or a path that leads out of the table's folder.
     """
+    finder = AudioFinder(root)
     for table in [root] if root.is_file() else _tables(root):
-        yield from _rows(table, language, source)
+        yield from _rows(table, language, source, finder)
 
 
 def _tables(root: Path) -> list[Path]:
@@ -50,7 +52,7 @@ def _tables(root: Path) -> list[Path]:
     return [path for path in tables if split_named(path.stem)] or (tables if len(tables) == 1 else [])
 
 
-def _rows(table: Path, language: str, source: Source) -> Iterator[Utterance]:
+def _rows(table: Path, language: str, source: Source, finder: AudioFinder) -> Iterator[Utterance]:
     text = read_text(table)
     lines = _fields(text, table)
     number, header = next(lines, (1, []))
@@ -68,12 +70,12 @@ def _rows(table: Path, language: str, source: Source) -> Iterator[Utterance]:
         said = {field: fields[column].strip() for field, column in place.items() if fields[column].strip()}
         said["text"] = fields[place["text"]]
         where = f"{table}:{number}"
-        audio = inside(table.parent, said.get("audio", ""), where)
+        audio = finder.find(said.get("audio", ""), where, table.parent)
         yield utterance_at(
             where,
             **{"id": _id(said), "language": language}
             | said
-            | {"audio": str(audio), "split": _split(said.get("split"), table, where)},
+            | {"audio": audio, "split": _split(said.get("split"), table, where)},
         )
 
 
