@@ -21,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _PARTLY_DONE = 3
+_MAX_LIMIT = 1e9
 # What follows the script is the recipe's own.
 _RECIPE_COMMAND = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 _CORPUS_COMMAND = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -367,6 +368,13 @@ def export(
     export_engines(model, engine or [], check, _source(corpus, context.args) if corpus else None, Console())
 
 
+def _finite(value: float) -> float:
+    """Reject nan, which passes typer's `min`, and what overflows when it is converted."""
+    if not value <= _MAX_LIMIT:
+        raise typer.BadParameter(f"{value} is not a number up to {_MAX_LIMIT:.0e}.")
+    return value
+
+
 @app.command()
 def serve(
     model: Annotated[list[str], typer.Option(metavar="[NAME=]DIR", help="Model folder of a run; repeatable.")],
@@ -385,14 +393,39 @@ def serve(
         list[str] | None,
         typer.Option(help="Origin whose web pages may call the API (CORS); repeatable.", show_default=False),
     ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Name by which clients may address the server, such as that of its reverse proxy; repeatable. IP "
+            "addresses and localhost always may. '*' for any name.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda; default: the GPU where there is one.")] = None,
     engine: _ENGINE = "auto",
-    max_upload_mb: Annotated[float, typer.Option(min=0, help="Maximum request body, in MB.")] = 100,
-    max_audio_s: Annotated[float, typer.Option(min=1, help="Maximum duration of a recording, in seconds.")] = 7200,
-    max_requests: Annotated[int, typer.Option(min=1, help="Maximum concurrent requests; further ones get 429.")] = 64,
-    request_s: Annotated[float, typer.Option(min=1, help="Time limit of a request, in seconds.")] = 600,
-    batch_s: Annotated[float, typer.Option(min=1, help="Maximum seconds of audio per batch; more on a GPU.")] = 15,
-    wait_ms: Annotated[float, typer.Option(min=0, help="How long a segment waits for others to join its batch.")] = 5,
+    max_upload_mb: Annotated[
+        float, typer.Option(min=0, callback=_finite, help="Maximum size of a request body, in MB.")
+    ] = 100,
+    max_audio_s: Annotated[
+        float, typer.Option(min=1, callback=_finite, help="Maximum duration of a recording, in seconds.")
+    ] = 7200,
+    max_requests: Annotated[
+        int, typer.Option(min=1, help="Maximum number of concurrent requests; further ones get 429.")
+    ] = 64,
+    request_s: Annotated[
+        float, typer.Option(min=1, callback=_finite, help="Time limit of a request, in seconds.")
+    ] = 600,
+    batch_s: Annotated[
+        float,
+        typer.Option(min=1, callback=_finite, help="Maximum seconds of audio per batch; use 60 or more on a GPU."),
+    ] = 15,
+    wait_ms: Annotated[
+        float,
+        typer.Option(
+            min=0, callback=_finite, help="How long a segment waits for others to join its batch, in milliseconds."
+        ),
+    ] = 5,
 ) -> None:
     """Serve models over HTTP: OpenAI's transcription API, live audio, a web page. SIGTERM shuts down gracefully."""
     try:
@@ -414,8 +447,10 @@ def serve(
         batch_s=batch_s,
         batch_wait_s=wait_ms / 1000,
     )
-    keys = (*(api_key or ()), *os.environ.get("ASR_ADAPT_API_KEYS", "").split())
-    settings = server.Settings(server.parse_models(model), limits, keys, tuple(cors or ()), device, engine)
+    keys = server.parse_api_keys(api_key or (), os.environ.get(server.API_KEYS_VARIABLE))
+    settings = server.Settings(
+        server.parse_models(model), limits, keys, tuple(cors or ()), (*(allowed_host or ()), host), device, engine
+    )
     server.serve(settings, host, port, workers, Console())
 
 

@@ -1,10 +1,15 @@
 """A server in a thread, for the tests that want a real one."""
 
 import io
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +19,7 @@ import uvicorn
 from conftest import RATE_HZ
 
 from asr_adapt.inference.transcriber import Transcriber
+from asr_adapt.records import Segment
 from asr_adapt.serve import server
 from asr_adapt.serve.app import create_app
 from asr_adapt.serve.limits import Limits
@@ -74,3 +80,44 @@ def problem(response: httpx.Response) -> dict:
     error = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"} and error["message"]
     return error
+
+
+class Slow(Transcriber):
+    """Reads when it may."""
+
+    def __init__(self, phones: Transcriber) -> None:
+        super().__init__(phones.model, precision="fp32")
+        self.may, self.begun = threading.Event(), threading.Event()
+        self.may.set()
+
+    def read(self, *arguments: object) -> list[Segment]:  # type: ignore[override]
+        self.begun.set()
+        assert self.may.wait(60)
+        return super().read(*arguments)  # type: ignore[arg-type]
+
+
+def head(url: str, **headers: object) -> bytes:
+    fields = {"Host": "localhost", "Content_Type": "multipart/form-data; boundary=b"} | headers
+    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
+    return f"POST /v1/audio/transcriptions HTTP/1.1\r\n{lines}\r\n".encode()
+
+
+def connected(url: str) -> socket.socket:
+    host, port = url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def start(*arguments: object, **environment: str) -> tuple[subprocess.Popen, str]:
+    """Start `asr-adapt serve` at a free port; return it and its address."""
+    command = [sys.executable, "-c", "from asr_adapt.cli import main; main()", "serve", "--port", "0"]
+    process = subprocess.Popen(
+        [*command, *map(str, arguments)], stderr=subprocess.PIPE, text=True, env=os.environ | environment
+    )
+    assert process.stderr
+    line = process.stderr.readline()
+    assert "http://" in line, line + process.stderr.read()
+    return process, line.split()[0]

@@ -56,6 +56,15 @@ def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys:
         (("serve", "--model", "nowhere"), "nowhere: not an asr-adapt model"),
         (("serve", "--model", f"a={BASE}", "--model", f"a={BASE}"), f"--model a={BASE}: two models are named 'a'."),
         (("serve", "--model", BASE, "--host", "192.0.2.1"), "192.0.2.1:8000: cannot bind to the address"),
+        *(
+            (("serve", "--model", BASE, "--api-key", key), f"--api-key: the key {problem}.")
+            for key, problem in (("", "is blank"), (" \t", "is blank"), ("a b", "contains white space"))
+        ),
+        *(
+            (("serve", "--model", BASE, option, value), f"command line: Invalid value for '{option}'")
+            for option in ("--max-upload-mb", "--max-audio-s", "--request-s", "--batch-s", "--wait-ms")
+            for value in ("1e400", "nan", "-1", "1e305")
+        ),
         (("trancribe",), "command line: No such command 'trancribe'"),
         (
             ("evaluate", "--model", BASE, "--corpus", ".", "--corpus.format", "kaldi"),

@@ -3,8 +3,11 @@
 import asyncio
 import hashlib
 import hmac
+import ipaddress
 import json
 import logging
+import os
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -53,6 +56,7 @@ def create_app(
     limits: Limits | None = None,
     api_keys: Sequence[str] = (),
     origins: Sequence[str] = (),
+    allowed_hosts: Sequence[str] = (),
 ) -> FastAPI:
     """Return the application; `app.state.service` is its `Service`.
 
@@ -61,6 +65,8 @@ def create_app(
         limits: Limits enforced on every request.
         api_keys: Keys that grant access to everything below /v1; without keys access is open.
         origins: Other origins whose pages may call the API (CORS).
+        allowed_hosts: Names by which clients may address the server, besides `localhost` and IP addresses; `*` for
+            any.
     """
     service = Service(loaders, limits or Limits())
 
@@ -84,6 +90,7 @@ def create_app(
     app.add_exception_handler(ApiError, _handle_api_error)
     app.add_exception_handler(HTTPException, _handle_http_exception)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
+    app.add_middleware(_HeadCheck, limits=service.limits, allowed_hosts=allowed_hosts)
     app.add_middleware(_RequestMonitor, service=service)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST"],
@@ -95,7 +102,9 @@ class _Authentication:
     """Checks API keys in constant time."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
+        if not all(key.strip() for key in keys):
+            raise ValueError("a blank API key would be accepted from everybody")
+        self._digests = [hashlib.sha256(os.fsencode(key)).digest() for key in keys]
 
     def accepts(self, connection: HTTPConnection) -> bool:
         """Return whether a connection has a valid key, or none is required."""
@@ -105,7 +114,7 @@ class _Authentication:
         if kind.lower() != "bearer":
             given = next((name.removeprefix(_KEY_PROTOCOL) for name in _protocols(connection.headers)
                           if name.startswith(_KEY_PROTOCOL)), "")  # fmt: skip
-        digest = hashlib.sha256(given.strip().encode()).digest()
+        digest = hashlib.sha256(given.strip().encode("latin-1")).digest()  # the bytes that were sent
         return any([hmac.compare_digest(digest, known) for known in self._digests])  # no short circuit
 
     async def __call__(self, request: Request) -> None:
@@ -116,7 +125,7 @@ class _Authentication:
 
 def _add_transcriptions(app: FastAPI, service: Service, auth: _Authentication) -> None:
     errors: dict[int | str, dict[str, Any]] = {
-        status: _ERROR_SCHEMA for status in (400, 401, 404, 408, 413, 415, 429, 500, 503)
+        status: _ERROR_SCHEMA for status in (400, 401, 404, 408, 413, 415, 429, 500, 503, 507)
     }
 
     @app.post("/v1/audio/transcriptions", dependencies=[Depends(auth)], openapi_extra=FORM,
@@ -311,6 +320,47 @@ async def _handle_http_exception(_: Request, error: Any) -> Response:
     response = ApiError(error.status_code, str(error.detail)).response()
     response.headers.update(error.headers or {})
     return response
+
+
+class _HeadCheck:
+    """Rejects requests with too large a head, or addressed to a name that is not the server's.
+
+    A page of a hostile site can reach a server on the visitor's own computer or network if its name resolves to that
+    address (DNS rebinding): its requests then have the site's name as their Host, never an IP address.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits, allowed_hosts: Sequence[str]) -> None:
+        self._app, self._max_bytes = app, limits.head_bytes
+        self._names = {"localhost", *(name.lower() for name in allowed_hosts)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = self._error(scope) if scope["type"] in {"http", "websocket"} else None
+        if error is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await error.response()(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    def _error(self, scope: Scope) -> ApiError | None:
+        sizes = (len(name) + len(value) + 4 for name, value in scope["headers"])
+        if len(scope["raw_path"]) + len(scope["query_string"]) + sum(sizes) > self._max_bytes:
+            return ApiError(431, f"The request's head is larger than {self._max_bytes} bytes.", code="head_too_large")
+        host = Headers(scope=scope).get("host", "")  # HTTP/1.0 needs none, and no browser leaves it out
+        if host and not self._is_allowed(host):
+            return ApiError(403, "The server does not answer to this Host; start it with --allowed-host NAME.",
+                            code="host_not_allowed")  # fmt: skip
+        return None
+
+    def _is_allowed(self, host: str) -> bool:
+        name = re.sub(r":\d*$", "", host.lower()).removesuffix(".")
+        if "*" in self._names or name in self._names:
+            return True
+        try:
+            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return False
+        return True
 
 
 class _RequestMonitor:

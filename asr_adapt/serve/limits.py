@@ -24,7 +24,9 @@ class Limits:
     request_s: float = 600.0
     """time limit of a request, from its head to the end of its response"""
     head_s: float = 10.0
-    """time limit for receiving a request's head, or the rest of a body whose response has already been sent"""
+    """time limit for receiving a request's head"""
+    head_bytes: int = 16 * 2**10
+    """maximum size of a request's head"""
     stall_s: float = 10.0
     """maximum pause within an upload"""
     min_bytes_per_s: int = 4_096

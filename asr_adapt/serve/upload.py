@@ -1,7 +1,11 @@
 """Multipart upload parsed within limits, and incremental decoding of the uploaded recording."""
 
 import asyncio
+import errno
 import io
+import logging
+import os
+import tempfile
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator
@@ -17,6 +21,9 @@ from asr_adapt.audio import vad
 from asr_adapt.serve.api_error import ApiError
 from asr_adapt.serve.limits import Limits
 
+_log = logging.getLogger(__name__)
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
 
 async def read_form(request: Request, limits: Limits, deadline_s: float) -> FormData:
     """Parse a request's multipart form; its file, if any, is open at the start.
@@ -28,7 +35,7 @@ async def read_form(request: Request, limits: Limits, deadline_s: float) -> Form
 
     Raises:
         ApiError: 408 the upload is too slow, 413 the body is too large (rejected before the excess is stored), 415 it
-            is not a multipart form, 400 the form is malformed.
+            is not a multipart form, 400 the form is malformed, 507 there is no space to store it.
         ClientDisconnect: the client disconnected.
     """
     declared = request.headers.get("content-length", "")
@@ -47,6 +54,12 @@ async def read_form(request: Request, limits: Limits, deadline_s: float) -> Form
         return await parser.parse()
     except MultiPartException as error:
         raise ApiError(400, f"The form cannot be read: {error.message}", code="invalid_form") from error
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        _log.error("an upload cannot be stored in %s: %s", tempfile.gettempdir(), os.strerror(error.errno))
+        raise ApiError(507, "The server has no space left for the recording.", code="no_space",
+                       retry_after_s=60) from error  # fmt: skip
 
 
 async def _limited_body(request: Request, limits: Limits, deadline_s: float) -> AsyncGenerator[bytes, None]:

@@ -2,11 +2,8 @@
 
 import json
 import logging
-import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +14,7 @@ import numpy as np
 import openai
 import pytest
 from conftest import RATE_HZ
-from serving import metric, post, problem, running, until, wav
+from serving import metric, post, problem, running, start, until, wav
 
 from asr_adapt import audio, bundled
 from asr_adapt.artifacts import NGramWeights
@@ -256,18 +253,6 @@ def test_the_page_and_the_docs_take_nothing_from_elsewhere(url: str) -> None:
         assert "http://" not in answer.text and "https://" not in answer.text and "src=" not in answer.text
     assert "transcriptions" in httpx.get(f"{url}/docs").text
     assert "/v1/audio/transcriptions" in httpx.get(f"{url}/openapi.json").json()["paths"]
-
-
-def start(*arguments: object, **environment: str) -> tuple[subprocess.Popen, str]:
-    """Start `asr-adapt serve` at a free port; return it and its address."""
-    command = [sys.executable, "-c", "from asr_adapt.cli import main; main()", "serve", "--port", "0"]
-    process = subprocess.Popen(
-        [*command, *map(str, arguments)], stderr=subprocess.PIPE, text=True, env=os.environ | environment
-    )
-    assert process.stderr
-    line = process.stderr.readline()
-    assert "http://" in line, line + process.stderr.read()
-    return process, line.split()[0]
 
 
 @pytest.mark.slow
