@@ -1,7 +1,6 @@
 """The command line: parses arguments, calls stages, prints results. Heavy imports wait until a verb needs them."""
 
 import contextlib
-import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,7 +87,9 @@ def run(
     if str(script) in {"--help", "-h"}:
         print(context.get_help())
         return
-    run_recipe(_recipe_of(script), context.args, name=script.stem)
+    from asr_adapt import recipe_script
+
+    run_recipe(recipe_script.load(script), context.args, name=script.stem)
 
 
 @app.command(context_settings=_RECIPE_COMMAND)
@@ -100,7 +101,9 @@ def transfer(
     if str(script) in {"--help", "-h"}:
         print(context.get_help())
         return
-    recipe, out = _overridden(_recipe_of(script), context.args, f"{script.stem}-transfer", str(script))
+    from asr_adapt import recipe_script
+
+    recipe, out = _overridden(recipe_script.load(script), context.args, f"{script.stem}-transfer", str(script))
     from asr_adapt.console import Console
     from asr_adapt.workflows.transfer import transfer as measure
 
@@ -131,12 +134,21 @@ def new(
 @app.command(context_settings=_CORPUS_COMMAND)
 def doctor(
     context: typer.Context,
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="Corpus folder, archive, table or Hub name.")],
-    language: Annotated[str, typer.Option(help="BCP-47 tag or name of the language.")] = "und",
+    corpus: Annotated[
+        Path,
+        typer.Argument(metavar="CORPUS|RECIPE.py", help="Corpus folder, archive, table or Hub name; or a recipe."),
+    ],
+    language: Annotated[
+        str | None,
+        typer.Option(help="BCP-47 tag or English name of the language; default: the recipe's, or unknown."),
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the findings as JSON to this file.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the findings as an HTML page to this file.")] = None,
     fix: Annotated[
-        Path | None, typer.Option(help="Write a .jsonl manifest of the usable utterances, repaired.")
+        Path | None,
+        typer.Option(
+            help="Write a .jsonl manifest of the usable utterances, repaired; a RECIPE.py is changed to read it."
+        ),
     ] = None,
     estimate: Annotated[
         bool,
@@ -144,13 +156,24 @@ def doctor(
     ] = True,
 ) -> None:
     """Find problems in a corpus before training. Recipe fields, such as --corpus.format, may follow."""
-    from asr_adapt import languages
+    from asr_adapt import languages, recipe_script
     from asr_adapt.console import Console
     from asr_adapt.recipe import recipe_from
     from asr_adapt.stages import doctor as stage
 
-    fields = {"language": languages.find(language), "corpus": {"root": corpus}, "model": {"base": "embedded"}}
-    recipe, _ = _overridden(recipe_from(fields, "command line"), context.args)
+    script = corpus if corpus.suffix == ".py" else None
+    tag = languages.find(language) if language else None
+    if script:
+        recipe = recipe_script.load(script)
+        recipe = recipe.model_copy(update={"language": tag}) if tag else recipe
+    else:
+        fields = {
+            "language": tag or languages.UNDETERMINED,
+            "corpus": {"root": corpus},
+            "model": {"base": "embedded"},
+        }
+        recipe = recipe_from(fields, "command line")
+    recipe, _ = _overridden(recipe, context.args)
     stage.refuse_places([place for place in (json, html) if place], fix)
     console = Console()
     examined = stage.examine(recipe, console, estimate=estimate)
@@ -160,7 +183,8 @@ def doctor(
     if html:
         stage.write_page(examined, html)
     if fix:
-        console.result(f"{fix}: {stage.write_mended(examined, fix)}")
+        edit = stage.recipe_edit(script, recipe, examined, fix) if script else None
+        stage.apply_fix(examined, fix, edit, console)
     if examined.fatal:
         raise SystemExit(2)
 
@@ -487,23 +511,6 @@ def _is_interactive() -> bool:
     """Whether this is a notebook or an interactive interpreter."""
     ipython = sys.modules.get("IPython")
     return hasattr(sys, "ps1") or (ipython is not None and ipython.get_ipython() is not None)
-
-
-def _recipe_of(script: Path) -> Any:
-    """Return the RECIPE of a script."""
-    if not script.is_file():
-        raise InputError("no such file", place=script, remedy="Give the path of a recipe script.")
-    from pydantic import ValidationError
-
-    from asr_adapt.recipe import Recipe, field_error
-
-    try:
-        recipe = runpy.run_path(str(script)).get("RECIPE")
-    except ValidationError as error:
-        raise field_error(error, script) from error
-    if not isinstance(recipe, Recipe):
-        raise InputError("does not define RECIPE", place=script, remedy="A recipe script has RECIPE = Recipe(...).")
-    return recipe
 
 
 def _source(root: Path, arguments: list[str]) -> Any:

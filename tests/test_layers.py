@@ -14,7 +14,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("errors", "background", "bundled"),
     ("storage", "languages", "console"),
     ("recipe", "records"),
-    ("artifacts",),
+    ("artifacts", "recipe_script"),
     ("audio",),
     ("text",),
     ("decoding",),

@@ -7,12 +7,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from asr_adapt import audio, corpora, languages
+from asr_adapt import audio, corpora, languages, recipe_script
 from asr_adapt.console import Console
 from asr_adapt.errors import AudioError, InputError, printable
-from asr_adapt.recipe import Augment, Corpus, Model, Recipe, Report, Source, Text
+from asr_adapt.recipe import Augment, Recipe, Report, Text
 from asr_adapt.records import SPLITS, Utterance
 from asr_adapt.text import markup
 from asr_adapt.text.markup import Markup
@@ -22,7 +21,6 @@ from asr_adapt.text.orthography import Orthography, described
 _XLSR, _MMS = "facebook/wav2vec2-xls-r-300m", "facebook/mms-300m"
 _STUDY = "Liang and Levow 2025, arXiv:2506.17459"
 _MEASURED = 300  # clips whose length is looked up; more than these are estimated from them
-_WIDTH = 116
 
 
 @dataclass(frozen=True)
@@ -173,22 +171,31 @@ def _script(
         "Not run here.",
     ]
     # Paragraphs of a docstring, with what would end it escaped.
-    filled = [textwrap.fill(part, _WIDTH, break_long_words=False, break_on_hyphens=False) for part in paragraphs]
+    filled = [
+        textwrap.fill(printable(part), recipe_script.LINE_WIDTH, break_long_words=False, break_on_hyphens=False)
+        for part in paragraphs
+    ]
     description = "\n\n".join(filled).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    sections = [f"    language={_literal(recipe.language)},", f"    {_field('corpus', recipe.corpus)},"]
+    sections = [
+        f"    language={recipe_script.literal(recipe.language)},",
+        f"    corpus={recipe_script.call(recipe.corpus)},",
+    ]
     if recipe.corpora:
-        sections.append(f"    corpora=({', '.join(_call(source) for source in recipe.corpora)},),")
+        sections.append(f"    corpora=({', '.join(recipe_script.call(source) for source in recipe.corpora)},),")
     if recipe.text != Text():
         if proposed.fields():
-            sections += _comment(f"Markup in the transcripts: {'; '.join(k.examples(3) for k in proposed.found)}.")
-        sections.append(f"    {_field('text', recipe.text)},")
-    sections += [f"    # {why[0].upper()}{why[1:]}.", f"    {_field('model', recipe.model, always=('base',))},"]
+            sections += recipe_script.comment(proposed.describe())
+        sections.append(f"    text={recipe_script.call(recipe.text)},")
+    sections += [
+        f"    # {why[0].upper()}{why[1:]}.",
+        f"    model={recipe_script.call(recipe.model, always=('base',))},",
+    ]
     if recipe.train.model_fields_set and recipe.train != type(recipe.train)():
-        sections.append(f"    {_field('train', recipe.train)},")
+        sections.append(f"    train={recipe_script.call(recipe.train)},")
     if recipe.augment != Augment():
-        sections.append(f"    {_field('augment', recipe.augment)},")
+        sections.append(f"    augment={recipe_script.call(recipe.augment)},")
     if recipe.report != Report():
-        sections.append(f"    {_field('report', recipe.report)},")
+        sections.append(f"    report={recipe_script.call(recipe.report)},")
     used = sorted(name for name in ("Augment", "Corpus", "Model", "Recipe", "Report", "Source", "Text", "Train")
                   if name == "Recipe" or any(f"{name}(" in line for line in sections))  # fmt: skip
     return (
@@ -196,37 +203,3 @@ def _script(
         "RECIPE = Recipe(\n" + "\n".join(sections) + "\n)\n\n"
         'if __name__ == "__main__":\n    run_recipe(RECIPE)\n'
     )
-
-
-def _comment(text: str) -> list[str]:
-    """Return lines of a comment inside `Recipe(…)`."""
-    return textwrap.wrap(printable(text), _WIDTH, initial_indent="    # ", subsequent_indent="    # ",
-                         break_long_words=False, break_on_hyphens=False)  # fmt: skip
-
-
-def _field(name: str, section: Corpus | Text | Model | Any, always: tuple[str, ...] = ()) -> str:
-    return f"{name}={_call(section, always)}"
-
-
-def _call(section: Source | Text | Model | Any, always: tuple[str, ...] = ()) -> str:
-    """Return the section as Python, with what differs from its defaults."""
-    default = type(section)()
-    fields = {
-        name: value
-        for name in type(section).model_fields
-        if (value := getattr(section, name)) != getattr(default, name) or name in always
-    }
-    return f"{type(section).__name__}({', '.join(f'{name}={_literal(value)}' for name, value in fields.items())})"
-
-
-def _literal(value: object) -> str:
-    """Return a value as Python, with the house's quotation marks."""
-    if isinstance(value, Path):
-        value = str(value)
-    if isinstance(value, str):
-        return f'"{value}"' if value.isprintable() and not {'"', "\\"} & {*value} else repr(value)
-    if isinstance(value, tuple):
-        return f"({', '.join(map(_literal, value))}{',' if len(value) == 1 else ''})"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_literal(key)}: {_literal(item)}" for key, item in value.items()) + "}"
-    return repr(value)

@@ -125,6 +125,10 @@ class Markup:
             bare = bare.replace(code, letters)
         return visible if bare == visible else unicodedata.normalize("NFC", " ".join(bare.split()))
 
+    def describe(self) -> str:
+        """Return the kinds of markup with examples, on one line."""
+        return "Markup in the transcripts: " + "; ".join(kind.examples(3) for kind in self.found) + "."
+
     def fields(self) -> str:
         """Return the proposed entries as options of a command, for a remedy; empty where there are none."""
         parts = []

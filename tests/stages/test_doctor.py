@@ -24,6 +24,7 @@ from asr_adapt.corpora import checks
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Corpus, Recipe
+from asr_adapt.recipe_script import load
 from asr_adapt.records import SPLITS
 from asr_adapt.stages import doctor
 from asr_adapt.stages.doctor.markup_findings import MARKUP
@@ -76,6 +77,24 @@ def names(manifest: Path) -> list[str]:
 
 def examined(manifest: Path) -> doctor.Examined:
     return doctor.examine(Recipe(language="art", corpus=Corpus(root=manifest)), Console(quiet=True), grid=FrameGrid())
+
+
+def fixed(found: doctor.Examined, manifest: Path) -> str:
+    """Apply --fix, and return what it says."""
+    console = Recorder()
+    doctor.apply_fix(found, manifest, None, console)
+    return "\n".join(console.lines)
+
+
+class Recorder(Console):
+    """Keeps results instead of printing them; tables are printed."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.lines: list[str] = []
+
+    def result(self, text: str = "") -> None:
+        self.lines.append(text)
 
 
 def waveform(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[list[Clip]], None]:
@@ -193,8 +212,8 @@ def test_the_mended_manifest_has_nothing_left_to_find_and_the_original_is_as_it_
     before = manifest.read_bytes()
     found = examined(manifest)
     assert {f.name for f in found.findings} == {"look_alikes", "composition", "too_short"}
-    done = doctor.write_mended(found, tmp_path / "mended.jsonl")
-    assert done == "17 of 18 utterances; left out: too_short 1; 1 transcripts mended"
+    done = fixed(found, tmp_path / "mended.jsonl")
+    assert done.endswith("mended.jsonl: 17 of 18 utterances; left out: too_short 1; 1 transcript repaired")
     assert manifest.read_bytes() == before
     assert names(tmp_path / "mended.jsonl") == []
     assert corpora.read(tmp_path / "mended.jsonl", "art")[2].text == clean()[2]["text"]
@@ -256,10 +275,10 @@ def test_a_mended_manifest_is_trained_on_from_anywhere_whatever_the_corpus_was_p
     monkeypatch.chdir(tmp_path)
     found = examined(root.relative_to(tmp_path))
     manifest = tmp_path / "elsewhere" / "mended.jsonl"
-    said = doctor.write_mended(found, manifest)
-    assert said.startswith("17 of 18 utterances; left out: too_short 1; 1 transcripts mended")
+    said = fixed(found, manifest)
+    assert ("mended.jsonl: 17 of 18 utterances; left out: too_short 1; 1 transcript repaired") in said
     kept_in_cache = packed is not in_long_recordings
-    assert (f"{tmp_path / 'kept'}: keep that" in said) == kept_in_cache
+    assert (f"{tmp_path / 'kept'}: keep that folder" in said) == kept_in_cache
 
     monkeypatch.chdir(tmp_path / "elsewhere")
     again = examined(manifest)
@@ -285,7 +304,9 @@ def test_what_train_shares_with_test_is_left_out_of_train_alone(tmp_path: Path) 
     copied("text", 16, 2)(clips)
     found = examined(write(tmp_path, clips))
     assert [(f.name, f.left_out) for f in found.findings] == [("text_leak", ("u2",))]
-    assert doctor.write_mended(found, tmp_path / "mended.jsonl") == "17 of 18 utterances; left out: text_leak 1"
+    assert fixed(found, tmp_path / "mended.jsonl").endswith(
+        "mended.jsonl: 17 of 18 utterances; left out: text_leak 1"
+    )
     assert {u.id for u in corpora.read(tmp_path / "mended.jsonl", "art")} == {f"u{n}" for n in range(18)} - {"u2"}
 
 
@@ -323,8 +344,8 @@ def test_markup_is_mended_and_what_is_left_is_judged_without_it(tmp_path: Path) 
         ("unclear_marks", ("u4",)),
     ]
     assert found.as_json()["text"]["drop"][:2] == ("[]", "()")
-    done = doctor.write_mended(found, tmp_path / "mended.jsonl")
-    assert done == "16 of 18 utterances; left out: unclear_marks 1, empty_text 1; 1 transcripts mended"
+    done = fixed(found, tmp_path / "mended.jsonl")
+    assert done.endswith("16 of 18 utterances; left out: empty_text 1, unclear_marks 1; 1 transcript repaired")
     assert names(tmp_path / "mended.jsonl") == []
     assert corpora.read(tmp_path / "mended.jsonl", "art")[2].text == clean()[2]["text"]
 
@@ -353,7 +374,7 @@ def test_the_command_writes_json_and_a_page_and_ends_with_2_where_nothing_can_be
     assert not found["trainable"]
     assert found["findings"][0]["name"] == "no_dev"
     html = page.read_text(encoding="utf-8")
-    assert "Cannot be trained on" in html
+    assert "This corpus is not usable for training" in html
     assert "http://" not in html and "https://" not in html
 
 
@@ -422,3 +443,88 @@ def test_a_mistyped_path_is_refused_before_a_model_is_imported(tmp_path: Path) -
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "set()\n")
     assert done.stderr.startswith(f"error: {tmp_path / 'nothing'}: no such corpus.") and done.stderr.count("\n") == 1
+
+
+def test_digits_are_a_closed_vocabulary_and_no_leak(tmp_path: Path) -> None:
+    digits = ["tahi", "rua", "toru", "wha"]
+    clips = [clip | {"text": f"{digits[number % 4]}", "waveform": clip["waveform"][: 2 * RATE_HZ - 1]}
+             for number, clip in enumerate(clean())]  # fmt: skip
+    found = examined(write(tmp_path, clips))
+    assert {f.name: (f.severity, f.left_out) for f in found.findings} == {
+        "closed_vocabulary": ("note", ()),
+        "duplicate_text": ("note", ()),
+    }
+    assert not found.fix.changes_anything
+
+
+def test_a_train_split_whose_sentences_are_those_of_test_is_not_emptied(tmp_path: Path) -> None:
+    clips = clean()
+    for number, clip in enumerate(clips):
+        clip["text"] = clips[12 + number % 6]["text"]
+    found = examined(write(tmp_path, clips))
+    leak = next(f for f in found.findings if f.name == "text_leak")
+    assert (leak.severity, leak.left_out) == ("warning", ()) and "most of train" in leak.remedy
+    assert len(found.fix.utterances) == 18
+
+
+def test_a_split_that_fix_would_empty_stays_and_that_is_said(tmp_path: Path) -> None:
+    clips = clean()
+    for number in range(12):
+        clips[number]["waveform"] = clips[12 + number % 6]["waveform"]
+    clips[0]["text"] = ""
+    found = examined(write(tmp_path, clips))
+    assert "audio_leak" in [f.name for f in found.findings]
+    counts = {s: sum(u.split == s for u in found.fix.utterances) for s in SPLITS}
+    assert counts == {"train": 11, "dev": 3, "test": 3}
+    assert "audio_leak: kept in train, which would be empty otherwise" in found.fix.summary()
+
+
+def recipe_script(root: Path, corpus: Path, **sections: str) -> Path:
+    """Write a recipe script as `asr-adapt new` does."""
+    body = "".join(f"    {name}={code},\n" for name, code in sections.items())
+    script = root / "art.py"
+    script.write_text(
+        '"""Art."""\n\nfrom asr_adapt import Corpus, Recipe, run_recipe\n\nRECIPE = Recipe(\n    language="art",\n'
+        f'    # The corpus.\n    corpus=Corpus(root={str(corpus)!r}, licence="CC0"),\n{body})\n',
+        encoding="utf-8",
+    )
+    return script
+
+
+def test_fix_makes_the_recipe_read_the_manifest_with_the_settings_and_says_so_first(tmp_path: Path) -> None:
+    clips = clean()
+    clips[2]["text"] = "[noise] " + clips[2]["text"]
+    clips[3]["text"] = clips[3]["text"] + " xxx"
+    script = recipe_script(tmp_path, write(tmp_path, clips))
+    manifest = tmp_path / "fixed.jsonl"
+    command = ["doctor", str(script), "--fix", str(manifest), "--no-estimate", "--model.base", "embedded"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "train  unclear_marks  1           u3" in done.output
+    assert f'{script}: text=Text(drop=("[]",), unclear=("xxx",))' in done.output
+    recipe = load(script)
+    assert (recipe.corpus.root, recipe.corpus.licence) == (manifest, "CC0")
+    assert (recipe.text.drop, recipe.text.unclear) == (("[]",), ("xxx",))
+    assert recipe.model == Recipe(language="art").model, "what was said on the command line is for the doctor alone"
+    source = script.read_text(encoding="utf-8")
+    assert "# replaced by asr-adapt doctor: corpus=Corpus(root=" in source and "    # The corpus.\n" in source
+    assert names(manifest) == []
+    again = CliRunner().invoke(app, command)
+    assert isinstance(again.exception, InputError) and "fixed.jsonl: is there already" in str(again.exception)
+
+
+def test_a_recipe_that_cannot_be_edited_is_left_alone_with_its_manifest_unwritten(tmp_path: Path) -> None:
+    clips = clean()
+    clips[2]["text"] = "[noise] " + clips[2]["text"]
+    script = tmp_path / "r.py"
+    script.write_text(
+        "from asr_adapt import Recipe\nRECIPES = {'a': Recipe(language='art', corpus={'root': "
+        f"{str(write(tmp_path, clips))!r}}})}}\nRECIPE = RECIPES['a']\n"
+    )
+    before = script.read_bytes()
+    command = ["doctor", str(script), "--fix", str(tmp_path / "fixed.jsonl"), "--no-estimate",
+               "--model.base", "embedded"]  # fmt: skip
+    done = CliRunner().invoke(app, command)
+    assert isinstance(done.exception, InputError)
+    assert 'Edit it by hand: corpus=Corpus(root="' in str(done.exception) and "text=Text(drop=" in str(done.exception)
+    assert script.read_bytes() == before and not (tmp_path / "fixed.jsonl").exists()

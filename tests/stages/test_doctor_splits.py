@@ -19,7 +19,7 @@ class Counted(list):
 def shared(sentences: int) -> tuple[Counted, Counted]:
     """Return utterances that say each sentence once in every split, and their texts."""
     utterances = Counted(
-        Utterance(id=f"{split}-{i}", audio=f"{split}-{i}.wav", split=split, speaker=split, text=f"s{i}")
+        Utterance(id=f"{split}-{i}", audio=f"{split}-{i}.wav", split=split, speaker=split, text=f"s {i}")
         for i in range(sentences)
         for split in SPLITS
     )

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from asr_adapt import audio, corpora
 from asr_adapt.console import Console
 from asr_adapt.corpora import checks
-from asr_adapt.corpora.unpacked import cache_folder
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
-from asr_adapt.recipe import Recipe, Text
-from asr_adapt.records import SPLITS, Utterance, write_jsonl
-from asr_adapt.stages.doctor import markup_findings, sound, splits, transcripts
+from asr_adapt.recipe import Recipe, Source, Text
+from asr_adapt.recipe_script import Edit, edit
+from asr_adapt.records import SPLITS, Utterance
+from asr_adapt.stages.doctor import fix, markup_findings, sound, splits, transcripts
 from asr_adapt.stages.doctor.finding import SEVERITIES, Finding, always, found
+from asr_adapt.stages.doctor.fix import Fix
 from asr_adapt.stages.doctor.sound import Heard
 from asr_adapt.storage import write_text
 from asr_adapt.text import markup
@@ -61,10 +62,13 @@ class Examined:
     snrs_db: tuple[float, ...]
     letters_s: tuple[float, ...]
     utterances: tuple[Utterance, ...]
+    """all of them"""
     rules: Text
     """the recipe's text rules with the proposed ones added, by which everything was judged"""
     markup: Markup
     """markup that the recipe does not handle, and the proposed rules"""
+    fix: Fix
+    """what --fix does"""
     estimate: "machine.Estimate | None" = None
 
     def known_speakers(self, split: str) -> int:
@@ -81,7 +85,10 @@ class Examined:
         return {
             "corpus": self.root,
             "trainable": not self.fatal,
-            "findings": [asdict(f) | {"count": f.count} for f in self.findings],
+            "findings": [
+                {key: value for key, value in asdict(f).items() if key != "usable"} | {"count": f.count}
+                for f in self.findings
+            ],
             "alphabet": [{"unit": unit, "name": name, "count": count} for unit, name, count in self.letters],
             "hours": self.hours,
             "speakers": self.speakers,
@@ -142,6 +149,7 @@ def examine(recipe: Recipe, console: Console, *, grid: FrameGrid | None = None, 
     findings += _unknown_letters(utterances, texts, alphabet)
     findings += _unusable(reading, bad | unclear.keys())
     order = {severity: number for number, severity in enumerate(SEVERITIES)}
+    findings.sort(key=lambda f: (order[f.severity], -f.count, f.name))
     units = Counter(unit for text in texts for unit in alphabet.split(text) if unit != " ")
     hours: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for utterance, heard, _, _ in clips:
@@ -150,7 +158,7 @@ def examine(recipe: Recipe, console: Console, *, grid: FrameGrid | None = None, 
         root=str(recipe.corpus.root),
         language=recipe.language,
         notes=reading.notes,
-        findings=tuple(sorted(findings, key=lambda f: (order[f.severity], -f.count, f.name))),
+        findings=tuple(findings),
         letters=tuple((unit, describe_unit(unit), count) for unit, count in sorted(units.items())),
         hours={split: sum(spoken.values()) for split, spoken in hours.items()},
         speakers={split: dict(spoken) for split, spoken in hours.items()},
@@ -160,6 +168,7 @@ def examine(recipe: Recipe, console: Console, *, grid: FrameGrid | None = None, 
         utterances=tuple(reading.utterances),
         rules=recipe.text,
         markup=proposed,
+        fix=fix.plan(reading.utterances, findings, proposed, normalise),
     )
     if not estimate or examined.fatal:
         return examined
@@ -175,12 +184,14 @@ def show(examined: Examined, console: Console) -> None:
         console.result(f"{split}: {hours:.2f} h" + (f", {known} speakers" if known else ""))
     console.result(f"alphabet: {len(examined.letters)} letters: " + " ".join(unit for unit, _, _ in examined.letters))
     for finding in examined.findings:
-        headline = f"{finding.severity}: {finding.name} × {finding.count}: {finding.said}."
+        headline = f"{finding.severity}: {finding.name} × {finding.count}: {finding.problem}."
         console.result(f"{headline} {finding.example}. {finding.remedy}")
     if not examined.findings:
         console.result("nothing is wrong with it")
     if examined.markup.fields():
         console.result(f"proposed settings: {examined.markup.fields()}")
+    if examined.fix.changes_anything:
+        console.result(f"--fix FILE.jsonl writes {examined.fix.summary()}")
     if examined.estimate:
         console.result(_training(examined.estimate))
 
@@ -198,10 +209,10 @@ def refuse_places(places: Sequence[Path], fix: Path | None) -> None:
 
     Args:
         places: Files that may be written over.
-        fix: Of `write_mended`.
+        fix: The manifest of --fix.
 
     Raises:
-        InputError: a place is no file's, or in no folder that can be written; see `write_mended`, too.
+        InputError: a place is no file's, or in no folder that can be written; or see `apply_fix`.
     """
     for place in (*places, *([fix] if fix else [])):
         if place.is_dir() or not os.access(place.absolute().parent, os.W_OK):
@@ -234,35 +245,51 @@ def write_page(examined: Examined, path: Path) -> None:
     write_text(path, render.render("doctor.html", examined=examined, charts=[c for c in charts if c]))
 
 
-def write_mended(examined: Examined, path: Path) -> str:
-    """Write a JSONL manifest of what can be trained on, look-alikes and NFC mended; return what was done, in words.
+def recipe_edit(script: Path, recipe: Recipe, examined: Examined, manifest: Path) -> Edit:
+    """Return the recipe script, reading the manifest of --fix in place of its corpora, with the proposed settings.
+
+    Args:
+        script: The recipe script.
+        recipe: Its recipe, overridden by the command line.
+        examined: Its corpus.
+        manifest: The manifest of --fix.
 
     Raises:
-        InputError: the file is there already, or is no .jsonl.
+        InputError: the script cannot be edited automatically.
     """
-    _refuse_manifest(path)
-    why = {id: finding.name for finding in reversed(examined.findings) for id in finding.left_out}
-    normalise = Normaliser(examined.rules, examined.language)
-    used = [u for u in examined.utterances if u.id not in why]
-    cleaned = [examined.markup.cleaned(u.text or "", normalise) for u in used]
-    main = transcripts.main_script(cleaned)
-    table = transcripts.confused(cleaned, main)
-    kept = [
-        u.model_copy(update={"audio": str(Path(u.audio).absolute()), "text": transcripts.mended(text, main, table)})
-        for u, text in zip(used, cleaned, strict=True)
-    ]
-    write_jsonl(path, kept)
-    text_of = {u.id: u.text or "" for u in examined.utterances}
-    mended = sum(u.text != text_of[u.id] for u in kept)
-    reasons = ", ".join(f"{name} {count:,}" for name, count in Counter(why.values()).most_common())
-    cache = cache_folder()
-    cached = any(cache in Path(u.audio).parents for u in kept)
-    return (
-        f"{len(kept):,} of {len(examined.utterances):,} utterances"
-        + (f"; left out: {reasons}" if reasons else "")
-        + (f"; {mended:,} transcripts mended" if mended else "")
-        + (f"; its audio is what was unpacked into {cache}: keep that" if cached else "")
-    )
+    read_as_manifest = {name: getattr(Source(), name) for name in Source.model_fields if name != "licence"}
+    sections: dict = {"corpus": recipe.corpus.model_copy(update=read_as_manifest | {"root": manifest})}
+    if recipe.corpora:
+        sections["corpora"] = ()
+    if examined.markup.fields():
+        sections["text"] = examined.rules
+    return edit(script, sections, {"text": examined.markup.describe()})
+
+
+def apply_fix(examined: Examined, manifest: Path, recipe: Edit | None, console: Console) -> None:
+    """Say what --fix does, then write the manifest and the recipe.
+
+    Args:
+        examined: The corpus.
+        manifest: The `.jsonl` file to write.
+        recipe: Of `recipe_edit`; None where no recipe was given.
+        console: Where to say it.
+
+    Raises:
+        InputError: the manifest exists, or is no .jsonl.
+    """
+    _refuse_manifest(manifest)
+    examined.fix.show(console)
+    console.result(f"{manifest}: {examined.fix.summary()}")
+    if note := examined.fix.note_on_cache():
+        console.result(note)
+    if recipe:
+        for section, code in recipe.sections.items():
+            console.result(f"{recipe.script}: {section}={code}")
+    examined.fix.write(manifest)
+    if recipe:
+        recipe.write()
+        console.result(f"next: asr-adapt run {recipe.script}")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class Finding:
 
     name: str
     severity: Severity
-    said: str
+    problem: str
     remedy: str
     ids: tuple[str, ...]
     """the utterances that have it, in the corpus's order; empty where it is about the corpus"""
@@ -26,6 +26,8 @@ class Finding:
     """about the first of them"""
     left_out: tuple[str, ...] = ()
     """those of `ids` that --fix leaves out"""
+    usable: bool = False
+    """whether what --fix leaves out could be trained on, such as duplicates"""
 
     @property
     def count(self) -> int:
@@ -41,25 +43,28 @@ class Finding:
 def found(
     name: str,
     severity: Severity,
-    said: str,
+    problem: str,
     remedy: str,
     where: Sequence[tuple[str, str]],
     left_out: Callable[[str], bool] = lambda id: False,
+    *,
+    usable: bool = False,
 ) -> list[Finding]:
     """Return the finding of `(utterance's id, detail)` places, or none where there are none.
 
     Args:
         name: Of the finding.
         severity: See `Finding`.
-        said: What is wrong.
+        problem: What is wrong.
         remedy: What to do.
         where: Each utterance that has it.
         left_out: Whether --fix leaves an utterance out.
+        usable: See `Finding`.
     """
     if not where:
         return []
     ids = tuple(id for id, _ in where)
-    return [Finding(name, severity, said, remedy, ids, where[0][1], tuple(filter(left_out, ids)))]
+    return [Finding(name, severity, problem, remedy, ids, where[0][1], tuple(filter(left_out, ids)), usable)]
 
 
 def always(id: str) -> bool:

@@ -7,6 +7,7 @@ from asr_adapt import corpora
 from asr_adapt.records import Utterance
 from asr_adapt.stages.doctor.finding import Finding, always, found
 
+_TIMES_EACH = 3  # a vocabulary is closed where each sentence occurs so often, and most are single words
 _TAKE_OUT = "--fix takes them out of train; what dev and test share, take out of one of the two."
 
 
@@ -37,7 +38,7 @@ def check(utterances: Sequence[Utterance], texts: Sequence[str], digests: Mappin
     said_twice = [(u.id, f"the same sentence and speaker as {same[0].id}")
                   for same in by_text.values() for u in same[1:]
                   if digests.get(u.id, u.id) != digests.get(same[0].id)]  # fmt: skip
-    in_train = {u.id for u in utterances if u.split == "train"}.__contains__
+    in_train = _members_of_train(utterances).__contains__
     heard_in_both = {id for id, _ in leaked}
     of_pieces: list[tuple[str, str]] = []
     of_sentences: list[tuple[str, str]] = []
@@ -58,19 +59,41 @@ def check(utterances: Sequence[Utterance], texts: Sequence[str], digests: Mappin
     of_speakers = [(u.id, f"speaker {u.speaker}") for u in utterances if u.split == "train" and u.speaker in judges]
     return [
         *found("audio_leak", "error", "recordings that stand in more than one split: scores on them flatter",
-               _TAKE_OUT, leaked, in_train),
+               _TAKE_OUT, leaked, in_train, usable=True),
         *found("recording_leak", "warning", "recordings that have pieces in more than one split",
                "Split by recording.", of_pieces),
-        *found("text_leak", "warning", "sentences that stand in more than one split: scores on them flatter",
-               _TAKE_OUT + " Leave them, if readers shall be compared on the same sentences.", of_sentences,
-               in_train),
+        *_text_leaks(utterances, texts, of_sentences),
         *found("speaker_leak", "warning", "clips of speakers who are in more than one split: scores are not about "
                "strangers", "Split by speaker, if there are enough of them.", of_speakers),
         *found("duplicate_audio", "warning", "recordings that stand twice in a split", "--fix keeps the first.",
-               twice, always),
+               twice, always, usable=True),
         *found("duplicate_text", "note", "sentences that one speaker says again", "Nothing, if they were said twice.",
                said_twice),
     ]  # fmt: skip
+
+
+def _text_leaks(
+    utterances: Sequence[Utterance], texts: Sequence[str], where: Sequence[tuple[str, str]]
+) -> list[Finding]:
+    """Return the finding of sentences in several splits; where most of train is among them, --fix leaves it alone."""
+    train = _members_of_train(utterances)
+    leaked = [id for id, _ in where if id in train]
+    distinct = {text for text in texts if text}
+    few = _TIMES_EACH * len(distinct) <= len(texts) and 2 * sum(" " not in text for text in distinct) >= len(distinct)
+    if few and 2 * len(leaked) > len(train):
+        return found("closed_vocabulary", "note", f"the splits share most of {len(distinct):,} different sentences, "
+                     "as with digits or commands", "Nothing, if only these will be recognised.", where)  # fmt: skip
+    problem = "sentences that stand in more than one split: scores on them flatter"
+    if 2 * len(leaked) > len(train):
+        return found("text_leak", "warning", problem, "--fix leaves them, since they are most of train: scores hold "
+                     "for these sentences only. Give test sentences of its own.", where)  # fmt: skip
+    return found("text_leak", "warning", problem,
+                 _TAKE_OUT + " Leave them, if readers shall be compared on the same sentences.", where,
+                 train.__contains__, usable=True)  # fmt: skip
+
+
+def _members_of_train(utterances: Sequence[Utterance]) -> set[str]:
+    return {u.id for u in utterances if u.split == "train"}
 
 
 def _superfluous(same: Sequence[Utterance]) -> Sequence[Utterance]:

@@ -53,7 +53,7 @@ def confused(texts: Sequence[str], main: str) -> dict[str, str]:
     return {other: own for other, own in look_alikes(main).items() if {other, own} <= letters}
 
 
-def mended(text: str, main: str, table: dict[str, str]) -> str:
+def repaired(text: str, main: str, table: dict[str, str]) -> str:
     """Return a transcript in NFC, with `confused` letters inside words of `main` replaced by its own."""
 
     def word(match: regex.Match) -> str:
