@@ -154,6 +154,10 @@ def doctor(
         bool,
         typer.Option(help="Estimate the training time from a few steps of --model.base (default: embedded)."),
     ] = True,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=1, help="Decode only so many clips, for a first look; always the same ones."),
+    ] = None,
 ) -> None:
     """Find problems in a corpus before training. Recipe fields, such as --corpus.format, may follow."""
     from asr_adapt import languages, recipe_script
@@ -174,9 +178,11 @@ def doctor(
         }
         recipe = recipe_from(fields, "command line")
     recipe, _ = _overridden(recipe, context.args)
+    if sample and fix:
+        raise InputError("a sample cannot be fixed", place="--sample", remedy="Leave out --sample, or --fix.")
     stage.refuse_places([place for place in (json, html) if place], fix)
     console = Console()
-    examined = stage.examine(recipe, console, estimate=estimate)
+    examined = stage.examine(recipe, console, estimate=estimate, sample=sample)
     stage.show(examined, console)
     if json:
         stage.write_json(examined, json)

@@ -38,6 +38,15 @@ class Utterance(BaseModel):
     hypothesis: str | None = None
 
 
+def describe_duration(seconds: float) -> str:
+    """Return a duration in the unit that suits it: `8.5 s`, `42 s`, `4.2 min`, `34 min`, `2.67 h`."""
+    value, unit = (
+        (seconds, "s") if seconds < 59.5 else (seconds / 60, "min") if seconds < 3570 else (seconds / 3600, "h")
+    )
+    digits = 2 if unit == "h" and value < 100 else 1 if value < 10 and value != int(value) else 0
+    return f"{value:,.{digits}f} {unit}"
+
+
 class Exclusion(BaseModel):
     """An utterance that was left out, and why."""
 
@@ -102,7 +111,7 @@ class LeftOut(BaseModel):
         if self.kind == "missing tier":
             near = f"; nearly the same: {', '.join(map(repr, self.near))}" if self.near else ""
             return f"tier '{self.name}' is missing in {first}{near}"
-        hours = f", {self.hours:.2f} h" if self.hours else ""
+        hours = f", {describe_duration(self.hours * 3600)}" if self.hours else ""
         return f"{self.kind} '{self.name}' is not used: {self.utterances:,} utterances{hours} in {first}"
 
 

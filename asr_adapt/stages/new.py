@@ -12,7 +12,7 @@ from asr_adapt import audio, corpora, languages, recipe_script
 from asr_adapt.console import Console
 from asr_adapt.errors import AudioError, InputError, printable
 from asr_adapt.recipe import Augment, Recipe, Report, Text
-from asr_adapt.records import SPLITS, Utterance
+from asr_adapt.records import SPLITS, Utterance, describe_duration
 from asr_adapt.text import markup
 from asr_adapt.text.markup import Markup
 from asr_adapt.text.normaliser import Normaliser
@@ -58,6 +58,8 @@ def new(recipe: Recipe, base: str | None, out: Path, console: Console) -> None:
     reading = corpora.read_all(sources, recipe.language, bear_unsplit=True)
     for note in reading.notes:
         console.say(note)
+    for part in reading.left_out:
+        console.warn(part.describe())
     proposed = markup.find([u.text or "" for u in reading.utterances], recipe.text, recipe.language)
     recipe = recipe.model_copy(update={"text": proposed.applied(recipe.text)})
     normalise = Normaliser(recipe.text, recipe.language)
@@ -129,14 +131,15 @@ def _base(speech: Speech) -> tuple[str, str]:
     """Return the base model by the hours of transcribed speech in train, and the reason."""
     hours = speech.hours.get("train", 0.0)
     if hours < 1:
-        return _MMS, f"{hours:.2f} h of labels: MMS is ahead of XLS-R under an hour ({_STUDY})"
-    return _XLSR, f"{hours:.2f} h of labels: XLS-R is level with MMS from an hour on ({_STUDY})"
+        return _MMS, f"{describe_duration(hours * 3600)} of labels: MMS is ahead of XLS-R under an hour ({_STUDY})"
+    return _XLSR, f"{describe_duration(hours * 3600)} of labels: XLS-R is level with MMS from an hour on ({_STUDY})"
 
 
 def _spoken(speech: Speech) -> str:
     """Return hours and speakers of each split in a sentence."""
     parts = [
-        f"{split} {speech.hours[split]:.2f} h" + (f", {n} speakers" if (n := speech.speakers[split]) else "")
+        f"{split} {describe_duration(speech.hours[split] * 3600)}"
+        + (f", {n} speakers" if (n := speech.speakers[split]) else "")
         for split in SPLITS
         if split in speech.hours
     ]

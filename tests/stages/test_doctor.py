@@ -426,7 +426,7 @@ def test_findings_go_to_standard_output_and_progress_to_standard_error(
 ) -> None:
     doctor.show(examined(write(tmp_path, clean())), Console())
     out, err = capsys.readouterr()
-    assert "train 12, dev 3, test 3" in out and "nothing is wrong with it" in out
+    assert "train 12, dev 3, test 3" in out and "no problems found" in out
     assert err == ""
 
 
@@ -447,7 +447,7 @@ def test_a_mistyped_path_is_refused_before_a_model_is_imported(tmp_path: Path) -
 
 def test_digits_are_a_closed_vocabulary_and_no_leak(tmp_path: Path) -> None:
     digits = ["tahi", "rua", "toru", "wha"]
-    clips = [clip | {"text": f"{digits[number % 4]}", "waveform": clip["waveform"][: 2 * RATE_HZ - 1]}
+    clips = [clip | {"text": f"{digits[number % 4]}", "waveform": clip["waveform"][: int(2.9 * RATE_HZ)]}
              for number, clip in enumerate(clean())]  # fmt: skip
     found = examined(write(tmp_path, clips))
     assert {f.name: (f.severity, f.left_out) for f in found.findings} == {
@@ -528,3 +528,54 @@ def test_a_recipe_that_cannot_be_edited_is_left_alone_with_its_manifest_unwritte
     assert isinstance(done.exception, InputError)
     assert 'Edit it by hand: corpus=Corpus(root="' in str(done.exception) and "text=Text(drop=" in str(done.exception)
     assert script.read_bytes() == before and not (tmp_path / "fixed.jsonl").exists()
+
+
+def test_a_sample_is_said_to_be_one_and_is_always_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = clean()
+    clips[17]["text"] = "[noise] " + clips[17]["text"]
+    recipe = Recipe(language="art", corpus=Corpus(root=write(tmp_path, clips)))
+    decoded: list[list[str]] = []
+    decode = checks.decode_and_check
+
+    def watched(utterances: list, *rest: object) -> object:
+        decoded.append([u.id for u in utterances])
+        return decode(utterances, *rest)
+
+    monkeypatch.setattr(checks, "decode_and_check", watched)
+    for _ in range(2):
+        found = doctor.examine(recipe, Console(quiet=True), grid=FrameGrid(), sample=4)
+    assert decoded[0] == decoded[1] and len(decoded[0]) == 4
+    assert [f.name for f in found.findings] == ["annotations"], "all transcripts are examined"
+    assert found.hours == pytest.approx({"train": 60 / 3600, "dev": 15 / 3600, "test": 15 / 3600})
+    doctor.show(found, Console())
+    assert "sample: 4 clips were decoded" in capsys.readouterr().out
+    done = CliRunner().invoke(app, ["doctor", str(recipe.corpus.root), "--sample", "4", "--fix", str(tmp_path / "f")])
+    assert "a sample cannot be fixed" in str(done.exception)
+
+
+def test_ten_seconds_are_not_enough_to_train_on(tmp_path: Path) -> None:
+    clips = clean()[:2] + clean()[12:]
+    found = examined(write(tmp_path, clips))
+    assert found.fatal and [f.name for f in found.findings] == ["too_little"]
+    assert found.findings[0].detail == "10 s of speech in train"
+    assert found.outlook == ""
+
+
+def test_parts_of_the_corpus_that_are_not_read_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = in_long_recordings(tmp_path, clean())
+    from pympi import Eaf
+
+    file = Eaf(str(root / "0.eaf"))
+    file.add_tier("notes")
+    file.add_annotation("notes", 0, 9000, "a note")
+    file.to_file(str(root / "0.eaf"))
+    recipe = Recipe(language="art", corpus=Corpus(root=root, tiers=("default",)))
+    found = doctor.examine(recipe, Console(quiet=True), grid=FrameGrid())
+    doctor.show(found, Console())
+    out = capsys.readouterr().out
+    assert "not read: tier 'notes' is not used: 1 utterances, 9 s in 1 file" in out
+    assert re.search(r"^train: \S+ (s|min), \d+ utterances", out, re.MULTILINE)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import random
+import statistics
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -16,8 +18,8 @@ from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Recipe, Source, Text
 from asr_adapt.recipe_script import Edit, edit
-from asr_adapt.records import SPLITS, Utterance
-from asr_adapt.stages.doctor import fix, markup_findings, sound, splits, transcripts
+from asr_adapt.records import SPLITS, LeftOut, Utterance, describe_duration
+from asr_adapt.stages.doctor import fix, markup_findings, outlook, sound, splits, transcripts
 from asr_adapt.stages.doctor.finding import SEVERITIES, Finding, always, found
 from asr_adapt.stages.doctor.fix import Fix
 from asr_adapt.stages.doctor.sound import Heard
@@ -69,6 +71,14 @@ class Examined:
     """markup that the recipe does not handle, and the proposed rules"""
     fix: Fix
     """what --fix does"""
+    left_out: tuple[LeftOut, ...]
+    """parts of the corpus that were not read, such as other tiers"""
+    outlook: str
+    """what so much speech brings, in words; empty where the corpus cannot be trained on"""
+    decoded: int
+    """clips that were decoded: all, or the size of --sample"""
+    is_sample: bool
+    """whether only some of the clips were decoded; `hours` and `speakers` are estimates then"""
     estimate: "machine.Estimate | None" = None
 
     def known_speakers(self, split: str) -> int:
@@ -81,7 +91,7 @@ class Examined:
         return any(f.severity == "fatal" for f in self.findings)
 
     def as_json(self) -> dict:
-        """Return the findings: corpus, trainable, findings, alphabet, hours, speakers, text, estimate."""
+        """Return plain values, whose keys docs/doctor.md describes."""
         return {
             "corpus": self.root,
             "trainable": not self.fatal,
@@ -92,19 +102,30 @@ class Examined:
             "alphabet": [{"unit": unit, "name": name, "count": count} for unit, name, count in self.letters],
             "hours": self.hours,
             "speakers": self.speakers,
+            "decoded": self.decoded,
+            "left_out": [part.model_dump() for part in self.left_out],
+            "outlook": self.outlook,
             "text": {"drop": self.markup.drop, "unclear": self.markup.unclear, "replace": dict(self.markup.replace)},
             "estimate": asdict(self.estimate) if self.estimate else None,
         }
 
 
-def examine(recipe: Recipe, console: Console, *, grid: FrameGrid | None = None, estimate: bool = False) -> Examined:
-    """Read a whole corpus, decode every clip, and return what is wrong with it.
+def examine(
+    recipe: Recipe,
+    console: Console,
+    *,
+    grid: FrameGrid | None = None,
+    estimate: bool = False,
+    sample: int | None = None,
+) -> Examined:
+    """Read a whole corpus, decode its clips, and return what is wrong with it.
 
     Args:
         recipe: Its corpus, language, text rules and base model are used.
         console: Where to show progress.
         grid: The frames of the model that would be trained; None: those of the recipe's base model.
         estimate: Time training steps on this machine, unless the corpus cannot be trained on.
+        sample: Decode only so many clips, chosen at random but always alike; all transcripts are examined.
 
     Raises:
         InputError: the corpus cannot be read at all.
@@ -126,13 +147,15 @@ def examine(recipe: Recipe, console: Console, *, grid: FrameGrid | None = None, 
     grid = grid or machine.grid(recipe)
     judged_by = [t for u, t in zip(utterances, texts, strict=True) if u.split in ("train", None)]
     alphabet = Alphabet.from_texts(judged_by if any(judged_by) else texts, recipe.text)
-    outcomes = _heard(recipe, utterances, texts, alphabet, grid, console)
+    chosen = _sample(len(utterances), sample)
+    to_decode = [utterances[i] for i in chosen], [texts[i] for i in chosen]
+    outcomes = _measured(recipe, *to_decode, alphabet, grid, console)
 
     reasons: dict[str, list[tuple[str, str]]] = defaultdict(list)
     if marks:
         reasons["unclear"] = list(marks.items())
     clips: list[tuple[Utterance, Heard, str, float | None]] = []
-    for utterance, text, (heard, claimed_s, problem) in zip(utterances, texts, outcomes, strict=True):
+    for utterance, text, (heard, claimed_s, problem) in zip(*to_decode, outcomes, strict=True):
         if problem and problem[0] != "unknown_letter":
             reasons[problem[0]].append((utterance.id, problem[1]))
         if heard:
@@ -147,13 +170,12 @@ def examine(recipe: Recipe, console: Console, *, grid: FrameGrid | None = None, 
     digests = {u.id: heard.digest for u, heard, _, _ in clips if heard.peak >= checks.SILENCE_PEAK}
     findings += splits.check(utterances, texts, digests)
     findings += _unknown_letters(utterances, texts, alphabet)
-    findings += _unusable(reading, bad | unclear.keys())
+    hours = _hours(utterances, {u.id: heard.duration_s for u, heard, _, _ in clips}, bad)
+    findings += _unusable(reading, bad | unclear.keys(), sum(hours.get("train", {}).values()))
     order = {severity: number for number, severity in enumerate(SEVERITIES)}
     findings.sort(key=lambda f: (order[f.severity], -f.count, f.name))
+    fatal = any(finding.severity == "fatal" for finding in findings)
     units = Counter(unit for text in texts for unit in alphabet.split(text) if unit != " ")
-    hours: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    for utterance, heard, _, _ in clips:
-        hours[utterance.split or "none"][utterance.speaker or ""] += heard.duration_s / 3600
     examined = Examined(
         root=str(recipe.corpus.root),
         language=recipe.language,
@@ -169,6 +191,10 @@ def examine(recipe: Recipe, console: Console, *, grid: FrameGrid | None = None, 
         rules=recipe.text,
         markup=proposed,
         fix=fix.plan(reading.utterances, findings, proposed, normalise),
+        left_out=reading.left_out,
+        outlook="" if fatal else outlook.expectation(sum(hours["train"].values())),
+        decoded=len(chosen),
+        is_sample=len(chosen) < len(utterances),
     )
     if not estimate or examined.fatal:
         return examined
@@ -179,17 +205,28 @@ def show(examined: Examined, console: Console) -> None:
     """Print the results on standard output: the corpus, then one line for each finding, the worst first."""
     for note in examined.notes:
         console.result(note)
+    if examined.is_sample:
+        console.result(
+            f"sample: {examined.decoded:,} clips were decoded; audio was judged by these, durations are estimates"
+        )
     for split, hours in examined.hours.items():
         known = examined.known_speakers(split)
-        console.result(f"{split}: {hours:.2f} h" + (f", {known} speakers" if known else ""))
+        about = "about " if examined.is_sample else ""
+        count = sum((u.split or "none") == split for u in examined.utterances)
+        speakers = f", {known} speaker{'s' if known > 1 else ''}" if known else ""
+        console.result(f"{split}: {about}{describe_duration(hours * 3600)}, {count:,} utterances{speakers}")
+    for part in examined.left_out:
+        console.result(f"not read: {part.describe()}")
     console.result(f"alphabet: {len(examined.letters)} letters: " + " ".join(unit for unit, _, _ in examined.letters))
     for finding in examined.findings:
         headline = f"{finding.severity}: {finding.name} × {finding.count}: {finding.problem}."
         console.result(f"{headline} {finding.example}. {finding.remedy}")
     if not examined.findings:
-        console.result("nothing is wrong with it")
+        console.result("no problems found" + (" in the sample" if examined.is_sample else ""))
     if examined.markup.fields():
         console.result(f"proposed settings: {examined.markup.fields()}")
+    if examined.outlook:
+        console.result(f"outlook: {examined.outlook}")
     if examined.fix.changes_anything:
         console.result(f"--fix FILE.jsonl writes {examined.fix.summary()}")
     if examined.estimate:
@@ -320,7 +357,36 @@ def _unclear(utterances: Sequence[Utterance], normalise: Normaliser) -> dict[str
     return {id: f"the transcript has {mark!r}" for id, mark in marks if mark is not None}
 
 
-def _heard(
+def _sample(count: int, size: int | None) -> list[int]:
+    """Return the indices of the clips to decode, ascending."""
+    if size is None or size >= count:
+        return list(range(count))
+    return sorted(random.Random(0).sample(range(count), size))
+
+
+def _hours(
+    utterances: Sequence[Utterance], measured_s: dict[str, float], unusable: set[str]
+) -> dict[str, dict[str, float]]:
+    """Return split → speaker → hours; a clip that was not decoded counts as the mean of those that were."""
+    mean_s = statistics.fmean(measured_s.values()) if measured_s else 0.0
+    hours: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for utterance in utterances:
+        duration_s = measured_s.get(utterance.id)
+        if duration_s is None and utterance.id not in unusable:
+            duration_s = _stated_s(utterance) or mean_s
+        if duration_s is not None:
+            hours[utterance.split or "none"][utterance.speaker or ""] += duration_s / 3600
+    return hours
+
+
+def _stated_s(utterance: Utterance) -> float | None:
+    """Return the duration that the corpus states, without opening the recording."""
+    if utterance.end_s is not None:
+        return utterance.end_s - (utterance.start_s or 0.0)
+    return utterance.duration_s
+
+
+def _measured(
     recipe: Recipe,
     utterances: list[Utterance],
     texts: list[str],
@@ -328,7 +394,7 @@ def _heard(
     grid: FrameGrid,
     console: Console,
 ) -> list[tuple[Heard | None, float | None, tuple[str, str] | None]]:
-    """Return what was heard, the claimed length, and why it cannot be trained on, for each utterance."""
+    """Return measurements, the stated duration, and why it cannot be trained on, for each utterance."""
     with (
         tempfile.TemporaryDirectory(prefix="asr-adapt-") as scratch,
         console.progress("listen", total=len(utterances)) as progress,
@@ -347,10 +413,9 @@ def _heard(
 
 
 def _claimed_s(utterance: Utterance) -> float | None:
-    if utterance.end_s is not None:
-        return utterance.end_s - (utterance.start_s or 0.0)
-    if utterance.start_s is not None or utterance.duration_s is not None:
-        return utterance.duration_s
+    stated_s = _stated_s(utterance)
+    if stated_s is not None or utterance.start_s is not None:
+        return stated_s
     return audio.header_duration_s(utterance.audio)
 
 
@@ -364,8 +429,15 @@ def _unknown_letters(utterances: list[Utterance], texts: list[str], alphabet: Al
                  "Put such words into train, or map the letters in text.replace.", where)  # fmt: skip
 
 
-def _unusable(reading: corpora.Reading, bad: set[str]) -> list[Finding]:
+def _unusable(reading: corpora.Reading, bad: set[str], train_hours: float) -> list[Finding]:
     """Return why the corpus cannot be trained on, if it cannot."""
+    if 0 < train_hours * 3600 < outlook.MIN_TRAIN_S and reading.unsplit is None:
+        return [
+            Finding("too_little", "fatal", "train has too little speech to learn anything from",
+                    "Transcribe more: 10 minutes are the least that was measured, an hour is useful.", (),
+                    f"{describe_duration(train_hours * 3600)} of speech in train"),
+            *_unusable(reading, bad, 0.0),
+        ]  # fmt: skip
     if reading.unsplit is not None:
         return [
             Finding(
