@@ -7,25 +7,32 @@ keys are ignored, so that a file of a newer package still loads where its format
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from asr_adapt import __version__
 from asr_adapt.errors import InputError, describe_validation_error
 from asr_adapt.recipe import Text
 from asr_adapt.records import Exclusion, Leak, LeftOut, Split
-from asr_adapt.storage import read_text, write_text
+from asr_adapt.storage import MAX_JSON_BYTES, decode_text, read_bounded, write_text
 
 MODEL_METADATA = "asr_adapt.json"
 FORMAT_VERSION = 1
 """of a model folder; a folder with a higher number needs a newer package"""
+_LISTS_BYTES = 2**30  # of files with a line for each excluded clip or each recording
+_MAX_UNITS = 20_000  # of an alphabet; those of Chinese characters have some 5,000
+_Unit = Annotated[str, Field(min_length=1, max_length=100)]
+# Compiling 2,000 keys takes a quarter of a second where they are words, a minute where they are 1,000 letters long.
+_MAX_REPLACEMENTS, _MAX_RULE_CHARACTERS = 2_000, 20_000
 
 
 class Artifact(BaseModel):
     """A JSON file. Subclasses are its contents."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    max_bytes: ClassVar[int] = MAX_JSON_BYTES
+    """a larger file is damaged"""
 
     def write_file(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -40,12 +47,17 @@ class Artifact(BaseModel):
             remedy: What to do about a file that is damaged.
 
         Raises:
-            InputError: the file is missing, is not UTF-8 or not JSON, or a field is missing or impossible.
+            InputError: the file is missing, is too large, is not UTF-8 or not JSON, or a field is missing or
+                impossible.
         """
         try:
-            return cls.model_validate_json(read_text(path))
+            return cls.model_validate_json(_bounded_text(path, remedy, cls.max_bytes))
         except ValidationError as error:
             raise InputError(f"damaged: {describe_validation_error(error)}", place=path, remedy=remedy) from error
+
+
+def _bounded_text(path: Path, remedy: str, max_bytes: int) -> str:
+    return decode_text(read_bounded(path, max_bytes, remedy), path, remedy=remedy)
 
 
 class Metrics(Artifact):
@@ -132,9 +144,19 @@ class ModelMetadata(Artifact):
     """version of the package that wrote the folder"""
     language: str
     """BCP-47"""
-    alphabet: tuple[str, ...] = Field(min_length=2)
+    alphabet: tuple[_Unit, ...] = Field(min_length=2, max_length=_MAX_UNITS)
     normaliser: Text
     decoding: DecodingConfig = DecodingConfig()
+
+    @field_validator("normaliser")
+    @classmethod
+    def _rules_are_few(cls, rules: Text) -> Text:
+        texts = [*rules.replace, *rules.replace.values(), *rules.drop, *rules.unclear, *rules.alphabet, rules.keep]
+        if len(rules.replace) > _MAX_REPLACEMENTS or sum(map(len, texts)) > _MAX_RULE_CHARACTERS:
+            raise ValueError(
+                f"at most {_MAX_REPLACEMENTS:,} replacements and {_MAX_RULE_CHARACTERS:,} characters of rules"
+            )
+        return rules
 
     def write(self, folder: Path) -> None:
         """Write `asr_adapt.json` into a model folder."""
@@ -154,8 +176,9 @@ class ModelMetadata(Artifact):
                 place=folder,
                 remedy="Give a run's model/ folder.",
             )
-        _refuse_newer(path)
-        return cls.read_file(path, "Copy the model again.")
+        remedy = "Copy the model again."
+        _refuse_newer(path, remedy)
+        return cls.read_file(path, remedy)
 
 
 class _Version(BaseModel):
@@ -165,9 +188,9 @@ class _Version(BaseModel):
     asr_adapt: str = ""
 
 
-def _refuse_newer(path: Path) -> None:
+def _refuse_newer(path: Path, remedy: str) -> None:
     try:
-        found = _Version.model_validate_json(read_text(path))
+        found = _Version.model_validate_json(_bounded_text(path, remedy, MAX_JSON_BYTES))
     except ValidationError:
         return  # `read_file` names the field
     if found.format_version > FORMAT_VERSION:
@@ -192,6 +215,8 @@ class CharacterChange(BaseModel):
 
 class PreparationSummary(Artifact):
     """`data/doctor.json` of a run folder: what `prepare` found and left out."""
+
+    max_bytes = _LISTS_BYTES
 
     alphabet: tuple[str, ...]
     utterances: dict[str, int]
@@ -281,6 +306,8 @@ class Environment(Artifact):
 
 class TranscriptionRecord(Artifact):
     """`.asr-adapt.json` in a folder of transcripts: which model wrote them, and from which recordings."""
+
+    max_bytes = _LISTS_BYTES
 
     model: str = ""
     sources: dict[str, str] = {}

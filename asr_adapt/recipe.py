@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from asr_adapt import languages
 from asr_adapt.errors import InputError
-from asr_adapt.storage import read_text, write_text
+from asr_adapt.storage import MAX_JSON_BYTES, decode_text, read_bounded, write_text
 
 Format = Literal[
     "manifest",
@@ -362,8 +362,8 @@ def read_recipe(path: Path) -> Recipe:
         InputError: the file cannot be read, is not TOML, or is not a recipe.
     """
     try:
-        fields = tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
+        fields = tomllib.loads(decode_text(read_bounded(path, MAX_JSON_BYTES), path))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"not TOML ({error})", place=path) from error
     return recipe_from(_migrated(fields), path)
 

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 from asr_adapt.errors import DiskFull, InputError, printable
 
@@ -24,6 +25,8 @@ _DISK_FULL = {
     errno.EDQUOT: "the disk quota is exhausted",
     errno.EFBIG: "the file exceeds the size limit",
 }
+MAX_JSON_BYTES = 16 * 2**20
+"""of a small JSON file: a configuration, a vocabulary, metadata"""
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _PARTIAL = re.compile(r"\.asr-adapt-[0-9a-f]{16}\.partial")
 
@@ -262,6 +265,38 @@ def _digest(path: str) -> str | None:
     return None
 
 
+def read_bounded(path: Path, max_bytes: int, remedy: str = "") -> bytes:
+    """Return the content of a small regular file; never waits for a fifo.
+
+    Raises:
+        InputError: the file cannot be read, is no regular file, or is larger than `max_bytes`.
+    """
+    try:
+        with open_regular(path) as file:
+            data = file.read(max_bytes + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot be read ({reason})", place=printable(path), remedy=remedy) from error
+    if len(data) > max_bytes:
+        raise InputError(f"damaged: larger than {max_bytes:,} bytes", place=printable(path), remedy=remedy)
+    return data
+
+
+def read_json(path: Path, remedy: str, max_bytes: int = MAX_JSON_BYTES) -> Any:
+    """Return the content of a small JSON file, which is at most some 200 levels deep.
+
+    Raises:
+        InputError: the file cannot be read, is larger than `max_bytes`, or is not JSON.
+    """
+    from pydantic_core import from_json
+
+    text = decode_text(read_bounded(path, max_bytes, remedy), path, remedy=remedy)
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise InputError(f"damaged: not JSON ({error})", place=printable(path), remedy=remedy) from error
+
+
 def read_text(path: Path, *, legacy: bool = False) -> str:
     """Return a text file's content without its byte order mark; line endings are kept.
 
@@ -276,6 +311,15 @@ def read_text(path: Path, *, legacy: bool = False) -> str:
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise InputError(f"cannot be read ({getattr(error, 'strerror', None) or error})", place=path) from error
+    return decode_text(data, path, legacy=legacy)
+
+
+def decode_text(data: bytes, path: Path, *, legacy: bool = False, remedy: str = "Save it as UTF-8.") -> str:
+    """Return the text of a file's content, as `read_text` does.
+
+    Raises:
+        InputError: it is neither UTF-8 nor UTF-16.
+    """
     try:
         if data.startswith(_UTF16):
             return data.decode("utf-16")
@@ -286,7 +330,7 @@ def read_text(path: Path, *, legacy: bool = False) -> str:
         if legacy:
             _log.warning("%s: not UTF-8; decoded as Windows-1252, check its letters", path)
             return data.decode("cp1252", errors="replace")
-        raise InputError(f"not UTF-8 ({error.reason})", place=path, remedy="Save it as UTF-8.") from error
+        raise InputError(f"not UTF-8 ({error.reason})", place=path, remedy=remedy) from error
 
 
 def read_lines(path: Path) -> list[str]:

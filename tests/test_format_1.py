@@ -1,14 +1,12 @@
 """Runs and models of format 1, made before the package had folders: they load, resume and score."""
 
-import hashlib
 import json
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import TESTS
+from old_runs import unpack
 
 from asr_adapt.artifacts import EngineMeasurement, Metrics, ModelMetadata, NGramWeights, PreparationSummary
 from asr_adapt.console import Console
@@ -21,38 +19,9 @@ from asr_adapt.recipe import read_recipe
 from asr_adapt.workflows.run import run
 
 
-def fingerprint(*parts: object) -> str:
-    """As format 1 has it."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
-    """Return the folders with their paths as they would be, had the runs been made here.
-
-    A run's fingerprint holds where its base model lies, so it is computed for the new place, by format 1's rule,
-    which must give what was written for the old place.
-    """
-    with tarfile.open(TESTS / "data" / "format_1.tar.xz") as tar:
-        tar.extractall(tmp_path, filter="data")
-    root = tmp_path / "format_1"
-    settings = json.loads((root / "settings.json").read_text())
-    for path in root.rglob("*"):
-        if path.suffix in {".toml", ".json", ".jsonl", ".md"} and "@ROOT@" in path.read_text():
-            path.write_text(path.read_text().replace("@ROOT@", str(root)))
-    for name, (model, train) in {n: (s["model"], s["train"]) for n, s in settings.items()}.items():
-        path = root / name / "stages.json"
-        stages = json.loads(path.read_text())
-        prepared_inputs = stages["prepare"]["inputs"]
-        there = fingerprint(prepared_inputs, model | {"base": "/tmp/fx/format_1/base"}, train, [])
-        assert stages["train"]["inputs"] == there
-        here = fingerprint(prepared_inputs, model | {"base": str(root / "base")}, train, [])
-        shown = fingerprint(here, {"audio": True, "names": False}, ["made for tests"])
-        for stage, inputs in (("train", here), ("evaluate", here), ("report", shown)):
-            if stage in stages:
-                stages[stage]["inputs"] = inputs
-        path.write_text(json.dumps(stages))
-    return root
+    return unpack(tmp_path)
 
 
 @pytest.fixture

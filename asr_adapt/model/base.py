@@ -17,8 +17,9 @@ from asr_adapt import bundled
 from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
-from asr_adapt.model import adapters, mms
+from asr_adapt.model import adapters, checkpoint_files, mms
 from asr_adapt.recipe import Model
+from asr_adapt.storage import read_json
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def resolve(spec: Model, language: str) -> ResolvedBase:
 
 
 def configuration(spec: Model) -> Wav2Vec2Config:
-    """Return the base model's configuration; says early what `load` would stumble over.
+    """Return the base model's configuration; fails early on anything that `load` would reject.
 
     Raises:
         InputError: the base model is not there (offline is said as such), is no Wav2Vec2 encoder, or is a folder
@@ -57,11 +58,13 @@ def configuration(spec: Model) -> Wav2Vec2Config:
         raise InputError(
             f"no folder '{spec.base}'", place="model.base", remedy="Give a model's folder or a Hub name."
         )
+    if base.is_dir():
+        checkpoint_files.check(base, "Copy the base model again.")
     try:
         config = AutoConfig.from_pretrained(_source(spec), revision=spec.revision or "main", local_files_only=True)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # OSError, ValueError, RecursionError, and huggingface_hub's own for each field
         if base.is_dir():
-            raise InputError("no model is here: config.json is missing or damaged", place=base) from error
+            raise InputError(f"damaged: {_first_line(error)}", place=base / checkpoint_files.CONFIG) from error
         try:  # asked once, where loading would ask six times before it gives up
             HfApi().model_info(spec.base, revision=spec.revision, timeout=10)
         except RepositoryNotFoundError as missing:
@@ -78,7 +81,7 @@ def configuration(spec: Model) -> Wav2Vec2Config:
             ) from unreachable
         try:
             config = AutoConfig.from_pretrained(_source(spec), revision=spec.revision or "main")
-        except (OSError, ValueError) as unknown:
+        except Exception as unknown:  # as above
             raise InputError(f"'{spec.base}' has no configuration that can be read", place="model.base") from unknown
     if config.model_type != "wav2vec2" or config.add_adapter:
         what = (
@@ -89,6 +92,7 @@ def configuration(spec: Model) -> Wav2Vec2Config:
             place="model.base",
             remedy="XLS-R, MMS and wav2vec2 checkpoints can be adapted.",
         )
+    checkpoint_files.check_config(config, f"{spec.base}/{checkpoint_files.CONFIG}")
     if spec.adapter == "mms" and not config.do_stable_layer_norm:
         raise InputError(
             f"'{spec.base}' has no place for MMS's layers: its norms come after each layer",
@@ -164,7 +168,7 @@ def load(spec: Model, seed: int, language: str, resolved: ResolvedBase | None = 
         mms.load(net, *resolved.adapter, pickled_weights=spec.pickled_weights, revision=spec.revision)
     elif spec.adapter_language == mms.NONE and _has_adapters(config):
         mms.begin_without(net)
-    return net, _normalises(source, spec.revision)
+    return net, normalises(source, spec.revision)
 
 
 def folder(spec: Model) -> Path | None:
@@ -232,26 +236,48 @@ def _mel(hertz: float) -> float:
 
 
 def from_pretrained(
-    base: str | Path, *, pickled_weights: bool, revision: str | None = None, **settings: Any
+    base: str | Path,
+    *,
+    pickled_weights: bool,
+    revision: str | None = None,
+    whole: bool = False,
+    **settings: Any,
 ) -> Wav2Vec2ForCTC:
     """Load a checkpoint in float32, whatever precision it is kept in.
+
+    Args:
+        base: A folder, or a name on the Hub.
+        pickled_weights: Allow pickled weights.
+        revision: Hub revision.
+        whole: Refuse a checkpoint that lacks weights of the model, which would be drawn at random.
+        settings: Fields of the configuration to override.
 
     Raises:
         InputError: it is missing or damaged, or pickled where that was not allowed.
     """
     try:
         with quiet():
-            net = Wav2Vec2ForCTC.from_pretrained(
+            net, info = Wav2Vec2ForCTC.from_pretrained(
                 base,
+                output_loading_info=True,
                 use_safetensors=not pickled_weights or None,
                 revision=revision or "main",
                 dtype=torch.float32,
                 **settings,
             )
     except Exception as error:  # safetensors, zipfile, unpickling and torch each raise their own on damage
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"no model can be loaded from here ({first_line})", place=base) from error
+        raise InputError(f"no model can be loaded from here ({_first_line(error)})", place=base) from error
+    if whole and (missing := sorted(info["missing_keys"])):
+        raise InputError(
+            f"{len(missing)} weights are missing, such as {missing[0]}", place=base, remedy="Copy the model again."
+        )
     return _with_channels_last(net)
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of an exception, with the next one where the first only announces it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2])[:300] if lines[0].endswith(":") else lines[0][:300]
 
 
 def _with_channels_last(net: Wav2Vec2ForCTC) -> Wav2Vec2ForCTC:
@@ -288,10 +314,18 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _normalises(source: str, revision: str | None) -> bool:
+def normalises(source: str, revision: str | None) -> bool:
     """Return whether the base model's own preprocessing normalises clips; all published ones do."""
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        path, remedy = Path(source) / name, "Copy the base model again."
+        if path.is_file() and not isinstance(read_json(path, remedy), dict):
+            raise InputError("damaged: not a JSON object", place=path, remedy=remedy)
     try:
         settings = Wav2Vec2FeatureExtractor.from_pretrained(source, revision=revision or "main")
     except OSError:  # a folder with weights alone
         return True
+    except Exception as error:  # TypeError, ValueError and others of a damaged file
+        raise InputError(
+            f"the settings of its feature extractor are damaged ({_first_line(error)})", place=source
+        ) from error
     return bool(settings.do_normalize)

@@ -19,7 +19,7 @@ from asr_adapt.artifacts import MODEL_METADATA, Artifact, ModelMetadata
 from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
-from asr_adapt.model import adapters, base
+from asr_adapt.model import adapters, base, checkpoint_files
 from asr_adapt.recipe import Text
 from asr_adapt.storage import atomic_folder
 from asr_adapt.text.alphabet import BLANK, DELIMITER, Alphabet
@@ -30,7 +30,7 @@ class _FeatureExtractorConfig(BaseModel):
     do_normalize: bool
 
 
-class _ProcessorConfig(Artifact):
+class ProcessorConfig(Artifact):
     """The part of transformers' `processor_config.json` that the package reads."""
 
     feature_extractor: _FeatureExtractorConfig
@@ -102,8 +102,9 @@ class CTCModel:
             InputError: the folder is no model of this package, of a newer format, or damaged.
         """
         metadata = ModelMetadata.read(folder)
-        net = base.from_pretrained(folder, pickled_weights=False)
-        processor = _ProcessorConfig.read_file(folder / "processor_config.json", "Copy the model again.")
+        checkpoint_files.check(folder, "Copy the model again.")
+        processor = processor_config(folder)
+        net = base.from_pretrained(folder, pickled_weights=False, whole=True)
         if len(metadata.alphabet) != net.config.vocab_size:
             raise InputError(
                 f"the alphabet has {len(metadata.alphabet)} units, the head {net.config.vocab_size}",
@@ -117,6 +118,15 @@ class CTCModel:
             text=metadata.normaliser,
             normalise_waveform=processor.feature_extractor.do_normalize,
         )
+
+
+def processor_config(folder: Path) -> ProcessorConfig:
+    """Return what a model folder says about its waveforms.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    return ProcessorConfig.read_file(folder / "processor_config.json", "Copy the model again.")
 
 
 def _processor(alphabet: Alphabet, config: Wav2Vec2Config, normalise: bool, folder: Path) -> Any:

@@ -5,7 +5,6 @@ is meant (and "work surprisingly well for French", transformers#24223): so whose
 """
 
 import difflib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from transformers.utils import cached_file
 
 from asr_adapt.errors import InputError
 from asr_adapt.model import adapters
+from asr_adapt.storage import read_json
 
 NONE = "none"
 Vocabulary = dict[str, int]
@@ -34,16 +34,26 @@ def vocabularies(source: str, revision: str | None) -> dict[str, Vocabulary]:
     place = f"{source}/vocab.json"
     try:
         path = cached_file(source, "vocab.json", revision=revision or "main")
-        read = json.loads(Path(str(path)).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             "the model has adapter layers, and does not say of which language: its vocabulary is missing",
             place=place,
             remedy=f"Fetch it, or begin with layers of its own: --model.adapter_language {NONE}.",
         ) from error
-    except ValueError as error:
-        raise InputError(f"damaged ({error})", place=place, remedy="Fetch it again.") from error
-    return {tag: tokens for tag, tokens in read.items() if isinstance(tokens, dict)}
+    fields = read_json(Path(str(path)), "Fetch it again.")
+    if not isinstance(fields, dict):
+        raise InputError("damaged: not a vocabulary", place=place, remedy="Fetch it again.")
+    return {tag: _checked(tag, tokens, place) for tag, tokens in fields.items() if isinstance(tokens, dict)}
+
+
+def _checked(tag: str, tokens: dict, place: str) -> Vocabulary:
+    """Return one language's vocabulary, which numbers its tokens from 0."""
+    labels = list(tokens.values())
+    if not labels or not all(isinstance(label, int) and 0 <= label < 2 * len(labels) + 100 for label in labels):
+        raise InputError(
+            f"damaged: the vocabulary of '{tag}' does not number its tokens", place=place, remedy="Fetch it again."
+        )
+    return tokens
 
 
 def chosen(language: str, named: str | None, known: Iterable[str], source: str) -> str:

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from asr_adapt.artifacts import Environment, PreparationSummary
 from asr_adapt.corpora import prepared
+from asr_adapt.errors import InputError, describe_validation_error
 from asr_adapt.recipe import Recipe, Resolved, Source, read_recipe
 from asr_adapt.report.train_log import read_log
 from asr_adapt.scoring.error_analysis import ScoredUtterance
@@ -27,7 +30,11 @@ def recipe_of(folder: Path) -> Resolved:
     Raises:
         InputError: `recipe.toml` is missing or damaged.
     """
-    return Resolved.model_validate(read_recipe(folder / "recipe.toml").model_dump())
+    path = folder / "recipe.toml"
+    try:
+        return Resolved.model_validate(read_recipe(path).model_dump())
+    except ValidationError as error:
+        raise InputError(f"not the recipe of a run: {describe_validation_error(error)}", place=path) from error
 
 
 def training_facts(recipe: Resolved, summary: PreparationSummary, folder: Path) -> dict[str, str]:

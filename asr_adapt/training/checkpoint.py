@@ -9,14 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from asr_adapt.artifacts import Artifact
 from asr_adapt.errors import InputError
 from asr_adapt.storage import atomic_folder, disk_full_as_error, surviving
 
 _TENSORS = "state.safetensors"
 _META = "meta.json"
 _KEPT = 2
+
+
+class _Meta(Artifact):
+    """`meta.json` of a checkpoint."""
+
+    step: int = Field(ge=0)
+    sha256: str
+    """of the tensors"""
+    meta: dict[str, bool | int | float | str | dict[str, float] | None]
 
 
 @dataclass(frozen=True)
@@ -67,24 +79,38 @@ def load(path: Path) -> Checkpoint:
         InputError: it is missing, truncated or changed.
     """
     path = surviving(path)
+    saved = _Meta.read_file(path / _META, "Delete the folder.")
     try:
-        saved = json.loads((path / _META).read_text(encoding="utf-8"))
-        if _sha256(path / _TENSORS) != saved["sha256"]:
+        if _sha256(path / _TENSORS) != saved.sha256:
             raise InputError("the checkpoint's hash is not that of its file", place=path / _TENSORS)
-        return Checkpoint(saved["step"], load_file(path / _TENSORS), saved["meta"])
-    except (OSError, ValueError, KeyError) as error:
+        return Checkpoint(saved.step, load_file(path / _TENSORS), saved.meta)
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"no whole checkpoint ({error})", place=path) from error
 
 
-def newest(folder: Path) -> tuple[Checkpoint | None, list[InputError]]:
-    """Return the newest checkpoint that is whole, and what is wrong with those that were passed over."""
+def newest(folder: Path, like: Mapping[str, Any] | None = None) -> tuple[Checkpoint | None, list[InputError]]:
+    """Return the newest checkpoint that is whole, and what is wrong with those that were passed over.
+
+    Args:
+        folder: The run's `checkpoints/`.
+        like: Names that its `meta` must have, each with a value of the right type.
+    """
     problems: list[InputError] = []
     for path in _steps(folder):
         try:
-            return load(path), problems
+            found = load(path)
+            for name, value in (like or {}).items():
+                if not isinstance(found.meta.get(name), _types_like(value)):
+                    shown = repr(found.meta.get(name))[:100]
+                    raise InputError(f"no whole checkpoint ('{name}' is {shown})", place=path / _META)
+            return found, problems
         except InputError as error:
             problems.append(error)
     return None, problems
+
+
+def _types_like(value: object) -> tuple[type, ...]:
+    return (int, float) if isinstance(value, float) else (type(value),)
 
 
 def _steps(folder: Path) -> list[Path]:

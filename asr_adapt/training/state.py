@@ -143,7 +143,7 @@ class Journal:
             InputError: TensorBoard is wanted and not installed.
         """
         _ = self._events  # that TensorBoard is missing is said before the first step
-        found, problems = checkpoint.newest(self._checkpoints)
+        found, problems = checkpoint.newest(self._checkpoints, {name: getattr(self, name) for name in _KEPT})
         for problem in problems:
             self.console.warn(f"{problem} Falling back to the one before.")
         if found is None:
