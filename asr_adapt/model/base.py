@@ -160,7 +160,9 @@ def load(spec: Model, seed: int, language: str, resolved: ResolvedBase | None = 
         _start_as_mel(net.wav2vec2.feature_extractor.conv_layers[0].conv)
         return net, True
     source = _source(spec)
-    inside = {"adapter_attn_dim": spec.adapter_size} if spec.adapter == "mms" and not _has_adapters(config) else {}
+    inside: dict[str, Any] = (
+        {"adapter_attn_dim": spec.adapter_size} if spec.adapter == "mms" and not _has_adapters(config) else {}
+    )
     net = from_pretrained(source, pickled_weights=spec.pickled_weights, revision=spec.revision, **inside)
     if inside:
         adapters.silence(net)
@@ -257,7 +259,7 @@ def from_pretrained(
     """
     try:
         with quiet():
-            net, info = Wav2Vec2ForCTC.from_pretrained(
+            loaded: Any = Wav2Vec2ForCTC.from_pretrained(
                 base,
                 output_loading_info=True,
                 use_safetensors=not pickled_weights or None,
@@ -267,6 +269,7 @@ def from_pretrained(
             )
     except Exception as error:  # safetensors, zipfile, unpickling and torch each raise their own on damage
         raise InputError(f"no model can be loaded from here ({_first_line(error)})", place=base) from error
+    net, info = loaded
     if whole and (missing := sorted(info["missing_keys"])):
         raise InputError(
             f"{len(missing)} weights are missing, such as {missing[0]}", place=base, remedy="Copy the model again."
