@@ -8,11 +8,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from asr_adapt.errors import InputError, describe_validation_error
-from asr_adapt.storage import read_lines, write_text
+from asr_adapt.storage import iterate_lines, write_text
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
-_LATEST_S = 1e9  # 30 years: a time beyond it is no time
+MAX_TIME_S = 1e9  # 30 years: a time beyond it is no time
 _LISTED_FILES = 5
 
 
@@ -28,9 +28,9 @@ class Utterance(BaseModel):
 
     id: str = Field(min_length=1)
     audio: str = Field(min_length=1)
-    start_s: float | None = Field(default=None, ge=0, le=_LATEST_S)
-    end_s: float | None = Field(default=None, gt=0, le=_LATEST_S)
-    duration_s: float | None = Field(default=None, ge=0, le=_LATEST_S)
+    start_s: float | None = Field(default=None, ge=0, le=MAX_TIME_S)
+    end_s: float | None = Field(default=None, gt=0, le=MAX_TIME_S)
+    duration_s: float | None = Field(default=None, ge=0, le=MAX_TIME_S)
     split: Split | None = None
     language: str | None = None
     speaker: str | None = None
@@ -134,7 +134,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Utterance]]:
     """
     if not path.is_file():
         raise InputError("no such file", place=path, remedy="Give the path of a JSONL file, one utterance a line.")
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in iterate_lines(path):
         if not line.strip():
             continue
         try:

@@ -4,13 +4,16 @@ import codecs
 import errno
 import fcntl
 import functools
+import gzip
 import hashlib
+import io
 import logging
 import os
 import re
 import secrets
 import shutil
 import stat
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -28,6 +31,7 @@ _DISK_FULL = {
 MAX_JSON_BYTES = 16 * 2**20
 """of a small JSON file: a configuration, a vocabulary, metadata"""
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_MAX_LINE = 16_000_000  # characters; no transcript is as long
 _PARTIAL = re.compile(r"\.asr-adapt-[0-9a-f]{16}\.partial")
 
 _log = logging.getLogger(__name__)
@@ -321,16 +325,75 @@ def decode_text(data: bytes, path: Path, *, legacy: bool = False, remedy: str = 
         InputError: it is neither UTF-8 nor UTF-16.
     """
     try:
-        if data.startswith(_UTF16):
-            return data.decode("utf-16")
-        if 0 in data[:2]:  # half of an ASCII letter: UTF-16 without a byte order mark
-            return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le")
-        return data.decode("utf-8-sig")
+        return data.decode(_encoding(data[:2]))
     except UnicodeDecodeError as error:
         if legacy:
             _log.warning("%s: not UTF-8; decoded as Windows-1252, check its letters", path)
             return data.decode("cp1252", errors="replace")
         raise InputError(f"not UTF-8 ({error.reason})", place=path, remedy=remedy) from error
+
+
+def iterate_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield `(number, line)` from 1 on, each line with its ending, without holding the file in memory.
+
+    Only LF and CRLF end a line: sentences may contain U+2028 and the like. A file whose name ends in `.gz` is
+    unpacked as it is read. Encodings are those of `read_text`.
+
+    Raises:
+        InputError: the file cannot be read, a line has another encoding, is longer than 16 million characters, or
+            holds a NUL character; the error names the line.
+    """
+    number = 0
+    try:
+        with open_regular(path) as raw, gzip.open(raw) if path.suffix == ".gz" else raw as file:
+            encoding = _encoding(file.peek(4)[:4])
+            if encoding == "utf-8-sig":
+                for number, data in enumerate(_bounded_lines(file), start=1):
+                    yield number, _without_nul(data.decode("utf-8-sig" if number == 1 else "utf-8"))
+                return
+            text = io.TextIOWrapper(file, encoding=encoding, newline="\n")
+            for number, line in enumerate(_bounded_lines(text), start=1):
+                yield number, _without_nul(line.removeprefix("\ufeff") if number == 1 else line)
+    except UnicodeDecodeError as error:
+        said = f"not {encoding.removesuffix('-sig').upper()} ({error.reason})"
+        # In UTF-8 the line was split off before it was decoded; in UTF-16 it is in the block after `number`.
+        where = f"{path}:{number}" if encoding == "utf-8-sig" else path
+        raise InputError(said, place=where, remedy="Save the file as UTF-8.") from error
+    except _BadLine as error:
+        raise InputError(str(error), place=f"{path}:{number}", remedy="The file may be damaged.") from error
+    except _LongLine as error:
+        raise InputError(str(error), place=f"{path}:{number + 1}", remedy="The file may be damaged.") from error
+    except (OSError, ValueError, EOFError, zlib.error) as error:  # ValueError: a NUL in the name
+        raise InputError(f"cannot be read ({getattr(error, 'strerror', None) or error})", place=path) from error
+
+
+class _BadLine(Exception):
+    pass
+
+
+class _LongLine(Exception):
+    pass
+
+
+def _encoding(head: bytes) -> str:
+    if head.startswith(_UTF16):
+        return "utf-16"
+    if 0 in head[:2]:  # half of an ASCII letter: UTF-16 without a byte order mark
+        return "utf-16-be" if head[0] == 0 else "utf-16-le"
+    return "utf-8-sig"
+
+
+def _bounded_lines(file: Any) -> Iterator[Any]:
+    while line := file.readline(_MAX_LINE):
+        if len(line) == _MAX_LINE:
+            raise _LongLine(f"the line is longer than {_MAX_LINE:,} characters")
+        yield line
+
+
+def _without_nul(line: str) -> str:
+    if "\0" in line:
+        raise _BadLine("the line holds a NUL character")
+    return line
 
 
 def read_lines(path: Path) -> list[str]:
