@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr_adapt.corpora.audio_files import missing_audio
+from asr_adapt.corpora.nearest import unknown_layout
 from asr_adapt.corpora.readers import READERS
 from asr_adapt.corpora.splits import Leak, grouping, leaks, with_splits
 from asr_adapt.errors import InputError
@@ -130,8 +131,7 @@ def _recognised(root: Path) -> str:
         )
     known = [kind for kind, reader in READERS.items() if reader.recognises(root)]
     if not known:
-        looked = "; ".join(f"{kind}: {reader.LAYOUT}" for kind, reader in READERS.items())
-        raise InputError("no corpus of a known layout", place=root, remedy=f"Looked for {looked}.")
+        raise unknown_layout(root)
     if len(known) > 1:
         raise InputError(
             f"may be read as {' or '.join(known)}", place=root, remedy="Say which: --corpus.format FORMAT."

@@ -71,6 +71,15 @@ class AudioFinder:
             found = self._remembered[beside, name] = self._found(name, place, beside)
         return found
 
+    def first(self, names: Iterable[str], place: object, beside: Path | None = None) -> str:
+        """Return where the first of several names is found; where none is, the first place of the first one.
+
+        Raises:
+            InputError: see `find`.
+        """
+        found = [self.find(name, place, beside) for name in names]
+        return next((path for path in found if os.path.isfile(path)), found[0])
+
     def _found(self, name: str, place: object, beside: Path) -> str:
         path, foreign = self._plain(name, place, beside)
         places = self._places_of(beside)

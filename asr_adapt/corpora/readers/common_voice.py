@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from asr_adapt.corpora.audio_files import AudioFinder
+from asr_adapt.corpora.readers import fleurs
 from asr_adapt.corpora.unpacked import stamp, unpack_tar, unpacked
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
 from asr_adapt.records import SPLITS, Split, Utterance
-from asr_adapt.storage import read_lines
+from asr_adapt.storage import iterate_lines
 
 LAYOUT = "train.tsv, dev.tsv, test.tsv (or validated.tsv) beside clips/, or a .tar.gz of that"
 _WHOLE = "validated.tsv"
@@ -25,7 +26,8 @@ def recognises(root: Path) -> bool:
     """Whether `root` is a folder with one of the tables, or an archive."""
     if root.is_file():
         return root.name.endswith((".tar.gz", ".tgz", ".tar"))
-    return root.is_dir() and any((root / name).is_file() for name in (*(f"{s}.tsv" for s in SPLITS), _WHOLE))
+    tables = (*(f"{split}.tsv" for split in SPLITS), _WHOLE)
+    return root.is_dir() and any((root / name).is_file() for name in tables) and not fleurs.recognises(root)
 
 
 def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
@@ -83,8 +85,8 @@ def _unpacked_as(member: PurePosixPath) -> PurePosixPath | None:
 
 
 def _rows(table: Path, finder: AudioFinder, split: Split | None, language: str) -> Iterator[Utterance]:
-    lines = read_lines(table)
-    header = lines[0].split("\t")
+    lines = iterate_lines(table)
+    header = next(lines, (1, ""))[1].rstrip("\r\n").split("\t")
     missing = {"path", "sentence"} - set(header)
     if missing:
         raise InputError(
@@ -92,8 +94,8 @@ def _rows(table: Path, finder: AudioFinder, split: Split | None, language: str) 
             place=f"{table}:1",
             remedy="Common Voice's tables have client_id, path and sentence; read others with --corpus.format table.",
         )
-    for number, line in enumerate(lines[1:], start=2):
-        fields = line.split("\t")
+    for number, line in lines:
+        fields = line.rstrip("\r\n").split("\t")
         if fields == [""]:
             continue
         if len(fields) < len(header) or any(fields[len(header) :]):  # a tab in a sentence would cut it short

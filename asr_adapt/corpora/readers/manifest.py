@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr_adapt.corpora.audio_files import AudioFinder
+from asr_adapt.corpora.readers import lhotse, nemo
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
 from asr_adapt.records import Utterance, read_jsonl
 
-LAYOUT = "a .jsonl file"
+LAYOUT = "a .jsonl file with audio and text"
 
 
 def recognises(root: Path) -> bool:
-    """Whether `root` is a .jsonl file."""
-    return root.is_file() and root.suffix == ".jsonl"
+    """Whether `root` is a .jsonl file that is not another format's."""
+    return root.is_file() and root.suffix == ".jsonl" and not nemo.recognises(root) and not lhotse.recognises(root)
 
 
 def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr_adapt.audio import media
+from asr_adapt.corpora.readers import audacity
 from asr_adapt.corpora.splits import innermost_split
 from asr_adapt.recipe import Source
 from asr_adapt.records import Utterance
@@ -16,7 +17,8 @@ _log = logging.getLogger(__name__)
 
 def recognises(root: Path) -> bool:
     """Whether some recording in `root` has a text beside it."""
-    return root.is_dir() and any(media.beside(path).is_file() for path in media.visible(root, "**/*.txt"))
+    texts = media.visible(root, "**/*.txt") if root.is_dir() else []
+    return any(media.beside(path).is_file() and not audacity.is_labels(path) for path in texts)
 
 
 def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
