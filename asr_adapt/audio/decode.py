@@ -1,27 +1,35 @@
-"""Audio: any file → mono float32 at 16 kHz. The only place that decodes, and the only place that resamples."""
+"""Decoding: any audio file becomes mono float32 at 16 kHz, by libsndfile or FFmpeg."""
 
 import io
 import logging
-import lzma
 import math
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
-from asr_adapt.audio.resample import RATES_HZ, SAMPLE_RATE_HZ, resampled
+from asr_adapt.audio import ffmpeg
+from asr_adapt.audio.channels import (
+    Channel,
+    ChannelReport,
+    Track,
+    check_channels,
+    check_track,
+    chosen,
+    mixed,
+    reported,
+)
+from asr_adapt.audio.ffmpeg import CannotDecode
+from asr_adapt.audio.locators import Audio, opened, place_of
+from asr_adapt.audio.resample import RATES_HZ, SAMPLE_RATE_HZ, check_rate, resampled
 from asr_adapt.errors import AudioError
 
-Audio = str | Path | bytes | BinaryIO
+MAX_TIME_S = 10_000_000
+"""latest time in a recording, in seconds (116 days): what is beyond is no time of speech"""
 
 # Frames of one read: 0.3 s at 48 kHz, whatever the header claims.
 _READ_FRAMES = 2**14
-# Decoded ahead of a piece, so that its first samples are filtered with what precedes them.
+# Decoded before a segment, so that its first samples are filtered with what precedes them.
 _EDGE_S = 0.25
 # Formats whose header does not settle how much there is.
 _COMPRESSED = frozenset({"FLAC", "MP3", "OGG"})
@@ -30,71 +38,84 @@ _NOT_LIBSNDFILES = frozenset({"MP3", "OGG"})  # see _by_libsndfile
 _TAGS_BYTES = 1_024
 _CONVERT = "Convert it to WAV or FLAC, for example with `ffmpeg -i IN OUT.wav`."
 
-_OPEN_ERRORS = (
-    *(OSError, ValueError),  # ValueError: a NUL in the name
-    *(tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError),  # a damaged archive
-    *(NotImplementedError, RuntimeError),  # a zip that is packed in an unknown way, or encrypted
-)
-
 _log = logging.getLogger(__name__)
 
 
-def load(audio: Audio, *, start_s: float | None = None, end_s: float | None = None) -> np.ndarray:
-    """Return a recording, or the piece of it from `start_s` to `end_s`, as mono at 16 kHz.
+def load(
+    audio: Audio,
+    *,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    channel: Channel | None = None,
+    track: int | None = None,
+) -> np.ndarray:
+    """Return a recording, or the segment of it from `start_s` to `end_s`, as mono at 16 kHz.
 
     libsndfile reads WAV, FLAC, AIFF and their like, FFmpeg the rest: MP3, Ogg, Opus, m4a, mp4, webm, AMR, 3gp.
     A damaged or truncated file gives what can be decoded of it, with a warning where the damage is noticed.
 
     Args:
-        audio: A path, `archive#member` in a tar or zip file (the member is read into memory; in a `.tar.gz`
-            what precedes it is unpacked each time), the bytes of a file, or a seekable binary file, which is
-            read from its beginning and stays open.
-        start_s: Where the piece begins. It holds the very samples that the whole recording has there. WAV and
+        audio: A path of a regular file, `archive#member` in a tar or zip file (what precedes the member in a
+            `.tar.gz` is unpacked each time), the bytes of a file, or a seekable binary file, which is read from its
+            beginning and stays open.
+        start_s: Where the segment begins. It holds the very samples that the whole recording has there. WAV and
             FLAC are sought; elsewhere all that precedes it is decoded (MP3: 400 times real time) and dropped.
         end_s: Where it ends, or later than the recording's end. Hardly anything after it is decoded, so it
             is also a limit on a decompression bomb.
+        channel: A channel's number, from 1 on, `left` or `right`; None for the mean of all channels. Where mixing
+            would cancel channels out, the mean is replaced by the louder channel, with a warning.
+        track: The number, from 1 on, of the audio track; None for the default one, with a warning where there are
+            several.
 
     Returns:
-        float32 (num_samples,), 16 kHz, the mean of all channels, in about [-1, 1]: integer formats are scaled
-        to that, floats are left as they are, and resampling may overshoot a little.
+        float32 (num_samples,), 16 kHz, in about [-1, 1]: integer formats are scaled to that, floats are left as they
+        are, and resampling may overshoot a little.
 
     Raises:
-        AudioError: the file is missing or empty, holds no audio or none in the piece, has NaN or infinite
-            samples, or claims a rate outside of 1 to 768 kHz.
+        AudioError: the file is missing, empty or not a regular file, holds no audio or none in the segment, has NaN
+            or infinite samples, claims a rate outside of 1 to 768 kHz or more than 64 channels, or has no such
+            channel or track.
     """
-    return np.concatenate(list(blocks(audio, start_s=start_s, end_s=end_s)))
+    return np.concatenate(list(blocks(audio, start_s=start_s, end_s=end_s, channel=channel, track=track)))
 
 
 def blocks(
-    audio: Audio, *, start_s: float | None = None, end_s: float | None = None, block_s: float = 30.0
+    audio: Audio,
+    *,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    block_s: float = 30.0,
+    channel: Channel | None = None,
+    track: int | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield the samples of `load` in blocks of `block_s`, the last one shorter; memory is that of one block.
 
     Arguments, samples and errors are those of `load`; errors are raised when the block that meets them is due.
     """
-    place = _place(audio)
+    place = place_of(audio)
     begin_s = start_s or 0.0
-    if begin_s < 0 or (end_s is not None and end_s <= begin_s):
+    if not (0 <= begin_s <= MAX_TIME_S and (end_s is None or begin_s < end_s <= MAX_TIME_S)):
         raise AudioError(
-            f"a piece must have 0 <= start_s < end_s, but is {start_s} to {end_s}",
+            f"a segment must have 0 <= start_s < end_s <= {MAX_TIME_S}, but is {start_s} to {end_s}",
             place=place,
             remedy="Times are in seconds from the recording's beginning.",
         )
-    # A whole second is a sample both at the file's rate and at 16 kHz, so a piece keeps to the whole's grid.
+    # A whole second is a sample both at the file's rate and at 16 kHz, so a segment keeps to the whole's grid.
     origin_s = max(0, math.floor(begin_s - _EDGE_S))
     first = round(begin_s * SAMPLE_RATE_HZ) - origin_s * SAMPLE_RATE_HZ
     stop = None if end_s is None else round(end_s * SAMPLE_RATE_HZ) - origin_s * SAMPLE_RATE_HZ
 
     empty = True
-    with _opened(audio) as file:
-        samples = resampled(_decoded(file, origin_s, place), place)
+    with opened(audio) as file:
+        mono = mixed(_decoded(file, origin_s, track, place), channel, place)
+        samples = resampled(mono, place)
         for block in _regrouped(_between(samples, first, stop), round(block_s * SAMPLE_RATE_HZ)):
             empty = False
             yield block
     if empty:
-        piece = f" between {begin_s} s and {'its end' if end_s is None else f'{end_s} s'}"
+        segment = f" between {begin_s} s and {'its end' if end_s is None else f'{end_s} s'}"
         raise AudioError(
-            "holds no samples" + (piece if start_s or end_s else ""),
+            "holds no samples" + (segment if start_s or end_s else ""),
             place=place,
             remedy="Leave it out, or correct its times.",
         )
@@ -108,12 +129,13 @@ def duration_s(audio: Audio) -> float:
     """
     import soundfile
 
-    with _opened(audio) as file:
+    with opened(audio) as file:
         try:
             info = soundfile.info(file)
         except (soundfile.SoundFileError, TypeError):
             info = None
         if info and info.frames and info.samplerate in RATES_HZ and info.format not in _COMPRESSED:
+            check_channels(info.channels, place_of(audio))
             return info.frames / info.samplerate
     return sum(len(block) for block in blocks(audio)) / SAMPLE_RATE_HZ
 
@@ -123,7 +145,7 @@ def header_duration_s(audio: Audio) -> float | None:
     import wave
 
     try:
-        with _opened(audio) as file, wave.open(file, "rb") as sound:
+        with opened(audio) as file, wave.open(file, "rb") as sound:
             frames, size = sound.getnframes(), sound.getnframes() * sound.getnchannels() * sound.getsampwidth()
             # Recorders that write a stream leave the size open, as 0 or as the largest there is.
             return frames / sound.getframerate() if 0 < size < 0x7FFF0000 else None
@@ -131,23 +153,71 @@ def header_duration_s(audio: Audio) -> float | None:
         return None
 
 
+def tracks(audio: Audio) -> tuple[Track, ...]:
+    """Return the audio tracks of a file, with their channels; one for WAV, FLAC and MP3.
+
+    Raises:
+        AudioError: the file cannot be opened, or holds no audio.
+    """
+    import soundfile
+
+    with opened(audio) as file:
+        try:
+            info = soundfile.info(file)
+            if info.format not in _NOT_LIBSNDFILES and info.frames:
+                return (_only_track(info.channels),)
+        except (soundfile.SoundFileError, TypeError):
+            pass
+        file.seek(0)
+        try:
+            found = ffmpeg.tracks(file)
+        except CannotDecode as error:
+            raise AudioError(f"no audio can be decoded ({error})", place=place_of(audio), remedy=_CONVERT) from error
+    if not found:
+        raise AudioError("holds no audio", place=place_of(audio), remedy=_CONVERT)
+    return found
+
+
+def chosen_channels(audio: Audio, choice: str, *, track: int | None = None) -> tuple[int, ...]:
+    """Return the numbers of the channels that a user chose by `left`, `right`, `each` or a number.
+
+    Raises:
+        InputError: it is none of these.
+        AudioError: the file cannot be opened, or has no such channel or track.
+    """
+    place = place_of(audio)
+    return chosen(choice, check_track(track, tracks(audio), place).channels, place)
+
+
+def channel_report(audio: Audio, *, track: int | None = None, end_s: float = 60.0) -> ChannelReport:
+    """Return what a recording's channels hold up to `end_s`, and what `load` uses; a mono file is not decoded.
+
+    Raises:
+        AudioError: as `load`.
+    """
+    place = place_of(audio)
+    found = tracks(audio)
+    read = check_track(track, found, place)
+    others = tuple(other for other in found if other is not read) if track is None else ()
+    if read.channels == 1:
+        return ChannelReport(read, others, None, 0.0, None)
+    with opened(audio) as file:
+        return reported(_decoded(file, 0, read.number, place), read, others, end_s)
+
+
 def is_seekable(audio: Audio) -> bool:
-    """Return whether a piece of the recording is read without decoding all before it: WAV, FLAC and their like."""
+    """Return whether a segment of the recording is read without decoding all before it: WAV, FLAC and their like."""
     import soundfile
 
     try:
-        with _opened(audio) as file:
+        with opened(audio) as file:
             return soundfile.info(file).format not in _NOT_LIBSNDFILES
     except (AudioError, soundfile.SoundFileError, TypeError):
         return False
 
 
-class _CannotDecode(Exception):
-    """A decoder gives up: at once, or after what it has yielded."""
-
-
-def _decoded(file: BinaryIO, origin_s: int, place: str) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield `(sample rate, mono float32 chunk)` from second `origin_s` on.
+def _decoded(file: BinaryIO, origin_s: int, track: int | None, place: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield `(sample rate, float32 chunk (num_samples, channels))` from second `origin_s` on.
 
     Where libsndfile gives up, at once or in the middle, FFmpeg goes on from the same sample.
     """
@@ -156,15 +226,16 @@ def _decoded(file: BinaryIO, origin_s: int, place: str) -> Iterator[tuple[int, n
     if not head:
         raise AudioError("the file is empty (0 bytes)", place=place, remedy="Copy or download it again.")
     from_s, found, reason = float(origin_s), False, ""
-    for decode in (_by_libsndfile, _by_ffmpeg):
+    for decode in (_by_libsndfile, ffmpeg.decode):
         file.seek(0)
         try:
-            for rate, chunk in decode(file, from_s):
+            for rate, chunk in decode(file, from_s, track, place):
+                check_rate(rate, place)
                 found = True
                 from_s += len(chunk) / rate
                 yield rate, chunk
             return
-        except _CannotDecode as error:
+        except CannotDecode as error:
             reason = str(error)
     if not found:
         raise AudioError(
@@ -173,70 +244,36 @@ def _decoded(file: BinaryIO, origin_s: int, place: str) -> Iterator[tuple[int, n
     _log.warning("%s: damaged (%s); going on with what could be decoded", place, reason)
 
 
-def _by_libsndfile(file: BinaryIO, from_s: float) -> Iterator[tuple[int, np.ndarray]]:
+def _by_libsndfile(file: BinaryIO, from_s: float, track: int | None, place: str) -> Iterator[tuple[int, np.ndarray]]:
     import soundfile
 
     try:
         # TypeError: the name ends with .raw, and soundfile wants to be told its format.
         with soundfile.SoundFile(file) as sound:
-            # Measured with libsndfile 1.2.2 and soundfile 0.14, which seeks after each read: an MP3 read in pieces
+            # Measured with libsndfile 1.2.2 and soundfile 0.14, which seeks after each read: an MP3 read in parts
             # is full of wrong samples, and seeking in Vorbis may miss. Of files put one after another only the
             # first is read, and of an MP3 of variable rate without a Xing header 1.2 s of 4.1 s.
             if sound.format in _NOT_LIBSNDFILES:
-                raise _CannotDecode(f"libsndfile's {sound.format} is not used")
+                raise CannotDecode(f"libsndfile's {sound.format} is not used")
             # A recorder that was killed leaves a WAV that claims no samples; FFmpeg reads it to its end.
             if not sound.frames:
-                raise _CannotDecode("libsndfile finds no samples")
+                raise CannotDecode("libsndfile finds no samples")
+            check_channels(sound.channels, place)
+            check_track(track, (_only_track(sound.channels),), place)
             sound.seek(min(round(from_s * sound.samplerate), sound.frames))
             while len(chunk := sound.read(_READ_FRAMES, dtype="float32", always_2d=True)):
-                yield sound.samplerate, chunk.mean(axis=1)
+                yield sound.samplerate, chunk
             # A FLAC may go on after the number of samples in its header.
             position = file.tell()
             unread = file.seek(0, io.SEEK_END) - position
             if sound.format == "FLAC" and unread > _TAGS_BYTES:
-                raise _CannotDecode(f"libsndfile leaves {unread} bytes")
+                raise CannotDecode(f"libsndfile leaves {unread} bytes")
     except (soundfile.SoundFileError, TypeError) as error:
-        raise _CannotDecode(f"libsndfile error {getattr(error, 'code', '')}") from error
+        raise CannotDecode(f"libsndfile error {getattr(error, 'code', '')}") from error
 
 
-def _by_ffmpeg(file: BinaryIO, from_s: float) -> Iterator[tuple[int, np.ndarray]]:
-    import av
-
-    position_s, damaged = 0.0, 0
-    try:
-        # A playlist (.m3u8) names other files and addresses: with no protocol allowed, FFmpeg opens none.
-        with av.open(file, "r", options={"protocol_whitelist": "none"}, metadata_errors="ignore") as container:
-            stream = container.streams.best("audio")
-            if stream is None:
-                raise _CannotDecode("it has no audio stream")
-            for packet in container.demux(stream):
-                try:
-                    frames: list[Any] = packet.decode()
-                except av.FFmpegError:
-                    damaged += 1
-                    continue
-                for frame in frames:
-                    chunk = _mono(frame)
-                    dropped = max(0, round((from_s - position_s) * frame.sample_rate))
-                    position_s += len(chunk) / frame.sample_rate
-                    if dropped < len(chunk):
-                        yield frame.sample_rate, chunk[dropped:]
-    # ValueError, RuntimeError: a codec that FFmpeg was built without.
-    except (av.FFmpegError, ValueError, RuntimeError) as error:
-        raise _CannotDecode(f"FFmpeg: {getattr(error, 'strerror', None) or error}") from error
-    if damaged:
-        raise _CannotDecode(f"FFmpeg: {damaged} damaged packets")
-
-
-def _mono(frame: Any) -> np.ndarray:
-    """Return the mean of a PyAV frame's channels: float32 (num_samples,), integers scaled to [-1, 1)."""
-    values = frame.to_ndarray()
-    if values.dtype.kind == "u":
-        values = values / 128.0 - 1.0
-    elif values.dtype.kind == "i":
-        values = values / -float(np.iinfo(values.dtype).min)
-    channels = values if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels).T
-    return channels.mean(axis=0, dtype=np.float32)
+def _only_track(channels: int) -> Track:
+    return Track(number=1, channels=channels, language="", title="", is_default=True)
 
 
 def _between(chunks: Iterator[np.ndarray], first: int, stop: int | None) -> Iterator[np.ndarray]:
@@ -263,54 +300,3 @@ def _regrouped(chunks: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
                 block, filled = np.empty(size, np.float32), 0
     if filled:
         yield block[:filled]
-
-
-def _place(audio: Audio) -> str:
-    if isinstance(audio, bytes):
-        return "<bytes>"
-    if isinstance(audio, str | Path):
-        return str(audio)
-    name = getattr(audio, "name", None)
-    return name if isinstance(name, str) else "<file>"
-
-
-@contextmanager
-def _opened(audio: Audio) -> Iterator[BinaryIO]:
-    """Give a seekable binary file; one that the caller has opened is not closed."""
-    if isinstance(audio, bytes):
-        yield io.BytesIO(audio)
-    elif not isinstance(audio, str | Path):
-        yield audio
-    else:
-        try:
-            file = _open_locator(str(audio))
-        except _OPEN_ERRORS as error:
-            raise AudioError(
-                f"cannot be opened ({getattr(error, 'strerror', None) or error})",
-                place=audio,
-                remedy="Check the path, and whether it can be read.",
-            ) from error
-        with file:
-            yield file
-
-
-def _open_locator(locator: str) -> BinaryIO:
-    if not Path(locator).exists():
-        for at in (index for index, letter in enumerate(locator) if letter == "#"):
-            if Path(locator[:at]).is_file():
-                return io.BytesIO(_member(Path(locator[:at]), locator[at + 1 :]))
-    return Path(locator).open("rb")
-
-
-def _member(archive: Path, name: str) -> bytes:
-    try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as packed:
-                return packed.read(name)
-        with tarfile.open(archive) as tar:
-            member = tar.extractfile(name)
-            if member is None:
-                raise KeyError(name)
-            return member.read()
-    except KeyError as error:
-        raise FileNotFoundError(f"no file '{name}' in the archive") from error

@@ -39,7 +39,7 @@ def resample(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
             place=place,
             remedy="Average the channels; divide int16 samples by 32768.",
         )
-    _check_rate(sample_rate_hz, place)
+    check_rate(sample_rate_hz, place)
     _check_levels(waveform, place)
     waveform = waveform.astype(np.float32)
     return soxr.resample(waveform, sample_rate_hz, SAMPLE_RATE_HZ, quality="HQ")
@@ -53,7 +53,7 @@ def resampled(decoded: Iterator[tuple[int, np.ndarray]], place: str) -> Iterator
     stream_rate = 0
     for rate, chunk in decoded:
         if rate != stream_rate:
-            _check_rate(rate, place)
+            check_rate(rate, place)
             if stream is not None:
                 yield stream.resample_chunk(np.empty(0, np.float32), last=True)
             stream = soxr.ResampleStream(rate, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
@@ -64,7 +64,8 @@ def resampled(decoded: Iterator[tuple[int, np.ndarray]], place: str) -> Iterator
         yield stream.resample_chunk(np.empty(0, np.float32), last=True)
 
 
-def _check_rate(rate: int, place: str) -> None:
+def check_rate(rate: int, place: str) -> None:
+    """Raise AudioError for a rate at which nobody records sound."""
     if rate not in RATES_HZ:
         raise AudioError(
             f"the sample rate must be 1000 to 768000 Hz, but is {rate}",
