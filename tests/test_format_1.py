@@ -36,7 +36,7 @@ def test_a_model_writes_what_it_wrote(folders: Path, expected: dict[str, Any]) -
     (scores,) = forward.log_probs(model, waveforms[:1])
     np.testing.assert_allclose(scores, expected["log_probs"][0], atol=2e-4)
     transcriber = Transcriber(model, precision="fp32")
-    assert [transcriber.transcribe(waveform).text for waveform in waveforms] == expected["texts"]
+    assert [result.text for result in transcriber.transcribe_segments(waveforms)] == expected["texts"]
     assert any(expected["texts"])
 
 

@@ -25,6 +25,9 @@ _MIN_SPEECH = 3  # windows above the threshold; less is a click or the onset of 
 _LEVEL = 0.05  # RMS
 _MAX_GAIN = 2000.0
 _LEVEL_DECAY_DB = WINDOW / SAMPLE_RATE_HZ  # a window
+# The feature extractor adds 1e-7 to the variance that it divides by: below this RMS, a segment would reach the
+# model quieter than anything in training. The demo's model had a WER of .291 with 60 dB less gain, .014 without.
+_FAINT, _AMPLIFIED = 0.001, 0.01
 
 LIMIT_S = 30.0
 """Seconds in the longest segment."""
@@ -80,7 +83,7 @@ class Segmenter:
 
     A segment ends at each pause of 0.3 s, with at most 0.2 s of it, and at the quietest place where speech continues
     for 30 s. Silence of up to 1 s at the ends of the recording is kept. Audio without speech is in no segment.
-    At most a segment and a block are held.
+    Segments fainter than -60 dBFS are amplified. At most a segment and a block are held.
 
     Args:
         is_live: Segments are wanted as early as possible: 0.4 s after the speech, not when it is known that it is not
@@ -144,7 +147,7 @@ class Segmenter:
 
     def _take(self, begin: int, end: int, following: int) -> tuple[int, np.ndarray]:
         """Return samples `begin` to `end` of what is held, and drop those before `following`."""
-        segment = (self._first_sample + begin, self._held[begin:end].copy())
+        segment = (self._first_sample + begin, _audible(self._held[begin:end]))
         self._drop(following)
         return segment
 
@@ -178,6 +181,12 @@ def _speech(probabilities: np.ndarray, *, is_last: bool) -> tuple[list[tuple[int
     found = [(first, end) for first, end in runs if loud[end] - loud[first] >= _MIN_SPEECH]
     is_pending = not is_last and runs and runs[-1][1] == len(probabilities) and runs[-1] not in found
     return found, runs[-1][0] if is_pending else len(probabilities)
+
+
+def _audible(waveform: np.ndarray) -> np.ndarray:
+    """Return a copy of float32 (num_samples,), amplified where it is so faint that a model cannot read it."""
+    rms = float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
+    return waveform * np.float32(_AMPLIFIED / rms if 0 < rms < _FAINT else 1)
 
 
 def _decibels(amplitude: Any) -> Any:

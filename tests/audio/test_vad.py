@@ -53,6 +53,13 @@ def test_a_clip_of_one_sentence_is_one_segment_as_it_is(clips: list[np.ndarray])
         np.testing.assert_array_equal(segment, clip)
 
 
+def test_a_faint_recording_is_amplified(clips: list[np.ndarray]) -> None:
+    clip = clips[0]
+    ((_, segment),) = vad.segments([clip * np.float32(1e-3)])
+    assert np.sqrt(np.mean(np.square(segment))) == pytest.approx(0.01, rel=1e-3)
+    assert np.corrcoef(segment, clip)[0, 1] > 0.999
+
+
 def noises(seconds: int) -> dict[str, np.ndarray]:
     """Return what a room without speech may sound like: float32 (num_samples,) each, 16 kHz."""
     rng = np.random.default_rng(seconds)

@@ -329,6 +329,7 @@ def test_transcribe_says_which_engine_and_hotwords_it_takes_and_keeps_settings_a
         assert "before it or its settings changed" in capfd.readouterr().err
 
 
+@pytest.mark.usefixtures("tones_are_speech")
 def test_a_hotword_changes_the_text(small: Path) -> None:
     model = CTCModel.load(small)
     a, b, c, d = (model.alphabet.encode(letter)[0] for letter in "abcd")

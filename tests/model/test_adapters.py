@@ -58,6 +58,7 @@ def test_the_adapter_and_the_head_alone_are_trained(layer_norm: Path, adapter: s
     assert dict((part, n) for part, _, n in freezing.trainable_table(adapted.net))["transformer"] > 0
 
 
+@pytest.mark.usefixtures("tones_are_speech")
 @pytest.mark.parametrize("adapter", ["lora", "mms"])
 def test_a_run_with_an_adapter_leaves_a_whole_model_and_the_adapter_alone(
     layer_norm: Path, tones: Path, tmp_path: Path, adapter: str

@@ -197,6 +197,7 @@ def test_zero_shot_hears_what_transformers_hears_with_that_adapter(
     assert (np.delete(found, columns, axis=1) < -1_000).all()
 
 
+@pytest.mark.usefixtures("tones_are_speech")
 def test_a_zero_shot_folder_is_a_model_like_any_other(
     mms: Path, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

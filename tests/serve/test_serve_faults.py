@@ -16,13 +16,15 @@ import soundfile
 from conftest import RATE_HZ, say
 from serving import Slow, connected, head, metric, open_files, post, problem, running, until, wav
 
+from asr_adapt.audio import vad
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.serve.batcher import Batcher
 from asr_adapt.serve.limits import Limits
-from asr_adapt.serve.live import EndpointDetector
 
 SMALL = Limits(upload_bytes=2**20, field_bytes=1000, audio_s=20, requests=4, stall_s=0.5, head_s=0.5)
 PATH = "/v1/audio/transcriptions"
+
+pytestmark = pytest.mark.usefixtures("tones_are_speech")
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +303,7 @@ def test_a_crash_in_a_live_stream_is_logged_and_ends_it_alone(
 
     with running({"base": lambda: phones}) as url:
         with connect(f"ws{url.removeprefix('http')}/v1/audio/stream") as socket:
-            monkeypatch.setattr(EndpointDetector, "feed", fail)
+            monkeypatch.setattr(vad.Segmenter, "feed", fail)
             socket.send(bytes(3200))
             assert json.loads(socket.recv(timeout=10))["error"]["code"] == "internal_error"
             with pytest.raises(ConnectionClosedError) as closed:

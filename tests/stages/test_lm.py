@@ -131,6 +131,7 @@ def test_a_missing_or_damaged_n_gram_is_one_line(run_folder: Path) -> None:
         Transcriber.from_folder(run_folder / "model")
 
 
+@pytest.mark.usefixtures("tones_are_speech")
 def test_where_the_decoder_does_not_run_it_is_greedy_and_said(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
