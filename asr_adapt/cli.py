@@ -408,6 +408,12 @@ def _finite(value: float) -> float:
 @app.command()
 def serve(
     model: Annotated[list[str], typer.Option(metavar="[NAME=]DIR", help="Model folder of a run; repeatable.")],
+    any_model: Annotated[
+        bool,
+        typer.Option(
+            "--any-model", help="Serve the first model under every name, for clients that always ask for whisper-1."
+        ),
+    ] = False,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all interfaces.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8000,
     api_key: Annotated[
@@ -479,7 +485,14 @@ def serve(
     )
     keys = server.parse_api_keys(api_key or (), os.environ.get(server.API_KEYS_VARIABLE))
     settings = server.Settings(
-        server.parse_models(model), limits, keys, tuple(cors or ()), (*(allowed_host or ()), host), device, engine
+        models=server.parse_models(model),
+        limits=limits,
+        api_keys=keys,
+        origins=tuple(cors or ()),
+        allowed_hosts=(*(allowed_host or ()), host),
+        any_model=any_model,
+        device=device,
+        engine=engine,
     )
     server.serve(settings, host, port, workers, Console())
 

@@ -5,6 +5,7 @@ import json
 import math
 import mimetypes
 import os
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from pathlib import Path
 from asr_adapt.errors import printable
 from asr_adapt.formats import subtitles
 from asr_adapt.formats.spans import Span, spans
-from asr_adapt.records import Transcript
+from asr_adapt.records import Segment, Transcript
+
+_LEAST_CONFIDENCE = 1e-10
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,29 @@ def to_txt(transcript: Transcript) -> str:
 
 
 def to_json(transcript: Transcript) -> str:
-    """Return OpenAI's `verbose_json` shape: text, language, duration, segments and words, times in seconds."""
+    """Return OpenAI's `verbose_json` shape: text, language, duration, segments and words, times in seconds.
+
+    Clients with a schema require every field of Whisper's segments. Where CTC has no such notion the value is
+    neutral: `seek` and `temperature` are 0, `tokens` is empty, `no_speech_prob` is 0 (what is not speech is not in a
+    segment). `avg_logprob` is the mean natural logarithm of the words' confidences, `compression_ratio` is Whisper's.
+    """
     words = [
         {"word": w.text, "start": round(w.start_s, 3), "end": round(w.end_s, 3), "confidence": round(w.confidence, 4)}
         for w in transcript.words
     ]
     segments = [
-        {"id": number, "start": round(s.start_s, 3), "end": round(s.end_s, 3), "text": s.text}
+        {
+            "id": number,
+            "seek": 0,
+            "start": round(s.start_s, 3),
+            "end": round(s.end_s, 3),
+            "text": s.text,
+            "tokens": [],
+            "temperature": 0.0,
+            "avg_logprob": _avg_logprob(s),
+            "compression_ratio": _compression_ratio(s.text),
+            "no_speech_prob": 0.0,
+        }
         for number, s in enumerate(transcript.segments)
     ]
     fields = {
@@ -47,6 +66,16 @@ def to_json(transcript: Transcript) -> str:
         "words": words,
     }
     return json.dumps(fields, ensure_ascii=False, indent=1) + "\n"
+
+
+def _avg_logprob(segment: Segment) -> float:
+    logarithms = [math.log(max(word.confidence, _LEAST_CONFIDENCE)) for word in segment.words]
+    return round(sum(logarithms) / len(logarithms), 4) if logarithms else 0.0
+
+
+def _compression_ratio(text: str) -> float:
+    data = text.encode()
+    return round(len(data) / len(zlib.compress(data)), 4)
 
 
 # pysubs2 would write these two as well, but takes the `\n` in a word of X-SAMPA (`r\n`) for the end of a line.

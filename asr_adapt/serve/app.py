@@ -36,6 +36,7 @@ from asr_adapt.serve.upload import read_form
 
 _log = logging.getLogger(__name__)
 _WEBSOCKET_CLOSE_CODES = {429: 1013, 500: 1011, 503: 1013}  # try again later, internal error
+_PROMPT_IGNORED = "X-Prompt-Ignored"
 _CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that disconnected before the response
 # Browsers cannot set headers on a WebSocket: OpenAI's clients pass the key as a subprotocol.
 _KEY_PROTOCOL = "openai-insecure-api-key."
@@ -57,6 +58,7 @@ def create_app(
     api_keys: Sequence[str] = (),
     origins: Sequence[str] = (),
     allowed_hosts: Sequence[str] = (),
+    any_model: bool = False,
 ) -> FastAPI:
     """Return the application; `app.state.service` is its `Service`.
 
@@ -67,8 +69,9 @@ def create_app(
         origins: Other origins whose pages may call the API (CORS).
         allowed_hosts: Names by which clients may address the server, besides `localhost` and IP addresses; `*` for
             any.
+        any_model: Serve the default model under every name, for clients that ask for `whisper-1`.
     """
-    service = Service(loaders, limits or Limits())
+    service = Service(loaders, limits or Limits(), any_model=any_model)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -93,8 +96,9 @@ def create_app(
     app.add_middleware(_HeadCheck, limits=service.limits, allowed_hosts=allowed_hosts)
     app.add_middleware(_RequestMonitor, service=service)
     if origins:
+        # OpenAI's client sends a dozen headers of its own, `x-stainless-*`; its next version may send others.
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST"],
-                           allow_headers=["Authorization"])  # fmt: skip
+                           allow_headers=["*"], expose_headers=["Retry-After", _PROMPT_IGNORED])  # fmt: skip
     return app
 
 
@@ -143,12 +147,21 @@ def _add_transcriptions(app: FastAPI, service: Service, auth: _Authentication) -
             except ApiError:
                 await form.close()
                 raise
+            ignored = model.ignored(job.prompt)
+            headers = {_PROMPT_IGNORED: ignored} if ignored else {}
             segments = service.segments(model, job.file, decode, deadline_s)  # closes the file
             stack.push_async_callback(segments.aclose)
             if job.stream:
                 first = await _until_disconnect(request, anext(segments))
-                return _EventStream(_events(job, first, segments), stack.pop_all())
-            return _response(job, await _until_disconnect(request, _transcript(segments)))
+                return _EventStream(_events(job, first, segments), stack.pop_all(), headers)
+            response = _response(job, await _until_disconnect(request, _transcript(segments)))
+            response.headers.update(headers)
+            return response
+
+    @app.post("/v1/audio/translations", include_in_schema=False)
+    async def translations() -> Response:
+        raise ApiError(404, "Translation is not offered: a model writes the language that is spoken. Use "
+                       "/v1/audio/transcriptions.", code="not_offered")  # fmt: skip
 
 
 async def _transcript(segments: AsyncIterator[Segment | Transcript]) -> Transcript:
@@ -205,9 +218,9 @@ def _verbose_json(job: TranscriptionRequest, transcript: Transcript) -> dict[str
 class _EventStream(StreamingResponse):
     """Server-sent events; runs `cleanup` when they end or the client disconnects."""
 
-    def __init__(self, events: AsyncIterator[str], cleanup: AsyncExitStack) -> None:
+    def __init__(self, events: AsyncIterator[str], cleanup: AsyncExitStack, headers: Mapping[str, str]) -> None:
         super().__init__(events, media_type="text/event-stream",
-                         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})  # fmt: skip
+                         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", **headers})  # fmt: skip
         self._cleanup = cleanup
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -246,7 +259,7 @@ def _add_models(app: FastAPI, service: Service, auth: _Authentication) -> None:
     async def models() -> dict[str, Any]:
         return {"object": "list", "data": [_model_object(model) for model in service.models]}
 
-    @app.get("/v1/models/{name}", dependencies=[Depends(auth)],
+    @app.get("/v1/models/{name:path}", dependencies=[Depends(auth)],
              responses={s: _ERROR_SCHEMA for s in (400, 401, 404, 422, 503)}, summary="Show a model")  # fmt: skip
     async def model(name: str) -> dict[str, Any]:
         return _model_object(service.model(name))
@@ -373,6 +386,8 @@ class _RequestMonitor:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            scope = dict(scope, method="GET")  # uvicorn omits the body, as it has the scope with HEAD
         started_s, status = time.monotonic(), 0
 
         async def send_and_record(message: Message) -> None:

@@ -52,6 +52,7 @@ class Settings:
     api_keys: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
+    any_model: bool = False
     device: str | None = None
     engine: str = AUTO
 
@@ -64,7 +65,7 @@ class Settings:
         loaders = {name: functools.partial(load, folder) for name, folder in self.models}
         _end_with_parent()
         return create_app(loaders, limits=self.limits, api_keys=self.api_keys, origins=self.origins,
-                          allowed_hosts=self.allowed_hosts)  # fmt: skip
+                          allowed_hosts=self.allowed_hosts, any_model=self.any_model)  # fmt: skip
 
 
 def parse_models(models: list[str]) -> tuple[tuple[str, Path], ...]:

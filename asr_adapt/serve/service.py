@@ -4,6 +4,7 @@ import asyncio
 import functools
 import logging
 import math
+import re
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
@@ -28,6 +29,7 @@ from asr_adapt.serve.upload import SegmentDecoder
 
 Item = TypeVar("Item")
 _log = logging.getLogger(__name__)
+_MODEL_NAME = re.compile(r"[\w.:/-]{1,100}", re.ASCII)
 _MIN_RETRY_S, _MAX_RETRY_S = 1, 60
 
 
@@ -42,23 +44,28 @@ class LoadedModel:
     loaded_at: int
 
     def decode(self, prompt: str, limits: Limits) -> Decode | None:
-        """Return the decoding function for a prompt; None is the model's default.
+        """Return the decoding function for a prompt; None is the model's default, as without beam search.
 
-        Words that contain a letter outside the model's alphabet cannot be favoured and are ignored.
-
-        Raises:
-            ApiError: 400, the prompt has too many words, or beam search is unavailable.
+        Words that contain a letter outside the model's alphabet cannot be favoured and are ignored. Of more than
+        `limits.prompt_words`, the last ones are favoured, as OpenAI's models use the last 224 tokens of a prompt.
         """
         words, _ = writable(self.transcriber.model, prompt)
-        if not words:
+        if not words or self.search is None:
             return None
-        if len(words) > limits.prompt_words:
-            raise ApiError(
-                400, f"prompt: {len(words)} words, at most {limits.prompt_words} can be favoured.", param="prompt"
-            )
-        if self.search is None:
-            raise ApiError(400, "prompt: ctc-beam-decoder is not available on this server.", param="prompt")
-        return functools.partial(self.search.runs, hotwords=words)
+        return functools.partial(self.search.runs, hotwords=words[-limits.prompt_words :])
+
+    def ignored(self, prompt: str) -> str:
+        """Return why a prompt is ignored; empty where it is not."""
+        if self.search is not None or not prompt.strip():
+            return ""
+        _log_ignored_prompt(self.name)
+        return "beam search (ctc-beam-decoder) is not available on this server"
+
+
+@functools.cache
+def _log_ignored_prompt(name: str) -> None:
+    """Log, once for each model, that its prompts have no effect."""
+    _log.warning("prompts for model '%s' are ignored: ctc-beam-decoder is not installed, or does not run here", name)
 
 
 class Service:
@@ -67,10 +74,14 @@ class Service:
     Args:
         loaders: Creates each model's transcriber, by model name; the first is the default model.
         limits: Limits enforced on every request.
+        any_model: Serve the default model under every name that is not a model's.
     """
 
-    def __init__(self, loaders: Mapping[str, Callable[[], Transcriber]], limits: Limits) -> None:
+    def __init__(
+        self, loaders: Mapping[str, Callable[[], Transcriber]], limits: Limits, *, any_model: bool = False
+    ) -> None:
         self.limits, self.metrics = limits, Metrics()
+        self._any_model = any_model
         self.failure: Exception | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self._loaders = dict(loaders)
@@ -116,9 +127,12 @@ class Service:
         Raises:
             ApiError: 404 no such model, 503 it is still loading.
         """
-        name = name or next(iter(self._loaders))
+        if not name or (self._any_model and name not in self._loaders):
+            name = next(iter(self._loaders))
         if name not in self._loaders:
-            raise ApiError(404, "There is no model of that name; see /v1/models.", code="model_not_found",
+            option = name if _MODEL_NAME.fullmatch(name) else "NAME"
+            raise ApiError(404, "There is no model of that name; see /v1/models. To serve one under it, start the "
+                           f"server with --model {option}=DIR, or with --any-model.", code="model_not_found",
                            param="model")  # fmt: skip
         if name not in self._models:
             raise ApiError(503, "The model is still loading.", code="not_ready", retry_after_s=5)

@@ -6,13 +6,13 @@ from typing import Any, BinaryIO
 
 from starlette.datastructures import FormData, UploadFile
 
+from asr_adapt import languages
 from asr_adapt.serve.api_error import ApiError
 
 PLAIN = {"text": "txt", "srt": "srt", "vtt": "vtt"}
 """response formats that are plain text, with their names in `formats.WRITERS`"""
 MEDIA_TYPES = {"text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
 _GRANULARITIES = ("word", "segment")
-_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 FORM: dict[str, Any] = {
@@ -29,7 +29,8 @@ FORM: dict[str, Any] = {
                         "model": {"type": "string", "description": "A model of /v1/models; default: the first."},
                         "language": {"type": "string", "description": "A BCP 47 tag; accepted without effect: a "
                                      "model writes the language it was adapted to."},
-                        "prompt": {"type": "string", "description": "Words to favour (hotwords)."},
+                        "prompt": {"type": "string", "description": "Words to favour (hotwords); the last 200 of "
+                                   "them. Where beam search is not available, ignored: see X-Prompt-Ignored."},
                         "response_format": {"type": "string", "enum": ["json", "verbose_json", *PLAIN],
                                             "default": "json"},
                         "temperature": {"type": "number", "minimum": 0, "maximum": 1,
@@ -86,7 +87,7 @@ class TranscriptionRequest:
         if not set(include) <= {"files"} or (include and response_format != "verbose_json"):
             raise _invalid("include[]", "Only files is supported, with response_format verbose_json.")
         language = _text(form, "language", "")
-        if language and not _LANGUAGE.fullmatch(language):
+        if language and not languages.is_well_formed(language):
             raise _invalid("language", "Must be a BCP 47 tag, such as mdw.")
         _check_temperature(_text(form, "temperature", "0"))
         stream = _text(form, "stream", "").lower()
@@ -107,14 +108,14 @@ class TranscriptionRequest:
 
 
 def _texts(form: FormData, name: str) -> list[str]:
-    """Return a field's values, with and without brackets in its name."""
-    values = (
-        [*form.getlist(name), *form.getlist(name.removesuffix("[]"))] if name.endswith("[]") else form.getlist(name)
-    )
+    """Return a field's values except empty ones; a list's name may have `[]`, `[0]` or nothing after it."""
+    stem = name.removesuffix("[]")
+    pattern = re.compile(re.escape(stem) + (r"(\[\d*\])?" if name != stem else ""))
+    values = [value for given, value in form.multi_items() if pattern.fullmatch(given)]
     texts = [value for value in values if isinstance(value, str)]
     if len(texts) < len(values):
         raise _invalid(name, "Must be text, not a file.")
-    return texts
+    return [text for text in texts if text]
 
 
 def _text(form: FormData, name: str, default: str) -> str:

@@ -5,6 +5,7 @@ import errno
 import io
 import logging
 import os
+import re
 import tempfile
 import threading
 import time
@@ -23,6 +24,9 @@ from asr_adapt.serve.limits import Limits
 
 _log = logging.getLogger(__name__)
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+_NAME = re.compile(rb";\s*filename\s*=", re.IGNORECASE)
+_EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=", re.IGNORECASE)
 
 
 async def read_form(request: Request, limits: Limits, deadline_s: float) -> FormData:
@@ -43,7 +47,7 @@ async def read_form(request: Request, limits: Limits, deadline_s: float) -> Form
         raise _too_large(limits)
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise ApiError(415, "The body must be multipart/form-data.", code="unsupported_media_type")
-    parser = MultiPartParser(
+    parser = _FormParser(
         request.headers,
         _limited_body(request, limits, deadline_s),
         max_files=1,
@@ -60,6 +64,17 @@ async def read_form(request: Request, limits: Limits, deadline_s: float) -> Form
         _log.error("an upload cannot be stored in %s: %s", tempfile.gettempdir(), os.strerror(error.errno))
         raise ApiError(507, "The server has no space left for the recording.", code="no_space",
                        retry_after_s=60) from error  # fmt: skip
+
+
+class _FormParser(MultiPartParser):
+    """Takes a part whose name is given as `filename*` only (RFC 5987) for a file too; python-multipart drops it."""
+
+    def on_headers_finished(self) -> None:
+        """Decide whether the part is a file or a field."""
+        disposition = self._current_part.content_disposition or b""
+        if _EXTENDED_NAME.search(disposition) and not _NAME.search(disposition):
+            self._current_part.content_disposition = disposition + b'; filename="recording"'
+        super().on_headers_finished()
 
 
 async def _limited_body(request: Request, limits: Limits, deadline_s: float) -> AsyncGenerator[bytes, None]:
