@@ -41,7 +41,7 @@ from asr_adapt.stages import evaluate, train
 from asr_adapt.stages.prepare import prepare
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.training import presets, state
-from asr_adapt.workflows import run
+from asr_adapt.workflows import plan, run
 
 TIMING_STEPS = 30
 VALIDATIONS = 10
@@ -188,7 +188,7 @@ def _prepared(recipe: Recipe, folder: Path) -> tuple[Resolved, SpeechSplit, Spee
         utterances = corpora.read(recipe.corpus.root, recipe.language)
         prepare(recipe, utterances, frame_grid(config), folder, Console(quiet=True))
     hours = PreparationSummary.read(folder).hours["train"]
-    resolved, _ = presets.resolve(run._settled(recipe), hours, config.hidden_size)
+    resolved, _ = presets.resolve(plan.settled(recipe), hours, config.hidden_size)
     return resolved, prepared.load(folder, "train"), prepared.load(folder, "dev")
 
 

@@ -1,7 +1,11 @@
+"""run: the run folder, what is skipped and what is repeated, and what is refused before anything is written."""
+
 import errno
 import json
 import os
+import shutil
 import signal
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +14,11 @@ import soundfile
 from conftest import tone_recipe, write_corpus
 from filelock import FileLock
 
-from asr_adapt import storage
+from asr_adapt import corpora, storage
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
 from asr_adapt.errors import AudioError, DiskFull, InputError, RunLocked
+from asr_adapt.model import base as base_model
 from asr_adapt.model import ctc_model, forward, mixed_precision
 from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.recipe import Source, read_recipe
@@ -23,6 +28,7 @@ from asr_adapt.text.normaliser import Normaliser
 from asr_adapt.training import state
 from asr_adapt.workflows import run as stages
 from asr_adapt.workflows.model_folder import evaluate_folder
+from asr_adapt.workflows.plan import RunPlan
 from asr_adapt.workflows.run import run
 
 STEPS = 30
@@ -217,9 +223,12 @@ def test_a_model_that_goes_is_not_removed_in_silence(
     tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(tone_recipe(tones, steps=1), tmp_path / "run", Console())
-    assert "starts afresh" not in capsys.readouterr().err
+    assert "restarting" not in capsys.readouterr().err
     run(tone_recipe(tones, steps=2), tmp_path / "run", Console())
-    assert "train starts afresh, and the model that was trained here goes" in capsys.readouterr().err
+    assert (
+        "training settings changed: restarting training; the existing model will be deleted"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_change_that_was_broken_off_and_taken_back_redoes_what_it_removed(tones: Path, tmp_path: Path) -> None:
@@ -342,3 +351,30 @@ def test_a_disk_that_fills_in_any_stage_is_one_line_and_the_same_command_goes_on
         with pytest.raises(DiskFull, match=r"cannot be written: the disk is full\. Make room"):
             run(recipe, tmp_path / "out", Console(quiet=True))
     assert run(recipe, tmp_path / "out", Console(quiet=True)).utterances
+
+
+def test_the_base_model_is_read_once_and_the_corpus_once(
+    tones: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counted(module: object, name: str) -> None:
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, **kwargs: calls.append(name) or function(*args, **kwargs))
+
+    counted(base_model, "configuration")
+    counted(corpora, "read_all")
+    run(tone_recipe(tones, str(base), steps=1), tmp_path / "run", Console(quiet=True))
+    assert calls == ["configuration", "read_all"]
+
+
+def test_a_plan_is_made_before_anything_is_written(tones: Path, tmp_path: Path) -> None:
+    monitored = tmp_path / "corpus"
+    shutil.copytree(tones, monitored)
+    before = times(tmp_path)
+    plan = RunPlan.of(tone_recipe(monitored))
+    assert times(tmp_path) == before
+    assert plan == RunPlan.of(tone_recipe(monitored))
+    assert plan.prepare_inputs != RunPlan.of(tone_recipe(tones).model_copy(update={"language": "mi"})).prepare_inputs
+    with pytest.raises(FrozenInstanceError):
+        plan.noise = []  # type: ignore[misc]

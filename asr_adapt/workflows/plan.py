@@ -1,0 +1,168 @@
+"""What a run decides, worked out once: the base model, the corpus, fingerprints, precision, and batches.
+
+A `RunPlan` is made before anything is written, so that most mistakes in a recipe are found in seconds. The rest
+follows from the hours of speech, which are known when the corpus is prepared: a `TrainingPlan`.
+"""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from accelerate import PartialState
+
+from asr_adapt import audio, corpora
+from asr_adapt.artifacts import PreparationSummary
+from asr_adapt.audio import augment
+from asr_adapt.console import Console
+from asr_adapt.decoding.frames import FrameGrid
+from asr_adapt.model import base, mixed_precision
+from asr_adapt.model.base import ResolvedBase
+from asr_adapt.model.mixed_precision import Precision
+from asr_adapt.recipe import Recipe, Resolved, Source, fingerprint, fingerprint_fields, read_recipe, training_fields
+from asr_adapt.stages import prepare, train
+from asr_adapt.storage import content_digests
+from asr_adapt.training import memory, presets
+from asr_adapt.training.presets import Choice
+from asr_adapt.workflows.run_state import RunState
+
+Named = TypeVar("Named", bound=Source)
+_CHECKED_S = 0.5  # of each recording of noise, to find out whether it can be decoded
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What training decides, known when the corpus is prepared."""
+
+    recipe: Resolved
+    """the recipe with every choice made"""
+    inputs: str
+    """fingerprint of all that decides the trained model"""
+    choices: tuple[Choice, ...]
+    """what the recipe left open, with reasons"""
+    preset: str
+    """by which hours it was chosen, in words"""
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run decides before it begins."""
+
+    recipe: Recipe
+    """with absolute paths, and a precision"""
+    precision_is_open: bool
+    """whether the precision was left to be measured"""
+    base: ResolvedBase
+    grid: FrameGrid
+    reading: corpora.Reading
+    noise: list[dict[str, str | None]]
+    """digests of the recordings of noise and of rooms"""
+    prepare_inputs: str
+    """fingerprint of all that decides the prepared data"""
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "RunPlan":
+        """Return the plan of a recipe; nothing is written.
+
+        Raises:
+            InputError: the recipe, its base model or its corpus cannot be used.
+        """
+        sources = corpora.sources(recipe)
+        resolved_base = base.resolve(recipe.model, recipe.language)
+        grid = base.frame_grid(resolved_base.config)
+        open_precision = recipe.train.precision is None
+        recipe = settled(recipe)
+        reading = corpora.read_all(sources, recipe.language)
+        prepare.check_splits(recipe, reading.utterances)
+        noise = _noise_digests(recipe)
+        digests = content_digests({u.audio for u in reading.utterances})
+        prepare_inputs = fingerprint(
+            recipe.language,
+            recipe.text,
+            (grid.kernels, grid.strides),
+            fingerprint_fields(recipe.corpus, exclude={*Source.model_fields, "workers"}),
+            [(fingerprint_fields(u, exclude={"audio"}), digests[u.audio]) for u in reading.utterances],
+        )
+        return cls(recipe, open_precision, resolved_base, grid, reading, noise, prepare_inputs)
+
+    def training(self, out: Path, team: PartialState, console: Console) -> TrainingPlan:
+        """Return what training decides in the run folder `out`, whose data are prepared.
+
+        Args:
+            out: The run folder. Training that was begun there keeps its precision and its batches.
+            team: The processes that train, and their device.
+            console: Told where even the smallest batch does not fit into memory.
+        """
+        hours = PreparationSummary.read(out / "data").hours["train"]
+        resolved, choices = presets.resolve(self.recipe, hours, self.base.config.hidden_size)
+        stages = RunState(out)
+        inputs, resolved = self._training_inputs(stages, resolved)
+        # Not part of the fingerprint: a run that is resumed elsewhere keeps the batches that it began with.
+        if self.recipe.train.batch_s is None:
+            if stages.is_begun("train", inputs):
+                begun = read_recipe(out / "recipe.toml").train
+                resolved = _with_train(resolved, batch_s=begun.batch_s, accumulate=begun.accumulate)
+            else:
+                free = memory.free_bytes(team.device)
+                resolved, smaller = memory.fit(resolved, self.base.config, team.num_processes, free, console.warn)
+                choices += smaller
+        return TrainingPlan(resolved, inputs, tuple(choices), presets.describe(self.recipe, hours))
+
+    def _training_inputs(self, stages: RunState, resolved: Resolved) -> tuple[str, Resolved]:
+        """Return the fingerprint of training, and the recipe in the precision of training that is begun or done.
+
+        A precision that was left open is measured once, when training begins: a second measurement, or that of
+        another machine, does not restart training. Training that is begun is resumed in its precision, or, on a
+        machine that lacks the instructions for it, in that of the machine.
+        """
+
+        def inputs_of(recipe: Resolved) -> str:
+            return fingerprint(self.prepare_inputs, recipe.model, training_fields(recipe), self.noise)
+
+        for precision in get_args(Precision) if self.precision_is_open else ():
+            begun = _with_train(resolved, precision=precision)
+            inputs = inputs_of(begun)
+            if stages.is_done("train", inputs):
+                return inputs, begun
+            if stages.is_begun("train", inputs):
+                possible = mixed_precision.recorded_or_fastest(precision, train.device())
+                return inputs, _with_train(resolved, precision=possible)
+        return inputs_of(resolved), resolved
+
+
+def _with_train(recipe: Resolved, **fields: Any) -> Resolved:
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=fields)})
+
+
+def settled(recipe: Recipe) -> Recipe:
+    """Return the recipe with a precision, and every path absolute."""
+    start = Path(recipe.model.base)
+    folders = {name: folder for name in ("noise", "rooms") if (folder := getattr(recipe.augment, name))}
+    return recipe.model_copy(
+        update={
+            "corpus": _absolute(recipe.corpus),
+            "corpora": tuple(_absolute(source) for source in recipe.corpora),
+            "model": recipe.model.model_copy(update={"base": str(start.resolve())} if start.is_dir() else {}),
+            "train": recipe.train.model_copy(update={"precision": train.resolve_precision(recipe.train)}),
+            "augment": recipe.augment.model_copy(update={name: path.resolve() for name, path in folders.items()}),
+        }
+    )
+
+
+def _absolute(source: Named) -> Named:
+    if source.root is None or not source.root.exists():  # a name on the Hub, say
+        return source
+    return source.model_copy(update={"root": source.root.resolve()})
+
+
+def _noise_digests(recipe: Recipe) -> list[dict[str, str | None]]:
+    """Return digests of the folders of noise and rooms: other recordings are other training.
+
+    Raises:
+        InputError: there is none, or one cannot be decoded, which would otherwise end training hours later.
+    """
+    folders = {"augment.noise": recipe.augment.noise, "augment.rooms": recipe.augment.rooms}
+    found = [augment.recordings(folder, place) for place, folder in folders.items() if folder]
+    for path in itertools.chain(*found):
+        audio.load(path, end_s=_CHECKED_S)
+    return [content_digests(map(str, recordings)) for recordings in found]
