@@ -67,6 +67,8 @@ class Source(_Section):
     """names of the columns in a table or data set where they are not standard, as {"text": "Satz"}"""
     tiers: tuple[str, ...] = ()
     """tiers of ELAN and Praat files that hold the transcript, by name or by type"""
+    split_seed: int = Field(default=0, ge=0, json_schema_extra={"since": 2})
+    """seed of splits that are made; recordings that have a split keep it"""
     max_clip_mb: float = Field(default=1000.0, gt=0, json_schema_extra={"since": 2})
     """largest file in an archive, in MB (10^6 bytes) after unpacking; an archive with a larger one is refused"""
 

@@ -3,18 +3,21 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from asr_adapt.corpora.audio_files import missing_audio
+from asr_adapt.corpora.kept_splits import Corpus, KeptSplits
 from asr_adapt.corpora.nearest import unknown_layout
 from asr_adapt.corpora.readers import READERS
-from asr_adapt.corpora.splits import Leak, grouping, leaks, with_splits
-from asr_adapt.errors import InputError
+from asr_adapt.corpora.splits import Leak, grouping, leaks, missing_splits, with_splits
+from asr_adapt.errors import InputError, describe_validation_error
 from asr_adapt.recipe import Recipe, Source
 from asr_adapt.records import SPLITS, LeftOut, Utterance
 
-__all__ = ["Leak", "Reading", "leaks", "read", "read_all", "sources", "with_splits"]
+__all__ = ["KeptSplits", "Leak", "Reading", "leaks", "read", "read_all", "sources", "with_splits"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +31,8 @@ class Reading:
     """a line for each corpus: its format, its utterances, and how it was split"""
     left_out: tuple[LeftOut, ...] = ()
     """what was not read: tiers that were not chosen, files without a chosen one, splits that are not used"""
+    kept: KeptSplits = field(default_factory=KeptSplits)
+    """all splits that were made, now and before; to be written beside what is made of the corpus"""
     unsplit: InputError | None = None
     """why there are no splits, where that was to be borne"""
 
@@ -51,16 +56,20 @@ def read(root: Path, language: str) -> list[Utterance]:
     return read_all([Source(root=root)], language).utterances
 
 
-def read_all(named: Sequence[Source], language: str, *, bear_unsplit: bool = False) -> Reading:
+def read_all(
+    named: Sequence[Source], language: str, *, bear_unsplit: bool = False, kept: KeptSplits | None = None
+) -> Reading:
     """Return every utterance of the corpora, each with a split.
 
     Splits are kept where a corpus has them, else made by speaker, else by recording (see `with_splits`), in each
-    corpus on its own. Where there are several, ids and speakers get their corpus's name before them.
+    corpus on its own, and as they were made before. Where there are several, ids and speakers get their corpus's
+    name before them.
 
     Args:
         named: Of `sources`.
         language: Of utterances that name none.
         bear_unsplit: Leave utterances without a split, instead of raising, where none can be made.
+        kept: The splits that were made before, of `KeptSplits.of_run`; what was test stays test.
 
     Raises:
         InputError: nothing is there, no reader knows the format, or two utterances share an id.
@@ -71,25 +80,34 @@ def read_all(named: Sequence[Source], language: str, *, bear_unsplit: bool = Fal
     unsplit: InputError | None = None
     # Resolved, since the folder that one works in is called "."; the root of all has no name.
     names = [source.root.resolve().name or "corpus" if source.root else "" for source in named]
-    for number, source in enumerate(named):
-        prefix = (
-            "" if len(named) == 1 else names[number] + (f"-{number + 1}" if names.count(names[number]) > 1 else "")
-        )
-        kind, found, unread = _read_one(source, language)
+    kept = kept or KeptSplits()
+    read_as = [_read_one(source, language) for source in named]
+    needed = missing_splits([found for _, found, _ in read_as])
+    for number, (source, (kind, found, unread)) in enumerate(zip(named, read_as, strict=True)):
+        name = names[number] + (f"-{number + 1}" if names.count(names[number]) > 1 else "")
         left_out += unread
         note = f"{source.root}: {kind}, {len(found):,} utterances"
-        if any(u.split is None for u in found):
-            note += f", split by {grouping(found)}"
+        corpus = Corpus(name, source.root)
         try:
-            found = with_splits(found)
+            split = with_splits(found, kept, corpus, source.split_seed, needed)
         except InputError as error:
             if not bear_unsplit:
                 raise
-            unsplit = error
-        counts = Counter(u.split for u in found)
-        notes.append(f"{note}: " + ", ".join(f"{split} {counts[split]:,}" for split in SPLITS if counts[split]))
-        utterances += [_prefixed(u, prefix) for u in found] if prefix else found
-    return Reading(utterances, tuple(notes), tuple(left_out), unsplit)
+            unsplit, split = error, found
+        if any(u.split is None for u in found):
+            note += f", split by {grouping(found)}"
+        elif split != found:
+            pool = [u for u in found if u.split == "train"]
+            note += f", {' and '.join(needed)} made from train by {grouping(pool, len(needed) + 1)}"
+        if split != found:
+            if kept.rows and not kept.format_1:
+                note += "; recordings that were in it before keep their split"
+            made = {u.id for u in found if u.split in (None, "train")}
+            kept = kept.with_made([u for u in split if u.id in made], corpus)
+        counts = Counter(u.split for u in split)
+        notes.append(f"{note}: " + ", ".join(f"{part} {counts[part]:,}" for part in SPLITS if counts[part]))
+        utterances += [_prefixed(u, name) for u in split] if len(named) > 1 else split
+    return Reading(utterances, tuple(notes), tuple(left_out), kept, unsplit)
 
 
 def _read_one(source: Source, language: str) -> tuple[str, list[Utterance], Sequence[LeftOut]]:
@@ -97,7 +115,12 @@ def _read_one(source: Source, language: str) -> tuple[str, list[Utterance], Sequ
     root = source.root
     assert root is not None
     kind = source.format or _recognised(root)
-    utterances, left_out = _collected(READERS[kind].read(root, language, source))
+    try:
+        utterances, left_out = _collected(READERS[kind].read(root, language, source))
+    except ValidationError as error:  # a file name that is not UTF-8
+        raise InputError(
+            describe_validation_error(error), place=root, remedy="Rename the file, or correct the table."
+        ) from error
     if not utterances:
         raise InputError("the corpus has no utterances", place=root, remedy=f"It was read as {kind}.")
     twice = [name for name, count in Counter(u.id for u in utterances).items() if count > 1]

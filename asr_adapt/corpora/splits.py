@@ -1,11 +1,13 @@
 """Splits: those that a corpus has by name, those that are made, and what leaks from one into another."""
 
+import hashlib
 import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
+from asr_adapt.corpora.kept_splits import Corpus, KeptSplits
 from asr_adapt.errors import InputError
 from asr_adapt.records import SPLITS, Leak, Split, Utterance
 
@@ -27,30 +29,120 @@ def innermost_split(folders: Sequence[str]) -> Split | None:
     return next((split for folder in reversed(folders) if (split := split_named(folder))), None)
 
 
-def with_splits(utterances: Sequence[Utterance]) -> list[Utterance]:
+def with_splits(
+    utterances: Sequence[Utterance],
+    kept: KeptSplits | None = None,
+    corpus: Corpus | None = None,
+    seed: int = 0,
+    needed: Sequence[Split] | None = None,
+) -> list[Utterance]:
     """Return the utterances with a split each; those that come with splits stay as they are.
 
-    Where none has one: whole speakers go to dev and test until each holds a tenth, if there are at least five
-    speakers and nobody speaks more than half of it all; else whole recordings (utterances of one `audio`); so that
-    no voice, or at least no recording, is on two sides. One or two recordings are cut in time: the last tenth of
-    the utterances is test, the tenth before it dev. The same corpus is always split the same way.
+    Where none has one, train, dev and test are made; where dev or test is missing beside train, it is taken from
+    train. Whole speakers go to dev and test until each holds a tenth, if there are at least five speakers and nobody
+    speaks more than half of it all; else whole recordings (utterances of one `audio`); so that no voice, or at least
+    no recording, is on two sides. Where there are fewer recordings than splits, they are cut in time: the last tenth
+    of the utterances is test, the tenth before it dev.
+
+    A recording in `kept` keeps its split, and a speaker in it gives theirs to new recordings where whole speakers are
+    divided; what is new fills the splits up to their shares, in the order of a hash of its name.
+
+    Args:
+        utterances: Of one corpus.
+        kept: The splits that were made before.
+        corpus: The corpus, as `kept` knows it.
+        seed: Of the hash.
+        needed: The splits to take from train in a corpus with splits; None: `missing_splits`.
 
     Raises:
         InputError: some utterances have a split and some have none, or there is too little to split.
     """
+    kept, corpus = kept or KeptSplits(), corpus or Corpus()
     unsplit = [u for u in utterances if u.split is None]
-    if not unsplit:
-        return list(utterances)
-    if len(unsplit) < len(utterances):
+    if len(unsplit) not in (0, len(utterances)):
         raise InputError(
             f"{len(unsplit)} of {len(utterances)} utterances have no split, the first is '{unsplit[0].id}'",
             remedy="Give every utterance a split, or none.",
         )
+    needed = missing_splits([utterances]) if needed is None else needed
+    if not unsplit:
+        pool = [u for u in utterances if u.split == "train"] if needed else []
+        if len(pool) <= len(needed):
+            return list(utterances)
+        made = iter(_divided(pool, needed, kept, corpus, seed))
+        return [next(made) if u.split == "train" else u for u in utterances]
     if len(utterances) < len(SPLITS):
         raise InputError(
             f"{len(utterances)} utterances are too few for train, dev and test",
             remedy="Give splits in the corpus, or more recordings.",
         )
+    if kept.format_1:  # an older run: the same corpus is split as it was then
+        then = _as_in_format_1(utterances)
+        if all(kept.split_of(u, corpus) in (None, u.split) for u in then):
+            return then
+    return _divided(utterances, SPLITS[1:], kept, corpus, seed)
+
+
+def missing_splits(corpora: Sequence[Sequence[Utterance]]) -> tuple[Split, ...]:
+    """Return which of dev and test have to be taken from train: no corpus has them, nor is one without splits."""
+    there = {u.split for utterances in corpora for u in utterances}
+    return () if None in there else tuple(split for split in SPLITS[1:] if split not in there)
+
+
+def _divided(
+    utterances: Sequence[Utterance], needed: Sequence[Split], kept: KeptSplits, corpus: Corpus, seed: int
+) -> list[Utterance]:
+    """Return the utterances, each in train or in one of the `needed` splits."""
+    together = grouping(utterances, len(needed) + 1)
+    split_of = [_kept_split(u, needed, kept, corpus, by_speaker=together == "speaker") for u in utterances]
+    if together == "time" and not any(split_of):
+        cut = _in_blocks(utterances, needed)
+        # Where several begin at the same time, all of them are on the side of the first.
+        by_time = KeptSplits().with_made(cut, corpus)
+        again = [u.model_copy(update={"split": by_time.split_of(u, corpus)}) for u in cut]
+        return again if len({u.split for u in again}) > len(needed) else cut
+    groups: dict[str, list[int]] = defaultdict(list)
+    order: dict[str, int] = {}
+    position = []
+    for index, utterance in enumerate(utterances):
+        name = str(utterance.speaker) if together == "speaker" else corpus.recording(utterance.audio)
+        position.append(order.setdefault(name, len(order)))
+        if split_of[index] is None:
+            groups[name].append(index)
+    share = _SHARE * len(utterances)
+    filled = Counter(split for split in split_of if split is not None)
+    # Large groups last: they go to train.
+    names = sorted(groups, key=lambda name: (len(groups[name]) > share, _hash(f"{seed}/{name}")))
+    for number, name in enumerate(names):
+        split = min(needed, key=lambda part: filled[part])
+        fits = not filled[split] or filled[split] + len(groups[name]) <= share
+        if not fits or (number == len(names) - 1 and not filled["train"]):
+            split = "train"
+        filled[split] += len(groups[name])
+        for index in groups[name]:
+            split_of[index] = split
+    divided = [u.model_copy(update={"split": split}) for u, split in zip(utterances, split_of, strict=True)]
+    if together == "time":
+        return divided
+    # Group by group, as always: a run's fingerprint knows the order.
+    return [divided[index] for index in sorted(range(len(divided)), key=position.__getitem__)]
+
+
+def _kept_split(
+    utterance: Utterance, needed: Sequence[Split], kept: KeptSplits, corpus: Corpus, *, by_speaker: bool
+) -> Split | None:
+    split = kept.split_of(utterance, corpus)
+    if split is None and by_speaker and utterance.speaker is not None:
+        split = kept.split_of_speaker(utterance.speaker, corpus)
+    return split if split == "train" or split in needed else None
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+
+
+def _as_in_format_1(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """Return the utterances with the splits that version 0.1.0 made of them."""
     together = grouping(utterances)
     if together == "time":
         return _in_blocks(utterances)
@@ -73,22 +165,22 @@ def with_splits(utterances: Sequence[Utterance]) -> list[Utterance]:
     ]
 
 
-def grouping(utterances: Sequence[Utterance]) -> Literal["speaker", "recording", "time"]:
-    """Return what `with_splits` goes by in this corpus."""
+def grouping(utterances: Sequence[Utterance], parts: int = len(SPLITS)) -> Literal["speaker", "recording", "time"]:
+    """Return what `with_splits` goes by to divide these into so many parts."""
     spoken = Counter(u.speaker for u in utterances)
     enough = None not in spoken and len(spoken) >= 5 and max(spoken.values()) * 2 <= len(utterances)
     if enough:
         return "speaker"
-    return "recording" if len({u.audio for u in utterances}) >= len(SPLITS) else "time"
+    return "recording" if len({u.audio for u in utterances}) >= parts else "time"
 
 
-def _in_blocks(utterances: Sequence[Utterance]) -> list[Utterance]:
+def _in_blocks(utterances: Sequence[Utterance], needed: Sequence[Split] = ("dev", "test")) -> list[Utterance]:
     """Cut them in time, since sentences that follow one another are about the same things."""
     ordered = sorted(range(len(utterances)), key=lambda i: (utterances[i].audio, utterances[i].start_s or 0.0))
     size = max(1, round(_SHARE * len(utterances)))
     split_of: dict[int, Split] = dict.fromkeys(ordered, "train")
-    split_of.update(dict.fromkeys(ordered[-2 * size : -size], "dev"))
-    split_of.update(dict.fromkeys(ordered[-size:], "test"))
+    for number, split in enumerate(reversed(needed)):
+        split_of.update(dict.fromkeys(ordered[-(number + 1) * size : -number * size or None], split))
     return [u.model_copy(update={"split": split_of[i]}) for i, u in enumerate(utterances)]
 
 

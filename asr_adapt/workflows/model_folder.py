@@ -36,7 +36,7 @@ def evaluate_folder(
         InputError: the model or the corpus is not there, or the split is empty.
     """
     transcriber = Transcriber.from_folder(model_folder)
-    speech, excluded = _split(corpus, split, transcriber.model.language, transcriber.model.normaliser)
+    speech, excluded = _split(corpus, split, transcriber.model.language, transcriber.model.normaliser, model_folder)
     evaluation = evaluate.evaluate(transcriber, speech, out, console, excluded)
     page = write_page(out, model_folder, evaluation=evaluation, sound=sound, names=names)
     console.say(f"report: {page}")
@@ -66,7 +66,7 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Sourc
     make_folder(model_folder, "Copy the model to where you may write.")  # before minutes of tuning
     dev = None
     if tune is not None:
-        dev, _ = _split(tune, "dev", adapted.language, adapted.normaliser)
+        dev, _ = _split(tune, "dev", adapted.language, adapted.normaliser, model_folder)
     elif (data / "dev.arrow").exists():
         dev = prepared.load(data, "dev")
     outputs = lm.DevOutputs.of(adapted, dev, console) if dev is not None else None
@@ -92,7 +92,8 @@ def export_engines(
     dev = None
     if corpus is not None:
         metadata = ModelMetadata.read(model_folder)
-        dev, _ = _split(corpus, "dev", metadata.language, Normaliser(metadata.normaliser, metadata.language))
+        normaliser = Normaliser(metadata.normaliser, metadata.language)
+        dev, _ = _split(corpus, "dev", metadata.language, normaliser, model_folder)
     elif check:
         data = model_folder.resolve().parent / "data"
         if not (data / "dev.arrow").exists():
@@ -101,13 +102,18 @@ def export_engines(
     export.export(model_folder, wanted, dev, console)
 
 
-def _split(corpus: Source, name: str, language: str, normalise: Normaliser) -> tuple[SpeechSplit, dict[str, int]]:
+def _split(
+    corpus: Source, name: str, language: str, normalise: Normaliser, model_folder: Path
+) -> tuple[SpeechSplit, dict[str, int]]:
     """Return one split of a corpus on disk, without what `text.unclear` marks, and reason → count of exclusions.
+
+    Where splits are made, they are those that the model's run made of the same corpus.
 
     Raises:
         InputError: the corpus does not exist, or the split is empty.
     """
-    utterances = [u for u in corpora.read_all([corpus], language).utterances if u.split == name]
+    made = corpora.KeptSplits.of_run(model_folder.resolve().parent)
+    utterances = [u for u in corpora.read_all([corpus], language, kept=made).utterances if u.split == name]
     kept, excluded = checks.understood(utterances, normalise)
     if not kept:
         raise InputError(f"the {name} split is empty", place=corpus.root, remedy="Name another split or corpus.")

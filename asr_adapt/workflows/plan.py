@@ -61,8 +61,12 @@ class RunPlan:
     """fingerprint of all that decides the prepared data"""
 
     @classmethod
-    def of(cls, recipe: Recipe) -> "RunPlan":
+    def of(cls, recipe: Recipe, kept: corpora.KeptSplits | None = None) -> "RunPlan":
         """Return the plan of a recipe; nothing is written.
+
+        Args:
+            recipe: The recipe.
+            kept: The splits that were made before, of the run folder.
 
         Raises:
             InputError: the recipe, its base model or its corpus cannot be used.
@@ -72,7 +76,7 @@ class RunPlan:
         grid = base.frame_grid(resolved_base.config)
         open_precision = recipe.train.precision is None
         recipe = settled(recipe)
-        reading = corpora.read_all(sources, recipe.language)
+        reading = corpora.read_all(sources, recipe.language, kept=kept)
         prepare.check_splits(recipe, reading.utterances)
         noise = _noise_digests(recipe)
         digests = content_digests({u.audio for u in reading.utterances})

@@ -14,6 +14,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
+from asr_adapt import corpora
 from asr_adapt.artifacts import Environment, Metrics, PreparationSummary
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
@@ -44,7 +45,7 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
         InputError: the recipe or its corpus cannot be used, or `out` belongs to another run.
         RunLocked: another process is at work in `out`.
     """
-    plan = RunPlan.of(recipe)
+    plan = RunPlan.of(recipe, corpora.KeptSplits.of_run(out))
 
     # Under torchrun or accelerate launch every process comes here. One owns the folder; the others train with it.
     team = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_STAGE)
@@ -125,6 +126,8 @@ def _refuse_another(kept: Recipe, wanted: Recipe, out: Path) -> None:
 def _prepare(plan: RunPlan, out: Path, console: Console) -> None:
     for note in plan.reading.notes:
         console.say(note)
+    if plan.reading.kept.rows:
+        plan.reading.kept.write(out)
     stages = RunState(out)
     if stages.is_done("prepare", plan.prepare_inputs):
         console.say("already done")

@@ -18,9 +18,14 @@ def table(root: Path, name: str, *rows: str, header: str = "client_id\tpath\tsen
 def test_common_voices_tables_keep_their_splits_and_their_sentences_as_they_are(tmp_path: Path) -> None:
     root = table(tmp_path / "cv", "train", 's1\ta.mp3\t"Quoted" and \u2028 odd\tmi\r', "", "s2\tb.mp3\tTwo\tmi\r")
     table(root, "test", "s3\tc.mp3\tThree\tmi")
+    table(root, "dev", "s4\td.mp3\tFour\tmi")
     found = corpora.read(root, "mi")
     assert [(u.id, u.split, u.speaker) for u in found] == [
-        ("a.mp3", "train", "s1"), ("b.mp3", "train", "s2"), ("c.mp3", "test", "s3")]  # fmt: skip
+        ("a.mp3", "train", "s1"),
+        ("b.mp3", "train", "s2"),
+        ("d.mp3", "dev", "s4"),
+        ("c.mp3", "test", "s3"),
+    ]
     assert found[0].text == '"Quoted" and \u2028 odd'
     assert found[0].audio == str(root / "clips" / "a.mp3")
 
@@ -216,3 +221,10 @@ def test_a_table_in_utf16_is_read(tmp_path: Path, encoding: str) -> None:
     root = table(tmp_path / "cv", "train")
     (root / "train.tsv").write_bytes("path\tsentence\r\na.mp3\tĀ\r\n".encode(encoding))
     assert [u.text for u in corpora.read(root, "mi")] == ["Ā"]
+
+
+def test_a_file_name_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
+    for suffix in ("wav", "txt"):
+        (tmp_path / f"a\udcff.{suffix}").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"field 'id': .*Rename the file"):
+        corpora.read(tmp_path, "mi")

@@ -162,7 +162,8 @@ def test_the_innermost_folder_named_as_a_split_is_the_split(tmp_path: Path) -> N
     for folder in ("ours/train/anna", "theirs/audio/train", "dev/train", "train/berta"):
         clip(tmp_path / "set" / folder / "a.wav")
         put(tmp_path / "set" / folder / "a.txt", "x")
-    assert [u.split for u in rows_of(tmp_path / "set")] == ["train"] * 4
+    found = corpora.READERS["text_files"].read(tmp_path / "set", "mi", Source())
+    assert [u.split for u in found] == ["train"] * 4
 
 
 # What macOS leaves beside files

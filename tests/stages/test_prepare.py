@@ -113,8 +113,8 @@ def test_a_clip_that_is_not_there_does_not_end_the_choice_of_a_part(tmp_path: Pa
 
 
 def test_an_empty_split_is_named(tmp_path: Path) -> None:
-    root = write_corpus(tmp_path / "corpus", dev=0)
-    with pytest.raises(InputError, match="the dev split is empty"):
+    root = write_corpus(tmp_path / "corpus", train=0)
+    with pytest.raises(InputError, match="the train split is empty"):
         check_splits(tone_recipe(root), corpora.read(root, "art"))
 
 

@@ -22,7 +22,7 @@ from asr_adapt.model import base as base_model
 from asr_adapt.model import ctc_model, forward, mixed_precision
 from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.recipe import Source, read_recipe
-from asr_adapt.records import read_jsonl
+from asr_adapt.records import SPLITS, read_jsonl
 from asr_adapt.scoring.error_rates import rate, word_errors
 from asr_adapt.text.normaliser import Normaliser
 from asr_adapt.training import state
@@ -192,9 +192,27 @@ def test_what_was_deleted_is_made_again(tones: Path, tmp_path: Path, lost: str) 
     assert (out / lost).is_file() and (out / "metrics.json").is_file()
 
 
+def test_a_recording_that_is_added_does_not_change_the_split_of_others(tmp_path: Path) -> None:
+    root, out = write_corpus(tmp_path / "corpus", train=30), tmp_path / "run"
+    header, *rows = (root / "train.tsv").read_text(encoding="utf-8").splitlines()
+    for name in ("train", "dev", "test"):
+        (root / f"{name}.tsv").unlink()
+
+    def sides(count: int) -> dict[str, str | None]:
+        (root / "validated.tsv").write_text("\n".join((header, *rows[:count])), encoding="utf-8")
+        run(tone_recipe(root, steps=1), out, Console(quiet=True))
+        return {u.id: u.split for s in SPLITS for u in prepared.load(out / "data", s).utterances}
+
+    first = sides(20)
+    assert (out / "splits.tsv").is_file()
+    second = sides(30)
+    assert second.items() >= first.items() and len(second) == 30
+    assert sides(20) == first
+
+
 def test_an_empty_split_leaves_nothing_behind(tmp_path: Path) -> None:
-    root = write_corpus(tmp_path / "corpus", test=0)
-    with pytest.raises(InputError, match="the test split is empty"):
+    root = write_corpus(tmp_path / "corpus", train=0)
+    with pytest.raises(InputError, match="the train split is empty"):
         run(tone_recipe(root), tmp_path / "run", Console(quiet=True))
     assert not (tmp_path / "run").exists()
 
