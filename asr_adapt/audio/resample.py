@@ -64,6 +64,34 @@ def resampled(decoded: Iterator[tuple[int, np.ndarray]], place: str) -> Iterator
         yield stream.resample_chunk(np.empty(0, np.float32), last=True)
 
 
+class StreamResampler:
+    """Resamples audio to 16 kHz as it arrives, filtered as one signal until `flush`.
+
+    Args:
+        sample_rate_hz: Of what is fed: 1_000 to 768_000.
+    """
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        check_rate(sample_rate_hz, "<stream>")
+        self._rate = sample_rate_hz
+        self._stream = self._new()
+
+    def feed(self, chunk: np.ndarray) -> np.ndarray:
+        """Return what is complete of a chunk, float32 (num_samples,): the filter holds back some milliseconds."""
+        return self._stream.resample_chunk(chunk)
+
+    def flush(self) -> np.ndarray:
+        """Return what was held back; what is fed next is another signal."""
+        rest = self._stream.resample_chunk(np.empty(0, np.float32), last=True)
+        self._stream = self._new()
+        return rest
+
+    def _new(self) -> Any:
+        import soxr
+
+        return soxr.ResampleStream(self._rate, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+
+
 def check_rate(rate: int, place: str) -> None:
     """Raise AudioError for a rate at which nobody records sound."""
     if rate not in RATES_HZ:

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -27,7 +27,7 @@ from asr_adapt import __version__
 from asr_adapt.formats import writers
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.records import Segment, Transcript
-from asr_adapt.serve import live, page
+from asr_adapt.serve import live, page, realtime
 from asr_adapt.serve.api_error import ApiError, log_unexpected
 from asr_adapt.serve.limits import Limits
 from asr_adapt.serve.service import LoadedModel, Service
@@ -273,6 +273,19 @@ def _model_object(model: LoadedModel) -> dict[str, Any]:
 def _add_stream(app: FastAPI, service: Service, auth: _Authentication, origins: Sequence[str]) -> None:
     @app.websocket("/v1/audio/stream")
     async def stream(socket: WebSocket, model: str = "") -> None:
+        await serve(socket, lambda: live.serve_stream(socket, service, service.model(model)))
+
+    @app.websocket("/v1/realtime")
+    async def realtime_transcription(socket: WebSocket, model: str = "", intent: str = "") -> None:
+        async def session() -> None:
+            if intent != "transcription":
+                raise ApiError(400, "Only transcription is offered: /v1/realtime?intent=transcription.",
+                               code="not_offered", param="intent")  # fmt: skip
+            await realtime.serve_realtime(socket, service, service.model(model))
+
+        await serve(socket, session)
+
+    async def serve(socket: WebSocket, session: Callable[[], Awaitable[None]]) -> None:
         protocols = _protocols(socket.headers)
         if not auth.accepts(socket) or not _is_allowed_origin(socket.headers, origins):
             await socket.close(1008)
@@ -280,13 +293,13 @@ def _add_stream(app: FastAPI, service: Service, auth: _Authentication, origins: 
         await socket.accept(subprotocol="realtime" if "realtime" in protocols else None)
         try:
             with service.stream_slot():
-                await live.serve_stream(socket, service, service.model(model))
+                await session()
         except WebSocketDisconnect:
             return
         except Exception as error:
             api_error = error if isinstance(error, ApiError) else log_unexpected(_log, error, "request failed")
             with suppress(RuntimeError, WebSocketDisconnect):  # already disconnected
-                await socket.send_json({"type": "error", **api_error.body()})
+                await socket.send_json({"type": "error", "event_id": "event_error", **api_error.body()})
                 await socket.close(_WEBSOCKET_CLOSE_CODES.get(api_error.status, 1008))
 
 
