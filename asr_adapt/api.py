@@ -37,15 +37,21 @@ def run(recipe: Recipe, out: str | Path, *, quiet: bool = False) -> "Metrics":
 
 
 def doctor(
-    corpus: str | Path | Source | Recipe, *, language: str = "und", estimate: bool = False, quiet: bool = False
+    corpus: str | Path | Source | Recipe,
+    *,
+    language: str = "und",
+    estimate: bool = False,
+    sample: int | None = None,
+    quiet: bool = False,
 ) -> "Examined":
-    """Examine a corpus, every clip of it, and return what is wrong with it.
+    """Examine a corpus and return what is wrong with it.
 
     Args:
         corpus: A corpus folder, archive or table; a `Source` or `Corpus` where its format or columns must be named;
             a `Recipe` to examine the corpus under its text rules and for its base model.
         language: BCP-47 tag or English name; a recipe has its own.
         estimate: Time training steps on this machine, for the hours that training would take.
+        sample: Decode only so many clips, for a first look; None: all.
         quiet: Print neither progress nor warnings.
 
     Raises:
@@ -53,7 +59,7 @@ def doctor(
     """
     from asr_adapt.stages import doctor as stage
 
-    return stage.examine(_examined_recipe(corpus, language), Console(quiet=quiet), estimate=estimate)
+    return stage.examine(_examined_recipe(corpus, language), Console(quiet=quiet), estimate=estimate, sample=sample)
 
 
 def evaluate(

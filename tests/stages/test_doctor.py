@@ -579,3 +579,18 @@ def test_parts_of_the_corpus_that_are_not_read_are_printed(
     out = capsys.readouterr().out
     assert "not read: tier 'notes' is not used: 1 utterances, 9 s in 1 file" in out
     assert re.search(r"^train: \S+ (s|min), \d+ utterances", out, re.MULTILINE)
+
+
+def test_a_manifest_without_a_split_is_not_written(tmp_path: Path) -> None:
+    clips = clean()
+    script = recipe_script(tmp_path, write(tmp_path, clips))
+    before = script.read_bytes()
+    for number in range(15, 18):
+        (tmp_path / f"{number}.wav").unlink()
+    command = ["doctor", str(script), "--fix", str(tmp_path / "fixed.jsonl"), "--no-estimate",
+               "--model.base", "embedded"]  # fmt: skip
+    done = CliRunner().invoke(app, command)
+    assert isinstance(done.exception, InputError)
+    assert "nothing of test can be used, so nothing is written" in str(done.exception)
+    assert "test   unreadable_audio  3" in done.output
+    assert script.read_bytes() == before and not (tmp_path / "fixed.jsonl").exists()

@@ -313,10 +313,15 @@ def apply_fix(examined: Examined, manifest: Path, recipe: Edit | None, console: 
         console: Where to say it.
 
     Raises:
-        InputError: the manifest exists, or is no .jsonl.
+        InputError: the manifest exists or is no .jsonl, or a split would be empty; nothing is written.
     """
     _refuse_manifest(manifest)
-    examined.fix.show(console)
+    examined.fix.show(console, examined.left_out)
+    if examined.fix.emptied:
+        raise InputError(
+            f"nothing of {' and '.join(examined.fix.emptied)} can be used, so nothing is written",
+            place=manifest, remedy="See the findings above.",
+        )  # fmt: skip
     console.result(f"{manifest}: {examined.fix.summary()}")
     if note := examined.fix.note_on_cache():
         console.result(note)

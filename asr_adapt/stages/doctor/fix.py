@@ -7,7 +7,7 @@ from pathlib import Path
 
 from asr_adapt.console import Console
 from asr_adapt.corpora.unpacked import cache_folder
-from asr_adapt.records import SPLITS, Utterance, write_jsonl
+from asr_adapt.records import SPLITS, LeftOut, Utterance, write_jsonl
 from asr_adapt.stages.doctor import transcripts
 from asr_adapt.stages.doctor.finding import Finding
 from asr_adapt.text.markup import Markup
@@ -28,6 +28,12 @@ class Fix:
     """findings whose utterances stay because their split would be empty otherwise, in words"""
 
     @property
+    def emptied(self) -> tuple[str, ...]:
+        """The splits of which nothing can be used."""
+        left = {u.split for u in self.utterances}
+        return tuple(sorted({u.split or "none" for u, _ in self.left_out if u.split not in left}))
+
+    @property
     def changes_anything(self) -> bool:
         """Whether the manifest differs from the corpus."""
         return bool(self.left_out or self.repaired)
@@ -43,19 +49,23 @@ class Fix:
             parts.append(f"{self.repaired:,} transcript{'s' * (self.repaired > 1)} repaired")
         return "; ".join([*parts, *self.spared])
 
-    def show(self, console: Console) -> None:
-        """Print what is left out as a table on standard output, a row for each split and reason."""
+    def show(self, console: Console, not_read: Sequence[LeftOut] = ()) -> None:
+        """Print what is left out as a table on standard output.
+
+        Args:
+            console: Where to print.
+            not_read: Parts of the corpus that were not read, which get a row each, too.
+        """
         counts: Counter[tuple[str, str]] = Counter()
         first: dict[tuple[str, str], str] = {}
         for utterance, name in self.left_out:
             key = utterance.split or "none", name
             counts[key] += 1
             first.setdefault(key, utterance.id)
-        if counts:
-            rows = [
-                (split, name, f"{count:,}", first[split, name]) for (split, name), count in sorted(counts.items())
-            ]
-            console.table("left out by --fix", ("split", "finding", "utterances", "first"), rows, is_result=True)
+        rows = [(*key, f"{count:,}", first[key]) for key, count in sorted(counts.items())]
+        rows += [("", f"{part.kind} {part.name}", f"{part.utterances:,}", part.first_files[0]) for part in not_read]
+        if rows:
+            console.table("left out", ("split", "why", "utterances", "first"), rows, is_result=True)
 
     def write(self, path: Path) -> None:
         """Write the manifest."""
