@@ -13,7 +13,6 @@ from asr_adapt import audio
 from asr_adapt.audio import SAMPLE_RATE_HZ, media
 from asr_adapt.errors import InputError
 
-_RECORDINGS = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a"})
 _SILENCE = 1e-12  # mean power, 120 dB below full scale
 _TELEPHONE_HZ = 8_000
 # Name: libsndfile's format, subtype and compression, and the rate it codes at. MP3 comes to 19 kb/s, Opus to 9.
@@ -42,9 +41,9 @@ def recordings(folder: Path, place: str) -> list[Path]:
     Raises:
         InputError: there is none.
     """
-    found = [path for path in media.visible(folder) if path.suffix.lower() in _RECORDINGS]
+    found = [path for path in media.visible(folder) if media.is_audio(path) and path.is_file()]
     if not found:
-        raise InputError(f"no recording in '{folder}'", place=place, remedy="Give a folder of WAV or FLAC files.")
+        raise InputError(f"no recording in '{folder}'", place=place, remedy="Give a folder of audio files.")
     return found
 
 

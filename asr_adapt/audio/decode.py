@@ -23,9 +23,7 @@ from asr_adapt.audio.ffmpeg import CannotDecode
 from asr_adapt.audio.locators import Audio, opened, place_of
 from asr_adapt.audio.resample import RATES_HZ, SAMPLE_RATE_HZ, check_rate, resampled
 from asr_adapt.errors import AudioError
-
-MAX_TIME_S = 10_000_000
-"""latest time in a recording, in seconds (116 days): what is beyond is no time of speech"""
+from asr_adapt.records import MAX_TIME_S
 
 # Frames of one read: 0.3 s at 48 kHz, whatever the header claims.
 _READ_FRAMES = 2**14
@@ -93,13 +91,8 @@ def blocks(
     Arguments, samples and errors are those of `load`; errors are raised when the block that meets them is due.
     """
     place = place_of(audio)
+    check_times(start_s, end_s, place)
     begin_s = start_s or 0.0
-    if not (0 <= begin_s <= MAX_TIME_S and (end_s is None or begin_s < end_s <= MAX_TIME_S)):
-        raise AudioError(
-            f"a segment must have 0 <= start_s < end_s <= {MAX_TIME_S}, but is {start_s} to {end_s}",
-            place=place,
-            remedy="Times are in seconds from the recording's beginning.",
-        )
     # A whole second is a sample both at the file's rate and at 16 kHz, so a segment keeps to the whole's grid.
     origin_s = max(0, math.floor(begin_s - _EDGE_S))
     first = round(begin_s * SAMPLE_RATE_HZ) - origin_s * SAMPLE_RATE_HZ
@@ -113,12 +106,32 @@ def blocks(
             empty = False
             yield block
     if empty:
-        segment = f" between {begin_s} s and {'its end' if end_s is None else f'{end_s} s'}"
+        raise no_samples(start_s, end_s, place)
+
+
+def check_times(start_s: float | None, end_s: float | None, place: str) -> None:
+    """Refuse times that no segment has.
+
+    Raises:
+        AudioError: not 0 <= start_s < end_s <= `MAX_TIME_S`.
+    """
+    begin_s = start_s or 0.0
+    if not (0 <= begin_s <= MAX_TIME_S and (end_s is None or begin_s < end_s <= MAX_TIME_S)):
         raise AudioError(
-            "holds no samples" + (segment if start_s or end_s else ""),
+            f"a segment must have 0 <= start_s < end_s <= {MAX_TIME_S:.0e}, but is {start_s} to {end_s}",
             place=place,
-            remedy="Leave it out, or correct its times.",
+            remedy="Times are in seconds from the recording's beginning.",
         )
+
+
+def no_samples(start_s: float | None, end_s: float | None, place: str) -> AudioError:
+    """Return the error for a recording, or a segment of it, that holds nothing."""
+    segment = f" between {start_s or 0.0} s and {'its end' if end_s is None else f'{end_s} s'}"
+    return AudioError(
+        "holds no samples" + (segment if start_s or end_s else ""),
+        place=place,
+        remedy="Leave it out, or correct its times.",
+    )
 
 
 def duration_s(audio: Audio) -> float:

@@ -1,49 +1,62 @@
-"""Pieces of long recordings: one that cannot be sought is decoded once, not once for each of its pieces.
+"""Segments of long recordings: one that cannot be sought is decoded once, not once for each of its segments.
 
 An interview of two hours with a thousand annotations, as MP3, would be decoded for some five hundred hours otherwise.
 """
 
 import threading
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import soundfile
 
 from asr_adapt import audio
-from asr_adapt.errors import AudioError
+from asr_adapt.audio import decode
+from asr_adapt.errors import InputError
 from asr_adapt.records import Utterance
+from asr_adapt.storage import disk_full_as_error
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _IN_FLIGHT_PER_WORKER = 4
-_SEVERAL = 3  # pieces, from which on a copy is worth its room: 230 MB an hour, for as long as it is needed
+_SEVERAL = 3  # segments, from which on a copy is worth its room: 230 MB an hour, for as long as it is needed
+_MAX_COPY_S = 100 * 3_600  # 23 GB; the segments of a longer recording are decoded one by one
+_SAMPLE_BYTES = 4
 
 
 class DecodedCache:
     """Loads utterances, from several threads; decoded copies of compressed recordings lie in a folder meanwhile.
 
+    A copy reaches to the end of the last segment that is needed of its recording, and holds float32 samples alone.
+
     Args:
-        utterances: All that will be asked for.
-        scratch: A folder for the copies, which whoever made it removes.
+        utterances: All that will be loaded.
+        scratch: A folder for the copies, which its creator removes.
     """
 
     def __init__(self, utterances: Iterable[Utterance], scratch: Path) -> None:
-        counts = Counter(u.audio for u in utterances if u.start_s is not None or u.end_s is not None)
-        self._left = {
-            name: count for name, count in counts.items() if count >= _SEVERAL and not audio.is_seekable(name)
-        }
+        segments: dict[str, list[Utterance]] = defaultdict(list)
+        for utterance in utterances:
+            if utterance.start_s is not None or utterance.end_s is not None:
+                segments[utterance.audio].append(utterance)
+        copied = [name for name, them in segments.items() if len(them) >= _SEVERAL and not audio.is_seekable(name)]
+        self._left = {name: len(segments[name]) for name in copied}
+        self._end_s = {name: _last_end_s(segments[name]) for name in copied}
         # A name of its own for each recording, whichever copies are gone by then.
-        self._copy_of = {name: scratch / f"{number}.wav" for number, name in enumerate(self._left)}
-        self._copies: dict[str, Path] = {}
-        self._failed: dict[str, AudioError] = {}
+        self._copy_of = {name: scratch / f"{number}.f32" for number, name in enumerate(copied)}
+        self._copies: dict[str, Path | None] = {}
+        self._failed: dict[str, InputError] = {}
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def load(self, utterance: Utterance) -> np.ndarray:
-        """Return what `audio.load` returns of an utterance, the very same samples; raises what it raises."""
+        """Return what `audio.load` returns of an utterance, the very same samples.
+
+        Raises:
+            AudioError: as `audio.load`.
+            DiskFull: there is no room for the copy.
+        """
         name = utterance.audio
         if name not in self._left:
             return audio.load(name, start_s=utterance.start_s, end_s=utterance.end_s)
@@ -52,25 +65,58 @@ class DecodedCache:
                 raise self._failed[name]
             if name not in self._copies:
                 self._copies[name] = self._decoded(name)
+            copy = self._copies[name]
         try:
-            return audio.load(str(self._copies[name]), start_s=utterance.start_s, end_s=utterance.end_s)
+            if copy is None:
+                return audio.load(name, start_s=utterance.start_s, end_s=utterance.end_s)
+            return _segment(copy, utterance)
         finally:
             with self._locks[name]:
                 self._left[name] -= 1
-                if not self._left[name]:
-                    self._copies.pop(name).unlink()
+                if not self._left[name] and (done := self._copies.pop(name)) is not None:
+                    done.unlink()
 
-    def _decoded(self, name: str) -> Path:
-        copy = self._copy_of[name]
+    def _decoded(self, name: str) -> Path | None:
+        """Return the copy of a recording; None, and nothing on the disk, where it would be too large."""
+        copy, samples = self._copy_of[name], 0
         try:
-            with soundfile.SoundFile(copy, "w", audio.SAMPLE_RATE_HZ, 1, subtype="FLOAT", format="RF64") as file:
-                for block in audio.blocks(name):
-                    file.write(block)
-        except AudioError as error:
-            copy.unlink()
+            with disk_full_as_error(copy.parent, "Make room, or set TMPDIR to a folder elsewhere."):
+                with copy.open("xb") as file:
+                    for block in audio.blocks(name, end_s=self._end_s[name]):
+                        samples += len(block)
+                        if samples > _MAX_COPY_S * audio.SAMPLE_RATE_HZ:
+                            break
+                        file.write(block.data)
+                if samples <= _MAX_COPY_S * audio.SAMPLE_RATE_HZ:
+                    return copy
+        except InputError as error:
             self._failed[name] = error
+            copy.unlink(missing_ok=True)
             raise
-        return copy
+        except BaseException:
+            copy.unlink(missing_ok=True)
+            raise
+        copy.unlink()
+        return None
+
+
+def _last_end_s(segments: Iterable[Utterance]) -> float | None:
+    ends = [segment.end_s for segment in segments]
+    return None if None in ends else max(end for end in ends if end is not None)
+
+
+def _segment(copy: Path, utterance: Utterance) -> np.ndarray:
+    """Return the samples of an utterance from a copy."""
+    rate, start_s, end_s = audio.SAMPLE_RATE_HZ, utterance.start_s, utterance.end_s
+    decode.check_times(start_s, end_s, utterance.audio)
+    first = round((start_s or 0.0) * rate)
+    count = -1 if end_s is None else round(end_s * rate) - first
+    with copy.open("rb") as file:
+        file.seek(first * _SAMPLE_BYTES)
+        waveform = np.frombuffer(file.read(count * _SAMPLE_BYTES if count >= 0 else -1), np.float32).copy()
+    if not len(waveform):
+        raise decode.no_samples(start_s, end_s, utterance.audio)
+    return waveform
 
 
 def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:

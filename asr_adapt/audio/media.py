@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-# Of one recording in several formats the first is taken: what is sought without decoding goes first.
+# The one list of what a recording's name ends with. Of one recording in several formats the first is taken: what is
+# sought without decoding goes first, video last.
 # fmt: off
 SUFFIXES = (
-    ".wav", ".flac", ".aif", ".aiff", ".au", ".caf", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".mp4", ".mov",
-    ".webm", ".weba", ".mka", ".mkv", ".amr", ".awb", ".3gp", ".wma",
+    ".wav", ".flac", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".sph", ".mp3", ".ogg", ".oga",
+    ".opus", ".spx", ".m4a", ".m4b", ".aac", ".wv", ".mp2", ".mka", ".weba", ".amr", ".awb", ".wma", ".mp4", ".m4v",
+    ".mov", ".webm", ".mkv", ".3gp", ".3g2", ".ogv", ".avi", ".wmv", ".mpg", ".mpeg", ".mts", ".flv",
 )
 # fmt: on
 

@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from asr_adapt.audio import augment
+from asr_adapt.audio import augment, media
 from asr_adapt.errors import InputError
 
 
@@ -123,6 +124,15 @@ def test_what_macos_puts_beside_a_recording_of_noise_is_none(tmp_path: Path) -> 
     for name in ("rain.wav", "._rain.wav"):
         (tmp_path / name).write_bytes(b"-")
     assert augment.recordings(tmp_path, "augment.noise") == [tmp_path / "rain.wav"]
+
+
+def test_noise_may_be_in_any_format_that_is_read(tmp_path: Path) -> None:
+    for suffix in media.SUFFIXES:
+        (tmp_path / f"rain{suffix}").touch()
+    (tmp_path / "README.md").touch()
+    os.mkfifo(tmp_path / "pipe.wav")
+    found = augment.recordings(tmp_path, "augment.noise")
+    assert sorted(path.name for path in found) == sorted(f"rain{suffix}" for suffix in media.SUFFIXES)
 
 
 def test_a_folder_without_recordings_is_refused_by_the_fields_name(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 import io
 import logging
+import math
+import os
 import struct
 import subprocess
 import sys
@@ -16,7 +18,7 @@ import torch
 import torchaudio
 
 from asr_adapt import audio
-from asr_adapt.audio import decode, ffmpeg
+from asr_adapt.audio import decode, ffmpeg, locators
 from asr_adapt.errors import AudioError, printable
 
 RATE = audio.SAMPLE_RATE_HZ
@@ -348,7 +350,10 @@ def test_a_piece_of_a_long_wav_is_not_read_from_its_beginning(tmp_path):
         assert file.bytes_read < 4 * 2 * RATE
 
 
-@pytest.mark.parametrize(("start_s", "end_s"), [(-1, None), (1.0, 1.0), (2.0, 1.0), (0.0, 0.0)])
+@pytest.mark.parametrize(
+    ("start_s", "end_s"),
+    [(-1, None), (1.0, 1.0), (2.0, 1.0), (0.0, 0.0), (0, 1e308), (1e308, None), (math.nan, None), (0, math.inf)],
+)
 def test_an_impossible_piece_is_refused(start_s, end_s):
     with pytest.raises(AudioError, match="0 <= start_s < end_s"):
         audio.load(encoded(tone(), RATE), start_s=start_s, end_s=end_s)
@@ -502,6 +507,62 @@ def test_what_cannot_be_opened_is_refused_with_its_place(tmp_path, name):
     with pytest.raises(AudioError) as caught:
         audio.load(path)
     assert str(caught.value).startswith(printable(f"{path}: cannot be opened ("))
+
+
+@pytest.mark.parametrize("kind", ["fifo", "/dev/zero", "/dev/stdin", "folder"])
+@pytest.mark.parametrize("read", [audio.load, audio.duration_s, audio.tracks, audio.channel_report])
+def test_only_regular_files_are_read(tmp_path, kind, read):
+    path = tmp_path / "clip.wav"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(kind)
+    with pytest.raises(AudioError) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}: cannot be opened (")
+
+
+def tar_entry(name, size=0, **pax):
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.pax_headers = size, pax
+    return entry
+
+
+@pytest.mark.parametrize("packing", ["zip", "gz", "xz"])
+def test_a_member_that_unpacks_to_more_than_a_limit_is_refused_in_bounded_memory(tmp_path, monkeypatch, packing):
+    monkeypatch.setattr(locators, "MAX_MEMBER_MB", 50)
+    path, zeros = tmp_path / f"bomb.{packing}", bytes(100_000_000)
+    if packing == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("a.wav", zeros)
+        # The directory may claim less than there is.
+        lying = path.read_bytes().replace(struct.pack("<I", len(zeros)), struct.pack("<I", 1_000))
+        (tmp_path / "lying.zip").write_bytes(lying)
+        with pytest.raises(AudioError):
+            audio.load(f"{tmp_path / 'lying.zip'}#a.wav")
+    else:
+        with tarfile.open(path, f"w:{packing}") as tar:
+            tar.addfile(tar_entry("a.wav", len(zeros)), io.BytesIO(zeros))
+    del zeros
+    tracemalloc.start()
+    try:
+        with pytest.raises(AudioError, match=r"#a\.wav: has 1?00 MB, more than 50 MB\. Unpack the archive"):
+            audio.load(f"{path}#a.wav")
+        assert tracemalloc.get_traced_memory()[1] < 60e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_sparse_member_and_a_nul_in_a_members_name_are_refused(tmp_path):
+    sparse = tar_entry("a.wav", 512, **{"GNU.sparse.map": "0,0", "GNU.sparse.size": str(2**40)})
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(sparse, io.BytesIO(bytes(512)))
+    with pytest.raises(AudioError, match=r"cannot be opened \(a sparse file in the archive\)"):
+        audio.load(f"{tmp_path / 'a.tar'}#a.wav")
+    with pytest.raises(AudioError, match="cannot be opened"):
+        audio.load(f"{tmp_path / 'a.tar'}#a\0.wav")
 
 
 def test_a_playlist_cannot_reach_another_file(tmp_path):

@@ -1,5 +1,7 @@
 """A long recording that cannot be sought is decoded once, and its pieces are those that it has there."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import soundfile
 from conftest import muxed, say
 
 from asr_adapt import audio
+from asr_adapt.audio import decoded_cache
 from asr_adapt.audio.decoded_cache import DecodedCache
 from asr_adapt.errors import AudioError
 from asr_adapt.records import Utterance
@@ -25,10 +28,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The recordings that were decoded from their beginning to their end."""
     whole, blocks = [], audio.blocks
 
-    def counted(name: str, **piece: float) -> object:
-        if not piece:
-            whole.append(name)
-        return blocks(name, **piece)
+    def counted(name: str, **segment: float) -> object:
+        whole.append(name)
+        return blocks(name, **segment)
 
     monkeypatch.setattr(audio, "blocks", counted)
     return whole
@@ -84,3 +86,64 @@ def test_recordings_in_turns_keep_their_sound_when_another_is_done(tmp_path: Pat
     pieces = DecodedCache(turns, tmp_path / "scratch")
     heard = [int(np.abs(np.fft.rfft(pieces.load(u))).argmax()) for u in turns]  # Hz, since a piece is a second
     assert heard == [{"a": 200, "b": 400, "c": 800}[Path(u.audio).stem] for u in turns]
+
+
+def ogg(path: Path, seconds: float = 4.0) -> Path:
+    soundfile.write(path, 0.5 * np.sin(np.arange(round(seconds * 16_000)) / 10), 16_000)
+    return path
+
+
+def segments(path: Path, *times: tuple[float | None, float | None]) -> list[Utterance]:
+    return [Utterance(id=str(i), audio=str(path), start_s=start, end_s=end) for i, (start, end) in enumerate(times)]
+
+
+def test_a_copy_reaches_no_further_than_the_last_segment(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    utterances = segments(ogg(tmp_path / "a.ogg", 60.0), (0, 1), (1, 2), (2, 3.5))
+    cache = DecodedCache(utterances, tmp_path / "scratch")
+    assert len(cache.load(utterances[2])) == 24_000
+    assert [copy.stat().st_size for copy in (tmp_path / "scratch").iterdir()] == [3.5 * 16_000 * 4]
+
+
+def test_a_recording_too_long_for_a_copy_is_read_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scratch").mkdir()
+    utterances = segments(ogg(tmp_path / "a.ogg"), (0, 1), (1, 2), (2, None))
+    monkeypatch.setattr(decoded_cache, "_MAX_COPY_S", 2)
+    cache = DecodedCache(utterances, tmp_path / "scratch")
+    assert [len(cache.load(utterance)) for utterance in utterances] == pytest.approx(
+        [16_000, 16_000, 32_000], abs=300
+    )
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_copy(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    utterances = segments(ogg(tmp_path / "a.ogg"), (0, 1), (1, 2), (2, 3))
+    code = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from asr_adapt.audio.decoded_cache import DecodedCache; from asr_adapt.errors import DiskFull\n"
+        "from asr_adapt.records import Utterance\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "utterances = [Utterance(id='1', audio=sys.argv[1], start_s=i, end_s=i + 1) for i in range(3)]\n"
+        "cache = DecodedCache(utterances, Path(sys.argv[2]))\n"
+        "for utterance in utterances:\n    try: cache.load(utterance)\n    except DiskFull as error: print(error)"
+    )
+    command = [sys.executable, "-c", code, utterances[0].audio, str(tmp_path / "scratch")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.count("cannot be written: the file exceeds the size limit. Make") == 3, done.stderr
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_segment_after_the_end_is_the_same_error_with_and_without_a_copy(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    utterances = segments(ogg(tmp_path / "a.ogg"), (0, 1), (7, 8), (3, 2), (3.5, 99), (7, None))
+    cache = DecodedCache(utterances, tmp_path / "scratch")
+    for utterance in utterances:
+        try:
+            expected = audio.load(utterance.audio, start_s=utterance.start_s, end_s=utterance.end_s)
+        except AudioError as error:
+            with pytest.raises(AudioError) as caught:
+                cache.load(utterance)
+            assert str(caught.value) == str(error)
+        else:
+            np.testing.assert_allclose(cache.load(utterance), expected, atol=1e-5)
