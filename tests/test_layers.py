@@ -113,13 +113,13 @@ def test_recipes_use_the_public_api_alone() -> None:
         assert imported(script) <= {"cli", "recipe"}, script  # or names of `asr_adapt` itself
 
 
-def test_scripts_that_make_data_use_the_front_door_the_decoder_the_records_and_their_siblings() -> None:
+def test_scripts_that_make_data_use_the_front_door_the_decoder_text_the_records_and_their_siblings() -> None:
     scripts = sorted((ROOT / "recipes").glob("*/**/*.py"))
     assert scripts
     homes = {script.stem: script.parent for script in scripts}
     ground = {name for names in LAYERS[:4] for name in names}
     for script in scripts:
-        assert {folder(module) for module in imported(script)} <= {"cli", "audio"} | ground, script
+        assert {folder(module) for module in imported(script)} <= {"cli", "audio", "text"} | ground, script
         nodes = list(ast.walk(ast.parse(script.read_text(encoding="utf-8"))))
         names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
         names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}

@@ -51,6 +51,7 @@ from tqdm import tqdm
 
 from asr_adapt.errors import InputError
 from asr_adapt.records import Split, Utterance, write_jsonl
+from asr_adapt.text.scripts import script
 
 SAMPLE_RATE_HZ = 16_000
 CLIP_S = (1.0, 6.0)
@@ -381,11 +382,11 @@ def read_words(source: str) -> list[str]:
         for word in re.findall(letters, unicodedata.normalize("NFC", line).lower())
         if len(word) <= 14
     }
-    scripts = Counter(_script(word) for word in words)
+    scripts = Counter(script(word[0]) for word in words)
     if not scripts:
         raise InputError("no words", place=source, remedy=REMEDY)
     main_script = scripts.most_common(1)[0][0]
-    return sorted(word for word in words if _script(word) == main_script)
+    return sorted(word for word in words if script(word[0]) == main_script)
 
 
 def _translations(language: str) -> list[str]:
@@ -406,11 +407,6 @@ def _translations(language: str) -> list[str]:
     return lines
 
 
-def _script(word: str) -> str:
-    """The first word of the first letter's Unicode name: LATIN, CYRILLIC, DEVANAGARI."""
-    return unicodedata.name(word[0], "?").split()[0]
-
-
 @functools.cache
 def word_maker(source: str) -> Callable[[np.random.Generator], str]:
     """The maker of words for one entry of `VOICES`; it learns from some 20,000 words, spread over the list."""
@@ -424,7 +420,7 @@ def make_sentence(rng: np.random.Generator, sources: str) -> str:
     """Two to eight words, sometimes a number or a comma among them, for a voice with these word lists."""
     source = str(rng.choice(sources.split()))
     maker = word_maker(source)
-    latin = source not in GRAMMARS and _script(maker.words[0]) == "LATIN"
+    latin = source not in GRAMMARS and script(maker.words[0][0]) == "Latin"
     if latin and rng.random() < 0.2:
         maker = open_syllables
     letters = int(rng.integers(10, 56))

@@ -594,3 +594,37 @@ def test_a_manifest_without_a_split_is_not_written(tmp_path: Path) -> None:
     assert "nothing of test can be used, so nothing is written" in str(done.exception)
     assert "test   unreadable_audio  3" in done.output
     assert script.read_bytes() == before and not (tmp_path / "fixed.jsonl").exists()
+
+
+def in_stereo(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    """Return what rewrites clip 2 as the two channels that `change` makes of it: (num_samples, 2)."""
+
+    def spoil(root: Path) -> None:
+        samples, rate_hz = soundfile.read(root / "2.wav", dtype="float32")
+        soundfile.write(root / "2.wav", change(samples), rate_hz, subtype="FLOAT")
+
+    return spoil
+
+
+def in_turns(samples: np.ndarray) -> np.ndarray:
+    """Return a conversation: the left channel speaks in even seconds, the right one in odd seconds."""
+    left = np.arange(len(samples)) // RATE_HZ % 2 == 0
+    return np.stack([np.where(left, samples, samples / 30), np.where(left, samples / 30, samples)], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda s: np.stack([s, -s], axis=1), ["channels_cancel"]),
+        (in_turns, ["speaker_per_channel"]),
+        (lambda s: np.stack([s, s], axis=1), []),
+        (lambda s: np.stack([s, 0 * s], axis=1), []),
+    ],
+    ids=["opposite signs", "a speaker in each", "the same in both", "one silent"],
+)
+def test_channels_that_cancel_or_hold_a_speaker_each_are_found(
+    change: Callable[[np.ndarray], np.ndarray], expected: list[str], tmp_path: Path
+) -> None:
+    manifest = write(tmp_path, clean())
+    in_stereo(change)(tmp_path)
+    assert names(manifest) == expected

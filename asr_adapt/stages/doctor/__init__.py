@@ -19,7 +19,7 @@ from asr_adapt.errors import InputError
 from asr_adapt.recipe import Recipe, Source, Text
 from asr_adapt.recipe_script import Edit, edit
 from asr_adapt.records import SPLITS, LeftOut, Utterance, describe_duration
-from asr_adapt.stages.doctor import fix, markup_findings, outlook, sound, splits, transcripts
+from asr_adapt.stages.doctor import channels, fix, markup_findings, outlook, sound, splits, transcripts
 from asr_adapt.stages.doctor.finding import SEVERITIES, Finding, always, found
 from asr_adapt.stages.doctor.fix import Fix
 from asr_adapt.stages.doctor.sound import Heard
@@ -167,6 +167,7 @@ def examine(
     findings += markup_findings.check(reading.utterances, proposed)
     findings += transcripts.check(utterances, [proposed.cleaned(u.text or "", normalise) for u in utterances])
     findings += sound.check(clips, frozenset(bad))
+    findings += channels.check(to_decode[0])
     digests = {u.id: heard.digest for u, heard, _, _ in clips if heard.peak >= checks.SILENCE_PEAK}
     findings += splits.check(utterances, texts, digests)
     findings += _unknown_letters(utterances, texts, alphabet)
