@@ -6,6 +6,7 @@ keys are ignored, so that a file of a newer package still loads where its format
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -15,9 +16,10 @@ from asr_adapt import __version__
 from asr_adapt.errors import InputError, describe_validation_error
 from asr_adapt.recipe import Text
 from asr_adapt.records import Exclusion, Leak, LeftOut, Split
-from asr_adapt.storage import MAX_JSON_BYTES, decode_text, read_bounded, write_text
+from asr_adapt.storage import MAX_JSON_BYTES, decode_text, file_digest, read_bounded, write_text
 
 MODEL_METADATA = "asr_adapt.json"
+DIGESTS = "digests.json"
 FORMAT_VERSION = 1
 """of a model folder; a folder with a higher number needs a newer package"""
 _LISTS_BYTES = 2**30  # of files with a line for each excluded clip or each recording
@@ -58,6 +60,63 @@ class Artifact(BaseModel):
 
 def _bounded_text(path: Path, remedy: str, max_bytes: int) -> str:
     return decode_text(read_bounded(path, max_bytes, remedy), path, remedy=remedy)
+
+
+class Digests(Artifact):
+    """`digests.json` of a model folder, of an engine and of prepared data: SHA-256 of the files beside it.
+
+    A folder without one (made before there were any, or by others) is taken as it is.
+    """
+
+    files: dict[str, str]
+
+    @classmethod
+    def of(cls, folder: Path, names: Iterable[str]) -> Self:
+        """Compute the digests of files in a folder."""
+        return cls(files={name: file_digest(folder / name) for name in sorted(names)})
+
+    def write(self, folder: Path) -> None:
+        """Write `digests.json` into a folder."""
+        self.write_file(folder / DIGESTS)
+
+
+def check_digests(folder: Path, remedy: str, names: Iterable[str] | None = None) -> bool:
+    """Compare files with `digests.json` beside them.
+
+    Args:
+        folder: Where the files are.
+        remedy: What to do about another file.
+        names: Which to compare; None: all that have a digest.
+
+    Returns:
+        Whether the folder has digests.
+
+    Raises:
+        InputError: a file is missing, or is not the one that was written, or `digests.json` is damaged.
+    """
+    path = folder / DIGESTS
+    if not path.exists():
+        return False
+    known = Digests.read_file(path, remedy).files
+    for name in known if names is None else names:
+        if name not in known or name != Path(name).name:
+            raise InputError(f"'{name}' has no digest, or is outside the folder", place=path, remedy=remedy)
+        try:
+            found = file_digest(folder / name)
+        except OSError as error:
+            raise InputError(f"cannot be read ({error.strerror})", place=folder / name, remedy=remedy) from error
+        if found != known[name]:
+            raise InputError("is damaged or was edited: its digest has changed", place=folder / name, remedy=remedy)
+    return True
+
+
+def _model_remedy(folder: Path) -> str:
+    return f"Copy the model again; after a deliberate edit: asr-adapt model seal {folder}."
+
+
+def check_model(folder: Path, names: Iterable[str] | None = None) -> bool:
+    """Compare the files of a model folder with their digests; see `check_digests`."""
+    return check_digests(folder, _model_remedy(folder), names)
 
 
 class Metrics(Artifact):
@@ -177,6 +236,7 @@ class ModelMetadata(Artifact):
                 remedy="Give a run's model/ folder.",
             )
         remedy = "Copy the model again."
+        check_model(folder, (MODEL_METADATA,))
         _refuse_newer(path, remedy)
         return cls.read_file(path, remedy)
 

@@ -19,6 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+_model_verbs = typer.Typer(help="Maintain a model folder.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(_model_verbs, name="model")
 _PARTLY_DONE = 3
 _MAX_LIMIT = 1e9
 # What follows the script is the recipe's own.
@@ -353,6 +355,17 @@ def compare(
         result.write_file(json)
     if html:
         write_text(html, render.render("compare.html", result=result))
+
+
+@_model_verbs.command()
+def seal(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Model folder.", show_default=False)],
+) -> None:
+    """Recompute the digests of a model's files after a deliberate edit; without it, an edited file is an error."""
+    from asr_adapt.console import Console
+    from asr_adapt.workflows.model_folder import seal_model
+
+    seal_model(folder, Console())
 
 
 @app.command()

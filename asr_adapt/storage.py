@@ -30,6 +30,7 @@ _DISK_FULL = {
 }
 MAX_JSON_BYTES = 16 * 2**20
 """of a small JSON file: a configuration, a vocabulary, metadata"""
+_REMEMBERED_BYTES = 16 * 2**20  # smaller files are read each time
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MAX_LINE = 16_000_000  # characters; no transcript is as long
 _PARTIAL = re.compile(r"\.asr-adapt-[0-9a-f]{16}\.partial")
@@ -53,6 +54,24 @@ def disk_full_as_error(place: Path, remedy: str) -> Iterator[None]:
         if (reason := next(reasons, None)) is None:
             raise
         raise DiskFull(f"cannot be written: {reason}", place=place, remedy=remedy) from error
+
+
+@contextmanager
+def unwritable_as_error(place: Path, remedy: str) -> Iterator[None]:
+    """Turn any failed write of a file or folder into a one-line error: no space, no permission, no folder.
+
+    Raises:
+        DiskFull: the disk is full, or a quota or file size limit was hit.
+        InputError: it cannot be written for another reason.
+    """
+    with disk_full_as_error(place, remedy):
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _DISK_FULL:
+                raise
+            reason = error.strerror or error
+            raise InputError(f"cannot be written ({reason})", place=printable(place), remedy=remedy) from error
 
 
 def _cause_chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -227,6 +246,40 @@ def digest_of_folder(folder: Path, patterns: Sequence[str], salt: str) -> str:
             with path.open("rb") as file:
                 digests.update(os.fsencode(path.name) + b"\0" + hashlib.file_digest(file, "sha256").digest())
     return digests.hexdigest()
+
+
+def cache_folder() -> Path:
+    """Return the user's cache of this package; it need not be there yet."""
+    return Path(os.environ.get("ASR_ADAPT_CACHE") or Path.home() / ".cache" / "asr_adapt").absolute()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 digest of a file's content.
+
+    That of a large file is computed once (300 MB take 0.26 s with SHA instructions) and kept in the user's cache by
+    path, inode, size and times. Nobody can set the time of the last change (ctime), so that a file whose modification
+    time was put back is read again.
+
+    Raises:
+        OSError: the file cannot be read, or is no regular file.
+    """
+    with open_regular(path) as file:
+        found = os.fstat(file.fileno())
+        if found.st_size < _REMEMBERED_BYTES:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        identity = (os.path.realpath(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        name = hashlib.sha256(repr((*identity, found.st_ctime_ns)).encode()).hexdigest()
+        remembered = cache_folder() / "digests" / name
+        with suppress(OSError, ValueError):
+            known = remembered.read_text("ascii")
+            if re.fullmatch("[0-9a-f]{64}", known):
+                return known
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with suppress(OSError):  # it is computed again next time
+            if os.fstat(file.fileno()).st_ctime_ns == found.st_ctime_ns:
+                remembered.parent.mkdir(parents=True, exist_ok=True)
+                write_text(remembered, digest)
+    return digest
 
 
 def content_digests(recordings: Iterable[str]) -> dict[str, str | None]:

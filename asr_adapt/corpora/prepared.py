@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from asr_adapt.artifacts import DIGESTS, Digests, check_digests
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError
-from asr_adapt.records import Split, Utterance
+from asr_adapt.records import SPLITS, Split, Utterance
 from asr_adapt.storage import atomic_file
 
 _ROWS_PER_BATCH = 16
@@ -22,13 +23,14 @@ def load(folder: Path, split: Split) -> SpeechSplit:
     """Open a split that `write` made, in the order of the corpus; waveforms are memory-mapped.
 
     Raises:
-        InputError: the file is missing, or damaged.
+        InputError: the file is missing or damaged, or is not the one that was written, by its digest.
     """
     from datasets import Dataset
 
     path = path_of(folder, split)
     if not path.is_file():
         raise InputError(f"there is no prepared split '{split}'", place=folder, remedy="Prepare the corpus again.")
+    check_digests(folder, "Delete the folder of prepared data and start the run again.", (path.name,))
     try:
         table = Dataset.from_file(str(path))
     except Exception as error:  # pyarrow raises many kinds on a damaged file
@@ -39,7 +41,7 @@ def load(folder: Path, split: Split) -> SpeechSplit:
 
 
 def write(folder: Path, split: Split, rows: Iterable[tuple[Utterance, str, np.ndarray]]) -> int:
-    """Write `(utterance, normalised text, waveform)` rows; the file is there whole or not at all.
+    """Write `(utterance, normalised text, waveform)` rows and their digest; the file is there whole or not at all.
 
     Returns:
         How many rows were written.
@@ -47,6 +49,7 @@ def write(folder: Path, split: Split, rows: Iterable[tuple[Utterance, str, np.nd
     from datasets import Features, List, Value
     from datasets.arrow_writer import ArrowWriter
 
+    (folder / DIGESTS).unlink(missing_ok=True)
     schema = Features({"utterance": Value("string"), "text": Value("string"), "waveform": List(Value("float32"))})
     with (
         atomic_file(path_of(folder, split)) as partial,
@@ -57,4 +60,6 @@ def write(folder: Path, split: Split, rows: Iterable[tuple[Utterance, str, np.nd
             writer.write({"utterance": utterance.model_dump_json(), "text": text, "waveform": waveform})
             count += 1
         writer.finalize()
+    written = (path for path in (path_of(folder, each) for each in SPLITS) if path.exists())
+    Digests.of(folder, [path.name for path in written]).write(folder)
     return count

@@ -8,7 +8,6 @@ import bz2
 import gzip
 import hashlib
 import logging
-import os
 import shutil
 import tarfile
 import zlib
@@ -20,7 +19,7 @@ from typing import BinaryIO, cast
 from filelock import FileLock
 
 from asr_adapt.errors import InputError
-from asr_adapt.storage import atomic_folder, disk_full_as_error, open_regular
+from asr_adapt.storage import atomic_folder, cache_folder, disk_full_as_error, open_regular
 
 # What may lie between two members' contents: headers with long names. Real ones take a few kB.
 _MAX_HEADER_BYTES = 1 << 20
@@ -31,11 +30,6 @@ _DECOMPRESSED: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
 _DAMAGED = (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, RecursionError)
 
 _log = logging.getLogger(__name__)
-
-
-def cache_folder() -> Path:
-    """Return where unpacked things are kept; it need not be there yet."""
-    return Path(os.environ.get("ASR_ADAPT_CACHE") or Path.home() / ".cache" / "asr_adapt").absolute()
 
 
 def unpacked(key: str, fill: Callable[[Path], None]) -> Path:

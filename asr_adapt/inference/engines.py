@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
-from asr_adapt.artifacts import EngineMeasurement, EngineMeasurements
+from asr_adapt.artifacts import Digests, EngineMeasurement, EngineMeasurements, check_digests
 from asr_adapt.errors import InputError
 from asr_adapt.inference import onnx_graphs
 from asr_adapt.storage import atomic_folder, digest_of_folder
@@ -26,6 +26,9 @@ WORSE_BY = 0.003
 
 _FOLDER, _GRAPH, _MEASURED = "engines", "model.onnx", "measured.json"
 _DECISIVE = ("config.json", "processor_config.json", "*.safetensors")
+
+_REMAKE = "Delete its folder, and it is made anew."
+_PROBE_SAMPLES = 8_000  # half a second of silence shows whether a graph is the model's
 
 LogProbs = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 """float32 (num_samples,) each, 16 kHz, become log_probs, float32 (frames, vocab) each. Safe from several threads."""
@@ -147,14 +150,24 @@ def load(model: "CTCModel", folder: Path, name: str, openvino_in: "Precision | N
     if not runs_here(name):
         raise InputError(f"{name} is missing", place="--engine", remedy=f"pip install 'asr-adapt[{name}]'")
     graph = made(model, folder, name)
+    check_digests(graph.parent, _REMAKE)
+    onnx_graphs.refuse_data_outside(graph, _REMAKE)
     try:
         if name == "openvino":
-            return _openvino(graph, torch.get_num_threads(), openvino_in or precision(name, folder))
-        return _onnxruntime(graph, torch.get_num_threads())
+            log_probs = _openvino(graph, torch.get_num_threads(), openvino_in or precision(name, folder))
+        else:
+            log_probs = _onnxruntime(graph, torch.get_num_threads())
+        (probe,) = log_probs([np.zeros(_PROBE_SAMPLES + model.shortest_clip, np.float32)])
     except Exception as error:  # each of the two has exceptions of its own, of no common kind
+        raise InputError(f"cannot be loaded ({error})", place=graph, remedy=_REMAKE) from error
+    frames = model.grid.num_frames(_PROBE_SAMPLES + model.shortest_clip)
+    if probe.shape != (frames, len(model.alphabet)) or np.isnan(probe).any():
         raise InputError(
-            f"cannot be loaded ({error})", place=graph, remedy="Delete its folder, and it is made anew."
-        ) from error
+            f"another model's: its output has the shape {probe.shape}, not {(frames, len(model.alphabet))}, or NaN",
+            place=graph,
+            remedy=_REMAKE,
+        )
+    return log_probs
 
 
 def made(model: "CTCModel", folder: Path, name: str) -> Path:
@@ -181,6 +194,7 @@ def made(model: "CTCModel", folder: Path, name: str) -> Path:
             write = onnx_graphs.write_in_8_bits if name == "onnx-int8" else onnx_graphs.write
             with atomic_folder(place) as partial:
                 write(model, partial / _GRAPH)
+                Digests.of(partial, [path.name for path in partial.iterdir() if path.is_file()]).write(partial)
     return place / _GRAPH
 
 

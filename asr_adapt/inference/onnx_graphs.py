@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asr_adapt.errors import InputError
+
 if TYPE_CHECKING:
     import torch
 
@@ -31,6 +33,77 @@ def write(model: "CTCModel", path: Path) -> None:
     """
     with _quiet():
         _export(model, path, on_windows=False)
+
+
+# Fields of onnx.proto that lead to tensors, by message: field number → message.
+_FIELDS: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "entry"},
+    "entry": {},
+}
+
+
+def refuse_data_outside(path: Path, remedy: str) -> None:
+    """Refuse a graph whose tensors are in files outside its own folder.
+
+    ONNX keeps large tensors in other files, whose paths are in the graph (`TensorProto.external_data`).
+
+    Raises:
+        InputError: a path is absolute or leads elsewhere, is a link, or the graph is damaged.
+    """
+    try:
+        names = {bytes(value).decode() for value in _external_data(memoryview(path.read_bytes()), "model", 0)}
+    except (OSError, ValueError, IndexError, RecursionError) as error:
+        raise InputError(f"damaged: no ONNX graph ({error})", place=path, remedy=remedy) from error
+    for name in sorted(names):
+        if name != Path(name).name or "\\" in name or name in {"", ".", ".."} or (path.parent / name).is_symlink():
+            raise InputError(f"refers to data in '{name}', outside its folder", place=path, remedy=remedy)
+
+
+def _external_data(message: memoryview, kind: str, depth: int) -> Iterator[memoryview]:
+    """Yield the paths in a serialised message; a small reader of protocol buffers, where onnx is not installed."""
+    if depth > 100:
+        raise ValueError("too deep")
+    place, key, location = 0, b"", None
+    while place < len(message):
+        tag, place = _varint(message, place)
+        number, wire = tag >> 3, tag & 7
+        if wire == 0:
+            _, place = _varint(message, place)
+        elif wire in {1, 5}:
+            place += 8 if wire == 1 else 4
+        elif wire == 2:
+            length, place = _varint(message, place)
+            content = message[place : place + length]
+            place += length
+            if kind == "entry":
+                key, location = (bytes(content), location) if number == 1 else (key, content)
+            elif number in _FIELDS[kind]:
+                yield from _external_data(content, _FIELDS[kind][number], depth + 1)
+        else:
+            raise ValueError(f"wire type {wire}")
+        if place > len(message):
+            raise ValueError("cut short")
+    if kind == "entry" and key == b"location" and location is not None:
+        yield location
+
+
+def _varint(message: memoryview, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[place]
+        value |= (byte & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if not byte & 0x80:
+            return value, place
+        if shift > 63:
+            raise ValueError("a number is too long")
 
 
 def write_in_8_bits(model: "CTCModel", path: Path) -> None:

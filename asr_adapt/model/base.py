@@ -270,6 +270,10 @@ def from_pretrained(
     except Exception as error:  # safetensors, zipfile, unpickling and torch each raise their own on damage
         raise InputError(f"no model can be loaded from here ({_first_line(error)})", place=base) from error
     net, info = loaded
+    for name, weight in net.named_parameters():
+        # The sum is ten times faster, and NaN where one weight is.
+        if not bool(torch.isfinite(weight.sum())) and not bool(torch.isfinite(weight).all()):
+            raise InputError(f"the weight {name} holds NaN or infinity", place=base, remedy="Copy the model again.")
     if whole and (missing := sorted(info["missing_keys"])):
         raise InputError(
             f"{len(missing)} weights are missing, such as {missing[0]}", place=base, remedy="Copy the model again."

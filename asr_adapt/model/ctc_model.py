@@ -15,7 +15,7 @@ from transformers import (
     Wav2Vec2Processor,
 )
 
-from asr_adapt.artifacts import MODEL_METADATA, Artifact, ModelMetadata
+from asr_adapt.artifacts import DIGESTS, MODEL_METADATA, Artifact, Digests, ModelMetadata, check_model
 from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
@@ -25,9 +25,18 @@ from asr_adapt.storage import atomic_folder
 from asr_adapt.text.alphabet import BLANK, DELIMITER, Alphabet
 from asr_adapt.text.normaliser import Normaliser
 
+_SEALED = ("*.json", "*.safetensors", "*.arpa")
+
 
 class _FeatureExtractorConfig(BaseModel):
     do_normalize: bool
+
+
+def seal(folder: Path) -> list[str]:
+    """Write the digests of a model folder's files, by which `load` knows them; return the files' names."""
+    names = sorted({path.name for pattern in _SEALED for path in folder.glob(pattern)} - {DIGESTS})
+    Digests.of(folder, names).write(folder)
+    return names
 
 
 class ProcessorConfig(Artifact):
@@ -79,6 +88,7 @@ class CTCModel:
                 self.net.save_pretrained(partial)
             _processor(self.alphabet, self.net.config, self.normalise_waveform, partial).save_pretrained(partial)
             ModelMetadata(language=self.language, alphabet=self.alphabet.units, normaliser=self.text).write(partial)
+            seal(partial)
 
     def save_adapter(self, folder: Path) -> None:
         """Write what was trained beside the base model: peft's format for LoRA, MMS's for its layers."""
@@ -99,9 +109,11 @@ class CTCModel:
         """Load what `save` wrote, in evaluation mode and float32.
 
         Raises:
-            InputError: the folder is no model of this package, of a newer format, or damaged.
+            InputError: the folder is no model of this package, of a newer format, or damaged; or its files are not
+                those that were saved, by their digests.
         """
         metadata = ModelMetadata.read(folder)
+        check_model(folder)
         checkpoint_files.check(folder, "Copy the model again.")
         processor = processor_config(folder)
         net = base.from_pretrained(folder, pickled_weights=False, whole=True)

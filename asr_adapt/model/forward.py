@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from transformers import Wav2Vec2ForCTC
 
+from asr_adapt.errors import InputError
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.model.mixed_precision import Precision
 
@@ -68,6 +69,9 @@ def log_probs(model: CTCModel, waveforms: Sequence[np.ndarray], precision: Preci
         model: In evaluation mode.
         waveforms: float32 (num_samples,), 16 kHz, each with at least `model.shortest_clip` samples.
         precision: What matrices are multiplied in.
+
+    Raises:
+        InputError: the model computes NaN.
     """
     net = model.net
     with torch.inference_mode(), torch.autocast(net.device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -75,4 +79,6 @@ def log_probs(model: CTCModel, waveforms: Sequence[np.ndarray], precision: Preci
         features = encode(model, clips)
         logits = net.lm_head(contextualise(net, features))  # (B, T, V)
         scores = torch.log_softmax(logits.float(), dim=-1).cpu().numpy()
+    if np.isnan(scores).any():
+        raise InputError("the model computes NaN", remedy="Its weights are damaged: copy or train it again.")
     return [row[: len(clip)] for row, clip in zip(scores, features, strict=True)]

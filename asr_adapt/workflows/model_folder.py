@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr_adapt import corpora
-from asr_adapt.artifacts import Metrics, ModelMetadata
+from asr_adapt.artifacts import DIGESTS, Metrics, ModelMetadata
 from asr_adapt.console import Console
 from asr_adapt.corpora import checks, prepared
 from asr_adapt.corpora.speech_split import SpeechSplit
@@ -16,7 +16,7 @@ from asr_adapt.model import ctc_model
 from asr_adapt.recipe import Source
 from asr_adapt.report.write import write_page
 from asr_adapt.stages import evaluate, export, lm
-from asr_adapt.storage import make_folder, read_lines
+from asr_adapt.storage import make_folder, read_lines, unwritable_as_error, write_text
 from asr_adapt.text.normaliser import Normaliser
 
 
@@ -71,6 +71,26 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Sourc
         dev = prepared.load(data, "dev")
     outputs = lm.DevOutputs.of(adapted, dev, console) if dev is not None else None
     lm.lm(model_folder, [line for _, lines in said for line in lines], order, outputs, console)
+
+
+def seal_model(model_folder: Path, console: Console) -> None:
+    """Write the digests of a model's files anew, after a deliberate edit; the model must load as it is now.
+
+    Raises:
+        InputError: the model cannot be loaded, or the folder cannot be written; its digests are then as before.
+    """
+    path = model_folder / DIGESTS
+    with unwritable_as_error(path, "Copy the model to where you may write."):
+        before = path.read_text("utf-8", "replace") if path.is_file() else None
+        path.unlink(missing_ok=True)
+        try:
+            ctc_model.CTCModel.load(model_folder)
+            names = ctc_model.seal(model_folder)
+        except BaseException:
+            if before is not None:
+                write_text(path, before)
+            raise
+    console.result(f"{path}: digests of {', '.join(names)}")
 
 
 def export_engines(

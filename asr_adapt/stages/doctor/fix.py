@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr_adapt.console import Console
-from asr_adapt.corpora.unpacked import cache_folder
 from asr_adapt.records import SPLITS, LeftOut, Utterance, write_jsonl
 from asr_adapt.stages.doctor import transcripts
 from asr_adapt.stages.doctor.finding import Finding
+from asr_adapt.storage import cache_folder
 from asr_adapt.text.markup import Markup
 from asr_adapt.text.normaliser import Normaliser
 
