@@ -62,6 +62,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'asr_adapt' has no attribute '{name}'")
     import importlib
 
+    from asr_adapt import process_exit
+
+    process_exit.guard_recipe_script()
     return getattr(importlib.import_module(_HOME_OF[name]), name)
 
 

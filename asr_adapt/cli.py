@@ -1,6 +1,5 @@
 """The command line: parses arguments, calls stages, prints results. Heavy imports wait until a verb needs them."""
 
-import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +8,11 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from asr_adapt import __version__
+from asr_adapt import __version__, process_exit
 from asr_adapt.errors import InputError
+from asr_adapt.process_exit import one_line_errors
 
+process_exit.guard_recipe_script()  # of scripts that import `run_recipe` from here
 app = typer.Typer(
     help="Adapt speech recognition to languages that the big systems forget.",
     no_args_is_help=True,
@@ -22,6 +23,7 @@ app = typer.Typer(
 _model_verbs = typer.Typer(help="Maintain a model folder.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(_model_verbs, name="model")
 _PARTLY_DONE = 3
+_INTERRUPTED = 130
 _MAX_LIMIT = 1e9
 # What follows the script is the recipe's own.
 _RECIPE_COMMAND = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -52,17 +54,9 @@ def main() -> None:
                 print(message)
                 raise SystemExit(2) from None
             raise InputError(message, place="command line", remedy="See --help.") from error
+        if status == _INTERRUPTED:  # typer has turned KeyboardInterrupt into this code
+            raise KeyboardInterrupt
         raise SystemExit(status or 0)
-
-
-@contextlib.contextmanager
-def one_line_errors() -> Any:
-    """Turn an `InputError` into one line on standard error and exit code 2."""
-    try:
-        yield
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
 
 
 def _version(wanted: bool) -> None:
@@ -536,6 +530,7 @@ def _run_with(recipe: Any, arguments: list[str], name: str, script: str) -> Any:
     overridden, out = _overridden(recipe, arguments, name, script)
     from asr_adapt.workflows.run import run as run_stages
 
+    process_exit.begin_work()
     return run_stages(overridden, out, Console())
 
 

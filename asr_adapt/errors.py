@@ -66,6 +66,22 @@ class DiskFull(InputError):
     """No space left to write; files that were complete before are unchanged."""
 
 
+class Interrupted(BaseException):
+    """A signal ended the work at a place from which it can be resumed.
+
+    No `Exception`, so that nothing that handles failures takes it for one; no `SystemExit`, so that a notebook
+    goes on.
+
+    Args:
+        signal_number: Of the signal.
+        message: One line: what was saved. Empty where another process says it.
+    """
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        self.exit_code = 128 + signal_number
+        super().__init__(message)
+
+
 class TrainingDiverged(InputError):
     """Training met NaN again and again; `has_model` says whether the best model so far was kept."""
 

@@ -355,6 +355,11 @@ def refuse_moved_options(arguments: Iterable[str]) -> None:
             raise InputError(f"'--train.{name}' is now '--augment.{name}'", place="command line")
 
 
+def section_names() -> tuple[str, ...]:
+    """Return the class names of a recipe's sections."""
+    return tuple(section.__name__ for section in (Source, Corpus, Text, Model, Train, Augment, Report))
+
+
 def _known_fields(section_name: str, location: tuple[int | str, ...]) -> str:
     sections = {section.__name__: section for section in (Corpus, Text, Model, Train, Augment, Report)}
     section: Any = sections.get(section_name, Recipe)

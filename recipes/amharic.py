@@ -17,8 +17,7 @@ To beat: no published WER was found for these words. The corpus's own best, .084
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe, Train
+from asr_adapt import Corpus, Recipe, Train, run_recipe
 
 RECIPE = Recipe(
     language="am",

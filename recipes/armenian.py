@@ -18,8 +18,7 @@ To beat: WER .132 on release 8.0's test (huggingface.co/arampacha/wav2vec2-xls-r
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe, Text, Train
+from asr_adapt import Corpus, Recipe, Text, Train, run_recipe
 
 RECIPE = Recipe(
     language="hy",

@@ -18,8 +18,7 @@ To beat: WER .357 on release 8.0's test (huggingface.co/DrishtiSharma/wav2vec2-l
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe
+from asr_adapt import Corpus, Recipe, run_recipe
 
 RECIPE = Recipe(
     language="bas",

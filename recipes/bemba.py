@@ -16,8 +16,7 @@ To beat: WER .329 on test, XLS-R 1b (aclanthology.org/2022.lrec-1.790).
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe, Train
+from asr_adapt import Corpus, Recipe, Train, run_recipe
 
 RECIPE = Recipe(
     language="bem",

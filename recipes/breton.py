@@ -18,8 +18,7 @@ To beat: WER .417 on an early release's test (huggingface.co/cahya/wav2vec2-larg
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe, Text, Train
+from asr_adapt import Corpus, Recipe, Text, Train, run_recipe
 
 RECIPE = Recipe(
     language="br",

@@ -20,8 +20,7 @@ huggingface.co/spaces/speech-recognition-community-v2/FinalLeaderboard).
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe, Text, Train
+from asr_adapt import Corpus, Recipe, Text, Train, run_recipe
 
 RECIPE = Recipe(
     language="ckb",

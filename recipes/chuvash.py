@@ -18,8 +18,7 @@ To beat: WER .278 on release 8.0's test (huggingface.co/sammy786/wav2vec2-xlsr-c
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe, Text
+from asr_adapt import Corpus, Recipe, Text, run_recipe
 
 RECIPE = Recipe(
     language="cv",

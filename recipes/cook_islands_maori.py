@@ -17,8 +17,7 @@ To beat: WER .23 (wav2vec 2.0) and .18 (Kaldi) on known voices, .46 on held-out 
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe, Text
+from asr_adapt import Corpus, Recipe, Text, run_recipe
 
 RECIPE = Recipe(
     language="rar",

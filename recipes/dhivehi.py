@@ -19,8 +19,7 @@ huggingface.co/spaces/speech-recognition-community-v2/FinalLeaderboard).
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe, Text
+from asr_adapt import Corpus, Recipe, Text, run_recipe
 
 RECIPE = Recipe(
     language="dv",

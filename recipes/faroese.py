@@ -16,8 +16,7 @@ To beat: WER .076 on test (huggingface.co/carlosdanielhernandezmena/wav2vec2-lar
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe, Train
+from asr_adapt import Corpus, Recipe, Train, run_recipe
 
 RECIPE = Recipe(
     language="fo",

@@ -17,8 +17,7 @@ To beat: WER .469 on release 13.0's test (huggingface.co/aninditr/wav2vec2-large
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe, Text
+from asr_adapt import Corpus, Recipe, Text, run_recipe
 
 RECIPE = Recipe(
     language="gn",

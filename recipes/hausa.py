@@ -18,8 +18,7 @@ other clips too).
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe, Text
+from asr_adapt import Corpus, Recipe, Text, run_recipe
 
 RECIPE = Recipe(
     language="ha",

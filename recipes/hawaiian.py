@@ -16,8 +16,7 @@ To beat: no published WER was found for a model of this kind; that paper's is Wh
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Model, Recipe, Text
+from asr_adapt import Corpus, Model, Recipe, Text, run_recipe
 
 RECIPE = Recipe(
     language="haw",

@@ -17,8 +17,7 @@ To beat: no published WER was found for SLR42.
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe, Text
+from asr_adapt import Corpus, Recipe, Text, run_recipe
 
 RECIPE = Recipe(
     language="km",

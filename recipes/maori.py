@@ -16,8 +16,7 @@ To beat: WER .305 on FLEURS's test (huggingface.co/julie200/whisper-small-mi_nz)
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe, Text, Train
+from asr_adapt import Corpus, Recipe, Text, Train, run_recipe
 
 RECIPE = Recipe(
     language="mi",

@@ -18,8 +18,7 @@ with an n-gram of the training text .321 and .635, .272 and .585 (docs/results.m
 With the default base, XLS-R 300m, it wants a GPU and has not been run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Augment, Corpus, Recipe, Train
+from asr_adapt import Augment, Corpus, Recipe, Train, run_recipe
 
 RECIPE = Recipe(
     language="mdw",

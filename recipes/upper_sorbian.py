@@ -18,8 +18,7 @@ earlier release's, with 28 minutes more to train on
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe
+from asr_adapt import Corpus, Recipe, run_recipe
 
 RECIPE = Recipe(
     language="hsb",

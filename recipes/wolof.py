@@ -16,8 +16,7 @@ To beat: WER .323 on test, .245 with its transcripts cleaned: DNN with a languag
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe, Text, Train
+from asr_adapt import Corpus, Recipe, Text, Train, run_recipe
 
 RECIPE = Recipe(
     language="wo",

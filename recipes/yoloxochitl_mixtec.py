@@ -18,8 +18,7 @@ RESULTS.md; Shi et al. 2021, arXiv:2101.10877).
 Not run here.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Recipe, Text, Train
+from asr_adapt import Corpus, Recipe, Text, Train, run_recipe
 
 RECIPE = Recipe(
     language="xty",

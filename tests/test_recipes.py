@@ -1,5 +1,6 @@
 """The recipes: each loads, is in the table, and writes its language as its docstring says."""
 
+import ast
 import json
 import re
 import runpy
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import asr_adapt
 from asr_adapt.console import Console
 from asr_adapt.recipe import Model, Recipe
 from asr_adapt.text.alphabet import Alphabet
@@ -111,6 +113,15 @@ def test_the_table_is_made_from_the_recipes() -> None:
 
 def test_every_recipe_has_its_examples() -> None:
     assert {script.stem for script in SCRIPTS} == EXAMPLES.keys()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_recipe_imports_nothing_but_the_public_api(name: str) -> None:
+    nodes = [*ast.walk(ast.parse((RECIPES / f"{name}.py").read_text(encoding="utf-8")))]
+    assert not [node for node in nodes if isinstance(node, ast.Import)]
+    (statement,) = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    assert statement.module == "asr_adapt"
+    assert {alias.name for alias in statement.names} <= {*asr_adapt.__all__}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -1,5 +1,6 @@
 """train: fine-tune with CTC, one visible loop on accelerate."""
 
+import contextlib
 import math
 import re
 import signal
@@ -16,6 +17,7 @@ from accelerate.state import AcceleratorState
 from asr_adapt.audio import augment
 from asr_adapt.console import Console
 from asr_adapt.corpora.speech_split import SpeechSplit
+from asr_adapt.errors import Interrupted
 from asr_adapt.model import forward, freezing, mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.model.mixed_precision import Precision
@@ -26,10 +28,6 @@ from asr_adapt.training.data import Inputs, Level
 from asr_adapt.training.state import Journal, Outcome, Tally
 
 _LOG_STEPS = 10
-
-
-class Interrupted(SystemExit):
-    """SIGTERM or Ctrl-C: the state was saved, and the same command goes on from there."""
 
 
 def train(
@@ -53,7 +51,8 @@ def train(
         TrainingDiverged: gradients were not finite 20 times in a row; `model` then holds the best weights so far, if
             dev was looked at.
         DiskFull: a checkpoint could not be written; the last one is whole.
-        Interrupted: the process was told to stop; the state is saved.
+        Interrupted: SIGTERM, SIGHUP or Ctrl-C; the state is saved.
+        KeyboardInterrupt: a second Ctrl-C; the last checkpoint is whole.
     """
     precision = resolve_precision(recipe.train)
     conf = recipe.train.model_copy(update={"precision": precision})  # in which dev is read, too
@@ -84,7 +83,7 @@ def train(
     journal.resume()
 
     tally = Tally()
-    with _told_to_stop() as stop, console.progress("train", total=conf.steps) as progress:
+    with _stop_signals() as stop_signal, console.progress("train", total=conf.steps) as progress:
         left = conf.steps if journal.looks_since_best < conf.patience else journal.step
         for batches in schedule.plan(durations_s, conf, start=journal.step, stop=left):
             model.net.train()
@@ -134,12 +133,13 @@ def train(
             with tally.paused() if looks else nullcontext():
                 if looks:
                     journal.look_at_dev(dev)
-                told = _any(stop(), accelerator)
-                if looks or told or journal.minutes_since_save() > conf.checkpoint_minutes:
+                stopped_by = _first_of_any(stop_signal(), accelerator)
+                if looks or stopped_by or journal.minutes_since_save() > conf.checkpoint_minutes:
                     journal.save()
-            if told:
-                console.warn(f"told to stop; saved after step {journal.step:,}. The same command goes on from there.")
-                raise Interrupted(143)
+            if stopped_by:
+                name = signal.Signals(stopped_by).name
+                message = f"stopped by {name} and saved after step {journal.step:,}; the same command resumes there"
+                raise Interrupted(stopped_by, message if accelerator.is_main_process else "")
             if journal.looks_since_best >= conf.patience:
                 console.say(f"no better model in {conf.patience} looks at dev: stopped after step {journal.step:,}")
                 break
@@ -252,11 +252,11 @@ def _layers_above(name: str, model: CTCModel) -> int:
     return 0 if config.do_stable_layer_norm and "encoder.layer_norm" in name else config.num_hidden_layers
 
 
-def _any(flag: bool, accelerator: Accelerator) -> bool:
-    """Whether it is so in any process: all of them must leave after the same step."""
+def _first_of_any(signal_number: int, accelerator: Accelerator) -> int:
+    """Return the signal that any process received, 0 for none: all of them must leave after the same step."""
     if accelerator.num_processes == 1:
-        return flag
-    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device)))
+        return signal_number
+    return int(accelerator.gather(torch.tensor([signal_number], device=accelerator.device)).max())
 
 
 def _share(batch: list[int], accelerator: Accelerator) -> list[tuple[int, float]]:
@@ -293,17 +293,26 @@ def _audio_s(data: SpeechSplit, indices: Any) -> float:
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[Callable[[], bool]]:
-    """Note SIGTERM and Ctrl-C, so that the loop can save and leave at the end of a step."""
+def _stop_signals() -> Iterator[Callable[[], int]]:
+    """Note SIGTERM, SIGHUP and Ctrl-C, so that the loop can save and leave at the end of a step.
+
+    Yields a function that returns the first of them, 0 while there is none. A second Ctrl-C raises
+    `KeyboardInterrupt` at once. What is ignored stays ignored, as SIGHUP under nohup.
+    """
     noted: list[int] = []
-    names = (signal.SIGTERM, signal.SIGINT)
+
+    def note(number: int, _: object) -> None:
+        if number == signal.SIGINT and signal.SIGINT in noted:
+            raise KeyboardInterrupt
+        noted.append(number)
+
+    before: dict[int, Any] = {}
+    with contextlib.suppress(ValueError):  # not in the main thread, where signals cannot be caught
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, note)
     try:
-        before = [signal.signal(name, lambda number, _: noted.append(number)) for name in names]
-    except ValueError:  # not in the main thread, where signals cannot be caught
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(noted)
+        yield lambda: noted[0] if noted else 0
     finally:
-        for name, handler in zip(names, before, strict=True):
-            signal.signal(name, handler)
+        for caught, handler in before.items():
+            signal.signal(caught, handler)

@@ -8,8 +8,7 @@ Three more rounds follow; `card.md` has the commands of all of them.
 dev holds training languages by unseen speakers, test unseen languages; error rates are of phones.
 """
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Augment, Corpus, Model, Recipe, Text, Train
+from asr_adapt import Augment, Corpus, Model, Recipe, Text, Train, run_recipe
 
 RECIPE = Recipe(
     language="mul",

@@ -8,8 +8,7 @@ The third round's loss was still falling, and recorded speech in training is wha
 
 from third_round import RECIPE as THIRD
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Augment, Corpus, Model
+from asr_adapt import Augment, Corpus, Model, run_recipe
 
 RECIPE = THIRD.model_copy(
     update={

@@ -8,8 +8,7 @@ had converged.
 
 from base import RECIPE as FIRST
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Model
+from asr_adapt import Model, run_recipe
 
 RECIPE = FIRST.model_copy(
     update={

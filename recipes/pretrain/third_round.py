@@ -9,8 +9,7 @@ each is seen several times, so masking is stronger than before.
 
 from second_round import RECIPE as SECOND
 
-from asr_adapt.cli import run_recipe
-from asr_adapt.recipe import Corpus, Model
+from asr_adapt import Corpus, Model, run_recipe
 
 RECIPE = SECOND.model_copy(
     update={

@@ -342,7 +342,7 @@ def test_sigterm_saves_and_leaves_and_the_run_goes_on(tones: Path, tmp_path: Pat
     os.kill(process.pid, signal.SIGTERM)
     said = process.communicate()[1]
     assert process.returncode == 143
-    assert "The same command goes on from there" in said
+    assert "stopped by SIGTERM and saved after step" in said
     assert start(tones, tmp_path / "run").wait() == 0
     assert (tmp_path / "run" / "metrics.json").is_file()
 

@@ -17,7 +17,7 @@ from filelock import FileLock
 from asr_adapt import corpora, storage
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
-from asr_adapt.errors import AudioError, DiskFull, InputError, RunLocked
+from asr_adapt.errors import AudioError, DiskFull, InputError, Interrupted, RunLocked
 from asr_adapt.model import base as base_model
 from asr_adapt.model import ctc_model, forward, mixed_precision
 from asr_adapt.model.mixed_precision import Precision
@@ -25,7 +25,7 @@ from asr_adapt.recipe import Source, read_recipe
 from asr_adapt.records import SPLITS, read_jsonl
 from asr_adapt.scoring.error_rates import rate, word_errors
 from asr_adapt.text.normaliser import Normaliser
-from asr_adapt.training import state
+from asr_adapt.training import checkpoint, state
 from asr_adapt.workflows import run as stages
 from asr_adapt.workflows.model_folder import evaluate_folder
 from asr_adapt.workflows.plan import RunPlan
@@ -113,7 +113,7 @@ def test_a_run_that_goes_on_keeps_its_precision_where_the_machine_has_it(
     monkeypatch.setattr(mixed_precision, "fastest", lambda device: "bf16")
     with monkeypatch.context() as told:
         told.setattr(state.Journal, "look_at_dev", look_once)
-        with pytest.raises(stages.train.Interrupted):
+        with pytest.raises(Interrupted):
             run(recipe, tmp_path, Console(quiet=True))
     assert len(looks) == 1 and not (tmp_path / "metrics.json").exists()
     monkeypatch.setattr(mixed_precision, "has_bf16", lambda device: has_bf16)
@@ -121,6 +121,51 @@ def test_a_run_that_goes_on_keeps_its_precision_where_the_machine_has_it(
     run(recipe, tmp_path, Console())
     assert "going on from the checkpoint after step 2" in "".join(capsys.readouterr())
     assert read_recipe(tmp_path / "recipe.toml").train.precision == ("bf16" if has_bf16 else "fp32")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_in_training_is_an_interruption_that_is_neither_exit_nor_failure(
+    name: str, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGHUP), signal.getsignal(signal.SIGINT)
+    log = state.Journal.log
+    number = signal.Signals[name]
+    monkeypatch.setattr(
+        state.Journal, "log", lambda self, record: (log(self, record), os.kill(os.getpid(), number))[0]
+    )
+    with pytest.raises(Interrupted, match=f"stopped by {name} and saved after step 10; the same command") as stopped:
+        run(tone_recipe(tones, steps=20), tmp_path, Console(quiet=True))
+    assert stopped.value.exit_code == 128 + number
+    assert [path.name for path in (tmp_path / "checkpoints").glob("step-*")] == ["step-00000010"]
+    assert (signal.getsignal(signal.SIGHUP), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_second_ctrl_c_ends_training_at_once_and_the_last_checkpoint_is_whole(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(self: object, record: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(state.Journal, "log", twice)
+    with pytest.raises(KeyboardInterrupt):
+        run(tone_recipe(tones, steps=20, eval_steps=5), tmp_path, Console(quiet=True))
+    found, problems = checkpoint.newest(tmp_path / "checkpoints")
+    assert found is not None and found.step == 5 and not problems
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = state.Journal.log
+    monkeypatch.setattr(
+        state.Journal, "log", lambda self, record: (log(self, record), os.kill(os.getpid(), signal.SIGHUP))[0]
+    )
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run(tone_recipe(tones, steps=10), tmp_path, Console(quiet=True)).utterances == 6
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_run_is_evaluated_in_the_precision_that_it_was_trained_in(
