@@ -89,7 +89,7 @@ def create_app(
     _add_models(app, service, auth)
     _add_stream(app, service, auth, origins)
     _add_probes(app, service)
-    page.add(app)
+    page.add(app, service.limits)
     app.add_exception_handler(ApiError, _handle_api_error)
     app.add_exception_handler(HTTPException, _handle_http_exception)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)

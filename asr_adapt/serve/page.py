@@ -10,13 +10,15 @@ from importlib import resources
 from fastapi import FastAPI
 from starlette.responses import HTMLResponse
 
+from asr_adapt.serve.limits import Limits
 
-def add(app: FastAPI) -> None:
-    """Add both pages to an application."""
+
+def add(app: FastAPI, limits: Limits) -> None:
+    """Add both pages to an application; the page names its limits."""
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page() -> HTMLResponse:
-        text = _text()
+        text = _text(limits)
         return HTMLResponse(text, headers=_headers(text))
 
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
@@ -26,8 +28,9 @@ def add(app: FastAPI) -> None:
 
 
 @cache
-def _text() -> str:
-    return resources.files("asr_adapt.serve").joinpath("page.html").read_text(encoding="utf-8")
+def _text(limits: Limits) -> str:
+    text = resources.files("asr_adapt.serve").joinpath("page.html").read_text(encoding="utf-8")
+    return text.replace("{{max_bytes}}", str(limits.upload_bytes)).replace("{{max_s}}", f"{limits.audio_s:g}")
 
 
 def _headers(text: str) -> dict[str, str]:
