@@ -1,6 +1,8 @@
-"""FFmpeg, by PyAV: the packets and frames of any container become chunks of float32."""
+"""FFmpeg, by PyAV: the packets and frames of any container become chunks of float32 on the container's time line."""
 
+import itertools
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -8,6 +10,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from asr_adapt.audio.channels import Track, check_channels, check_track
+from asr_adapt.audio.clock import Clock
+
+_SILENCE_SAMPLES = 2**14  # of one chunk
 
 _log = logging.getLogger(__name__)
 
@@ -31,10 +36,10 @@ def decode(file: BinaryIO, from_s: float, track: int | None, place: str) -> Iter
     """
     import av
 
-    position_s, damaged = 0.0, 0
+    damaged = 0
     with _opened(file) as container:
         stream = _chosen(container, track, place)
-        packed = _Packed(place)
+        packed, clock = _Packed(place), Clock(place, _earliest_s(container, stream))
         for packet in container.demux(stream):
             try:
                 frames: list[Any] = packet.decode()
@@ -43,12 +48,44 @@ def decode(file: BinaryIO, from_s: float, track: int | None, place: str) -> Iter
                 continue
             for frame in frames:
                 rate, chunk = frame.sample_rate, packed.samples(frame)
-                dropped = max(0, round((from_s - position_s) * rate))
-                position_s += len(chunk) / rate
-                if dropped < len(chunk):
-                    yield rate, chunk[dropped:]
+                gap = round(clock.correction_s(_presentation_s(frame), len(chunk) / rate) * rate)
+                for part in itertools.chain(_silence(gap, chunk.shape[1]), [chunk[max(0, -gap) :]]):
+                    dropped = max(0, round((from_s - clock.position_s) * rate))
+                    clock.position_s += len(part) / rate
+                    if dropped < len(part):
+                        yield rate, part[dropped:]
     if damaged:
         raise CannotDecode(f"FFmpeg: {damaged} damaged packets")
+
+
+def _silence(samples: int, channels: int) -> Iterator[np.ndarray]:
+    """Yield zeros; nothing for a negative number."""
+    chunk = np.zeros((min(max(samples, 0), _SILENCE_SAMPLES), channels), np.float32)
+    for start in range(0, samples, _SILENCE_SAMPLES):
+        yield chunk[: samples - start]
+
+
+def _presentation_s(frame: Any) -> float | None:
+    return None if frame.pts is None or not frame.time_base else float(frame.pts * frame.time_base)
+
+
+def _earliest_s(container: Any, chosen: Any) -> float:
+    """Return when the other audio and video of a container begins: with it begins the time line."""
+    from av.stream import Disposition
+
+    return min(
+        (
+            # Below 0 lies what a decoder needs to start with, and nothing is presented.
+            max(0.0, float(stream.start_time * stream.time_base))
+            for stream in container.streams
+            if stream.index != chosen.index
+            and stream.type in ("audio", "video")
+            and not stream.disposition & (Disposition.attached_pic | Disposition.still_image)
+            and stream.start_time is not None
+            and stream.time_base
+        ),
+        default=math.inf,
+    )
 
 
 def tracks(file: BinaryIO) -> tuple[Track, ...]:
