@@ -228,3 +228,30 @@ def test_a_file_name_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
         (tmp_path / f"a\udcff.{suffix}").write_bytes(b"x")
     with pytest.raises(InputError, match=r"field 'id': .*Rename the file"):
         corpora.read(tmp_path, "mi")
+
+
+def test_utterances_share_what_pydantic_keeps_of_each() -> None:
+    one, two, three = (Utterance(id=name, audio="a.wav") for name in "abc")
+    assert one.model_fields_set is two.model_fields_set
+    copy = three.model_copy(update={"split": "dev"})
+    assert copy.model_fields_set == {"id", "audio", "split"} and three.model_fields_set == {"id", "audio"}
+    assert copy.model_fields_set is Utterance(id="d", audio="b.wav", split="test").model_fields_set
+    assert one == Utterance(id="a", audio="a.wav") != two
+
+
+def test_kaldis_tables_may_be_in_any_order_and_a_name_may_not_stand_twice(tmp_path: Path) -> None:
+    names = [f"u{number}" for number in range(20)]
+    (tmp_path / "wav.scp").write_text("b b.wav\na a.wav\n")
+    (tmp_path / "text").write_text("".join(f"{name} said {name}\n" for name in names))
+    (tmp_path / "segments").write_text("".join(f"{n} {'ab'[i % 2]} {i} {i + 1}\n" for i, n in enumerate(names[::-1])))
+    (tmp_path / "utt2spk").write_text("".join(f"{name} s{name}\n" for name in sorted(names, key=hash)))
+    found = corpora.read(tmp_path, "mi")
+    assert {u.id: (u.speaker, u.start_s, Path(u.audio).name) for u in found} == {
+        name: (f"s{name}", 19.0 - i, f"{'ba'[i % 2]}.wav") for i, name in enumerate(names)
+    }
+    for table in ("segments", "utt2spk", "wav.scp"):
+        before = (tmp_path / table).read_text()
+        (tmp_path / table).write_text(before + before.splitlines()[0] + "\n")
+        with pytest.raises(InputError, match=rf"{table}:\d+: '\w+' stands twice"):
+            corpora.read(tmp_path, "mi")
+        (tmp_path / table).write_text(before)

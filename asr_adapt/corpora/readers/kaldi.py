@@ -12,10 +12,11 @@ from asr_adapt.audio import media
 from asr_adapt.corpora.audio_files import AudioFinder
 from asr_adapt.corpora.rows import utterance_at
 from asr_adapt.corpora.splits import split_named
+from asr_adapt.corpora.times import seconds
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
 from asr_adapt.records import Split, Utterance
-from asr_adapt.storage import read_lines
+from asr_adapt.storage import iterate_lines
 
 LAYOUT = "wav.scp and text, in the folder or in one for each split"
 # Paths are relative to where Kaldi's scripts are run: often two folders above data/train.
@@ -52,48 +53,90 @@ def _folders(root: Path) -> list[tuple[Split | None, Path]]:
 
 
 def _utterances(folder: Path, split: Split | None, language: str, finder: AudioFinder) -> Iterator[Utterance]:
-    recordings = _table(folder / "wav.scp", columns=2)
-    pieces = _table(folder / "segments", columns=4) if (folder / "segments").is_file() else {}
-    speakers = _table(folder / "utt2spk", columns=2) if (folder / "utt2spk").is_file() else {}
-    for name, (place, said) in _table(folder / "text", columns=1).items():
+    recordings = _Table(folder / "wav.scp", columns=2)
+    segments = _Table(folder / "segments", columns=4) if (folder / "segments").is_file() else None
+    speakers = _Table(folder / "utt2spk", columns=2) if (folder / "utt2spk").is_file() else None
+    for place, name, said in _rows(folder / "text", columns=1):
         start_s = end_s = None
         recording = name
-        if pieces:
-            if name not in pieces:
+        if segments:
+            if (row := segments.take(name)) is None:
                 raise InputError(f"utterance '{name}' is not in segments", place=place)
-            place, (recording, start, end) = pieces[name]
-            start_s, end_s = start, None if end.startswith("-") else end  # -1: to the recording's end
-        if recording not in recordings:
+            place, (recording, start, end) = row
+            start_s = seconds(start, "start", place)
+            end_s = None if end.startswith("-") else seconds(end, "end", place)  # -1: to the recording's end
+        # Segments name a recording again and again; without them each recording is an utterance.
+        if (where := recordings.get(recording) if segments else recordings.take(recording)) is None:
             raise InputError(f"recording '{recording}' is not in wav.scp", place=place)
+        spoken = speakers.take(name) if speakers else None
         yield utterance_at(
             place,
             id=name,
-            audio=_audio(finder, folder, *recordings[recording]),
+            audio=_audio(finder, folder, *where),
             start_s=start_s,
             end_s=end_s,
             split=split,
             language=language,
-            speaker=speakers[name][1][0] if name in speakers else None,
+            speaker=spoken[1][0] if spoken else None,
             text=said[0] if said else "",
         )
+    for table in (recordings, segments, speakers):
+        if table:
+            table.finish()
 
 
-def _table(path: Path, columns: int) -> dict[str, tuple[str, list[str]]]:
-    """Return first column → `(place, the other columns)`; the last column holds all that is left of the line."""
-    rows: dict[str, tuple[str, list[str]]] = {}
+class _Table:
+    """Rows by their first column, which is found once in each table.
+
+    Kaldi sorts its tables alike, so that a row is found soon after the one before it; only rows that come too early
+    are kept. Unsorted tables take more memory.
+    """
+
+    def __init__(self, path: Path, columns: int) -> None:
+        self._rows = _rows(path, columns)
+        self._kept: dict[str, tuple[str, list[str]]] = {}
+        self._seen: set[int] = set()  # hashes of names: 60 MB for a million
+
+    def take(self, name: str) -> tuple[str, list[str]] | None:
+        """Return `(place, the other columns)` of a row that is asked for once."""
+        return self._kept.pop(name, None) or self._advance(name)
+
+    def get(self, name: str) -> tuple[str, list[str]] | None:
+        """Return `(place, the other columns)` of a row that is asked for any number of times."""
+        if name not in self._kept and (row := self._advance(name)) is not None:
+            self._kept[name] = row
+        return self._kept.get(name)
+
+    def finish(self) -> None:
+        """Read what is left, whose names may stand twice."""
+        for place, name, _ in self._rows:
+            self._once(name, place)
+
+    def _advance(self, wanted: str) -> tuple[str, list[str]] | None:
+        for place, name, fields in self._rows:
+            self._once(name, place)
+            if name == wanted:
+                return place, fields
+            self._kept[name] = place, fields
+        return None
+
+    def _once(self, name: str, place: str) -> None:
+        if hash(name) in self._seen:
+            raise InputError(f"'{name}' stands twice", place=place)
+        self._seen.add(hash(name))
+
+
+def _rows(path: Path, columns: int) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield `(place, first column, the other columns)`; the last column holds all that is left of the line."""
     if not path.is_file():
         raise InputError("is missing", place=path)
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in iterate_lines(path):
         if not line.strip():
             continue
-        place = f"{path}:{number}"
         name, *fields = line.strip().split(maxsplit=max(1, columns - 1))
         if len(fields) < columns - 1:
-            raise InputError(f"{1 + len(fields)} columns where there must be {columns}", place=place)
-        if name in rows:
-            raise InputError(f"'{name}' stands twice", place=place)
-        rows[name] = place, fields
-    return rows
+            raise InputError(f"{1 + len(fields)} columns where there must be {columns}", place=f"{path}:{number}")
+        yield f"{path}:{number}", name, fields
 
 
 def _audio(finder: AudioFinder, folder: Path, place: str, fields: list[str]) -> str:
