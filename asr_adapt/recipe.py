@@ -46,6 +46,9 @@ Format = Literal[
 ]
 
 
+Splits = Literal["own", "made"] | dict[Literal["train", "dev", "test"], tuple[str, ...]]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -67,6 +70,9 @@ class Source(_Section):
     """names of the columns in a table or data set where they are not standard, as {"text": "Satz"}"""
     tiers: tuple[str, ...] = ()
     """tiers of ELAN and Praat files that hold the transcript, by name or by type"""
+    splits: Splits = Field(default="own", json_schema_extra={"since": 2})
+    """`own`: those of the corpus, a missing dev or test taken from train; `made`: all anew, from everything in the
+    corpus; or the names of tables, folders or values of each, as {"train": ["train_nodev"], "test": ["eval2000"]}"""
     split_seed: int = Field(default=0, ge=0, json_schema_extra={"since": 2})
     """seed of splits that are made; recordings that have a split keep it"""
     max_clip_mb: float = Field(default=1000.0, gt=0, json_schema_extra={"since": 2})

@@ -128,7 +128,9 @@ class LeftOut(BaseModel):
             near = f"; nearly the same: {', '.join(map(repr, self.near))}" if self.near else ""
             return f"tier '{self.name}' is missing in {first}{near}"
         hours = f", {describe_duration(self.hours * 3600)}" if self.hours else ""
-        return f"{self.kind} '{self.name}' is not used: {self.utterances:,} utterances{hours} in {first}"
+        count = f"{self.utterances:,} utterances{hours} in " if self.utterances else ""
+        remedy = "; corpus.splits says which are" if self.kind == "split" else ""
+        return f"{self.kind} '{self.name}' is not used: {count}{first}{remedy}"
 
 
 class Leak(BaseModel):

@@ -121,6 +121,7 @@ def _read_one(source: Source, language: str) -> tuple[str, list[Utterance], Sequ
         raise InputError(
             describe_validation_error(error), place=root, remedy="Rename the file, or correct the table."
         ) from error
+    utterances = _as_chosen(utterances, source)
     if not utterances:
         raise InputError("the corpus has no utterances", place=root, remedy=f"It was read as {kind}.")
     twice = [name for name, count in Counter(u.id for u in utterances).items() if count > 1]
@@ -133,6 +134,34 @@ def _read_one(source: Source, language: str) -> tuple[str, list[Utterance], Sequ
     if (line := missing_audio(utterances, root)) is not None:
         _log.warning("%s: %s", root, line)
     return kind, utterances, left_out
+
+
+def _as_chosen(utterances: list[Utterance], source: Source) -> list[Utterance]:
+    """Return the utterances with the splits that `source.splits` asks for, each once.
+
+    Parts may overlap, as Common Voice's `validated.tsv` and its splits do: an utterance of several is in test before
+    dev, and in dev before train.
+
+    Raises:
+        InputError: a split that the recipe names has no utterances.
+    """
+    if source.splits == "own":
+        return utterances
+    if source.splits == "made":
+        once = {u.id: u for u in utterances}
+        return [u.model_copy(update={"split": None}) for u in once.values()]
+    first: dict[str, Utterance] = {}
+    for utterance in sorted(utterances, key=lambda u: -SPLITS.index(u.split) if u.split else 1):
+        first.setdefault(utterance.id, utterance)
+    chosen = [u for u in utterances if u.split is not None and first[u.id] is u]
+    for split, parts in source.splits.items():
+        if parts and not any(u.split == split for u in chosen):
+            raise InputError(
+                f"nothing in {source.root} is called {' or '.join(map(repr, parts))}",
+                place=f"corpus.splits.{split}",
+                remedy="Give names of tables (without suffix), of folders, or values of the column of splits.",
+            )
+    return chosen
 
 
 def _collected(rows: Iterator[Utterance]) -> tuple[list[Utterance], Sequence[LeftOut]]:

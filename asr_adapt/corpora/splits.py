@@ -9,24 +9,83 @@ from typing import Literal
 
 from asr_adapt.corpora.kept_splits import Corpus, KeptSplits
 from asr_adapt.errors import InputError
+from asr_adapt.recipe import Splits
 from asr_adapt.records import SPLITS, Leak, Split, Utterance
 
 _SHARE = 0.1  # of the utterances, for dev and for test
-_NAMES: dict[str, Split] = {
+_WORDS: dict[str, Split] = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("dev", "devel", "development", "valid", "validation", "val"), "dev"),
-    **dict.fromkeys(("test", "testing", "tst"), "test"),
+    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "heldout"), "test"),
 }
 
 
-def split_named(name: str) -> Split | None:
-    """Return the split that a folder's or a table's name means: `train-clean-100` is train, `validation` is dev."""
-    return _NAMES.get(re.split(r"[-_.\d]", name.lower())[0])
+_OTHER_WORDS = ("eval", "evaluation", "heldout")  # a corpus with test as well has them for something else
 
 
-def innermost_split(folders: Sequence[str]) -> Split | None:
-    """Return the split that the last of the folders on a way is named as, of those that are named as one."""
-    return next((split for folder in reversed(folders) if (split := split_named(folder))), None)
+def split_named(name: str, choice: Splits = "own") -> Split | None:
+    """Return the split that the name of a folder, a table or a column's value means, by the words in it.
+
+    `train-clean-100` and `train_nodev` are train, `validation` and `train_dev` are dev, `eval2000` and `held-out` are
+    test. Where `choice` says which names are which split, it alone decides.
+    """
+    if choice == "made":
+        return None
+    if choice != "own":
+        return next((split for split in SPLITS if name in choice.get(split, ())), None)
+    words = _words(name)
+    if "nodev" in words:
+        return "train"
+    found = list(dict.fromkeys(_WORDS[word] for word in words if word in _WORDS))
+    # A part that is taken from train is named after it: train_dev.
+    return next((split for split in found if split != "train"), "train") if found else None
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+", re.sub(r"held[-_. ]out", "heldout", name.lower()))
+
+
+def innermost_split(folders: Sequence[str], choice: Splits = "own") -> Split | None:
+    """Return the split that the last of the folders on a way is named as, of those that are named as one.
+
+    A folder may be named after anything: the word must be the first or the last of its name, without spaces.
+    """
+    for folder in reversed(folders):
+        words = _words(folder)
+        named = " " not in folder and bool({*words[:1], *words[-1:]} & {*_WORDS, "nodev"})
+        if (named or choice != "own") and (split := split_named(folder, choice)):
+            return split
+    return None
+
+
+def parts_by_split(
+    names: Sequence[str], choice: Splits, *, unknown_is_train: bool = False
+) -> tuple[dict[str, Split | None], list[str]]:
+    """Return the split of each part of a corpus (a table, a folder) that is read, and the names of the others.
+
+    Where no name is understood, all parts are read, without a split; so they are where splits are to be made anew.
+    A name that begins with its split's word goes before others: `eval2000` is not used beside `test`, nor `train`,
+    which holds all, beside `train_nodev`.
+
+    Args:
+        names: Of all parts.
+        choice: The recipe's `splits`.
+        unknown_is_train: Read a part whose name is not understood as train, where no other part is train.
+    """
+    split_of = {name: split_named(name, choice) for name in names}
+    if choice in ("own", "made") and not any(split_of.values()):
+        return dict.fromkeys(names), []
+    read: dict[str, Split | None] = {name: split for name, split in split_of.items() if split is not None}
+    if choice == "own":
+        if any("nodev" in _words(name) for name in read):
+            read = {name: s for name, s in read.items() if s != "train" or "nodev" in _words(name)}
+        for split in SPLITS:
+            plain = {n for n, s in read.items() if s == split and _WORDS.get(_words(n)[0]) == split}
+            plain = {name for name in plain if _words(name)[0] not in _OTHER_WORDS}
+            read = {name: s for name, s in read.items() if s != split or not plain or name in plain}
+        if unknown_is_train and "train" not in read.values():
+            read |= {name: "train" for name, split in split_of.items() if split is None}
+    return read, [name for name in names if name not in read]
 
 
 def with_splits(

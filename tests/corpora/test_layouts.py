@@ -518,10 +518,10 @@ def test_a_workbook_is_read_with_its_sheets_as_splits(tmp_path: Path) -> None:
             "notes": [["remember this"]],
         },
     )
-    found = read(tmp_path, "xlsx")
+    found = raw(tmp_path, "xlsx")
     assert [(u.split, u.start_s, u.end_s, u.text) for u in found] == [
         ("train", 1.0, 2.5, "kia ora"), ("train", 3.5, 62.0, "7"), ("test", None, None, "x")]  # fmt: skip
-    assert [u.id for u in read(tmp_path / "corpus.xlsx", "xlsx")] == [u.id for u in found]
+    assert [u.id for u in raw(tmp_path / "corpus.xlsx", "xlsx")] == [u.id for u in found]
 
 
 def test_a_workbook_without_the_columns_is_named_with_its_sheet(tmp_path: Path) -> None:

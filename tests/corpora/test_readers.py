@@ -132,7 +132,7 @@ def test_a_column_of_another_name_can_be_named_and_pieces_have_times(tmp_path: P
         ("../a.wav,x,,", "t.csv:2: path '../a.wav' is not a file inside"),
         (",x,,", "t.csv:2: path ''"),
         ("a.wav,x,soon,", "t.csv:2: field 'start_s': .*'soon'"),
-        ("a.wav,x,,eval", "t.csv:2: split 'eval' is none of train, dev, test"),
+        ("a.wav,x,,other", "t.csv:2: split 'other' is none of train, dev, test"),
         ('a.wav,"x,,', "t.csv:2: not CSV"),
     ],
 )

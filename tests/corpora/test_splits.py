@@ -10,7 +10,7 @@ import pytest
 from asr_adapt import corpora
 from asr_adapt.corpora import prepared
 from asr_adapt.corpora.kept_splits import FILE, Corpus, KeptSplits
-from asr_adapt.corpora.splits import _as_in_format_1
+from asr_adapt.corpora.splits import _as_in_format_1, innermost_split, parts_by_split, split_named
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
 from asr_adapt.records import SPLITS, Utterance
@@ -207,3 +207,104 @@ def test_a_corpus_that_is_all_train_beside_one_with_dev_and_test_stays_train(tmp
     found = corpora.read_all([Source(root=tmp_path / "a"), Source(root=tmp_path / "b")], "mi")
     assert {u.split for u in found.utterances if u.id.startswith("b/")} == {"train"}
     assert not found.kept.rows
+
+
+# Names of splits, and what a recipe says of them
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        *((name, "train") for name in ("train", "Training", "trn", "train-clean-100", "train_nodev", "my_train_sp")),
+        *((name, "dev") for name in ("dev", "devel", "valid", "validation", "train_dev", "dev93", "valid.1")),
+        *((name, "test") for name in ("test", "eval", "eval2000", "evaluation", "heldout", "held-out", "train_test")),
+        *(
+            (name, None)
+            for name in ("", "validated", "invalidated", "other", "all", "trainers", "contest", "évaluer")
+        ),
+    ],
+)
+def test_a_name_is_understood_by_its_words(name: str, split: str | None) -> None:
+    assert split_named(name) == split
+
+
+def test_folders_on_a_way_are_named_after_other_things_too() -> None:
+    assert innermost_split(["my_train", "anna"]) == "train"
+    assert innermost_split(["interview_dev_singh"]) is innermost_split(["Test of the recorder"]) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "read", "unused"),
+    [
+        ("train dev test", "train dev test", ""),
+        ("train eval", "train eval", ""),
+        ("train dev test eval2000 other", "train dev test", "eval2000 other"),
+        ("train train_nodev train_dev test", "train_nodev train_dev test", "train"),
+        ("lectures test", "lectures test", ""),
+        ("a b", "a b", ""),
+    ],
+)
+def test_the_plain_names_are_taken_and_the_others_are_returned(names: str, read: str, unused: str) -> None:
+    found, left = parts_by_split(names.split(), "own", unknown_is_train=True)
+    assert (sorted(found), left) == (sorted(read.split()), unused.split())
+
+
+def kaldi(root: Path, **folders: Sequence[int]) -> Path:
+    for folder, numbers in folders.items():
+        (root / folder).mkdir(parents=True)
+        for file, line in (("wav.scp", "u{0} {0}.wav"), ("text", "u{0} text {0}"), ("utt2spk", "u{0} s{0}")):
+            (root / folder / file).write_text("".join(line.format(n) + "\n" for n in numbers))
+    return root
+
+
+def counts(reading: corpora.Reading) -> dict[str, int]:
+    return {split: sum(u.split == split for u in reading.utterances) for split in SPLITS}
+
+
+def test_kaldis_folders_of_espnet_are_its_splits(tmp_path: Path) -> None:
+    root = kaldi(
+        tmp_path / "data", train=range(20), train_nodev=range(16), train_dev=range(16, 20), eval=range(20, 23)
+    )
+    reading = corpora.read_all([Source(root=root)], "mi")
+    assert counts(reading) == {"train": 16, "dev": 4, "test": 3}
+    assert [(entry.name, entry.utterances) for entry in reading.left_out] == [("train", 20)]
+    assert reading.left_out[0].describe().startswith("split 'train' is not used: 20 utterances in 1 file, the first")
+
+
+def test_a_recipe_says_which_names_are_which_split_or_that_all_are_made_anew(tmp_path: Path) -> None:
+    root = kaldi(tmp_path / "data", alpha=range(20), beta=range(20, 24), gamma=range(24, 26), delta=range(9))
+    named = {"train": ("alpha",), "dev": ("beta",), "test": ("gamma",)}
+    reading = corpora.read_all([Source(root=root, splits=named)], "mi")
+    assert counts(reading) == {"train": 20, "dev": 4, "test": 2}
+    assert [entry.name for entry in reading.left_out] == ["delta"]
+    made = corpora.read_all([Source(root=root, splits="made")], "mi")
+    assert counts(made) == {"train": 22, "dev": 2, "test": 2}
+    with pytest.raises(InputError, match=r"corpus\.splits\.dev: nothing in .* is called 'omega'\. Give names of"):
+        corpora.read_all([Source(root=root, splits={"train": ("alpha",), "dev": ("omega",)})], "mi")
+
+
+def test_common_voices_validated_table_beside_small_splits_is_named_and_can_be_used(tmp_path: Path) -> None:
+    sizes = {"validated": range(300), "train": range(3), "dev": range(3, 6), "test": range(6, 9)}
+    for name, numbers in sizes.items():
+        rows = "".join(f"s{n % 30}\t{n}.mp3\ttext {n}\n" for n in numbers)
+        (tmp_path / f"{name}.tsv").write_text("client_id\tpath\tsentence\n" + rows)
+    reading = corpora.read_all([Source(root=tmp_path)], "mi")
+    assert counts(reading) == {"train": 3, "dev": 3, "test": 3}
+    assert [(entry.name, entry.utterances) for entry in reading.left_out] == [("validated.tsv", 291)]
+    made = corpora.read_all([Source(root=tmp_path, splits="made")], "mi")
+    assert counts(made) == {"train": 240, "dev": 30, "test": 30} and not made.left_out
+    named = {"train": ("validated",), "dev": ("dev",), "test": ("test",)}
+    reading = corpora.read_all([Source(root=tmp_path, splits=named)], "mi")
+    assert counts(reading) == {"train": 294, "dev": 3, "test": 3}, "a clip of test or dev is not in train"
+
+
+def test_values_of_a_column_are_splits_by_a_recipe_and_others_are_counted(tmp_path: Path) -> None:
+    table = tmp_path / "phrases.csv"
+    values = ["fieldwork"] * 8 + ["studio"] * 3 + ["radio"]
+    table.write_text("audio,text,split\n" + "".join(f"{n}.wav,text {n},{v}\n" for n, v in enumerate(values)))
+    with pytest.raises(InputError, match=r"csv:2: split 'fieldwork' is none of train.*--corpus\.splits"):
+        corpora.read_all([Source(root=table)], "mi")
+    reading = corpora.read_all([Source(root=table, splits={"train": ("fieldwork",), "test": ("studio",)})], "mi")
+    assert counts(reading) == {"train": 7, "dev": 1, "test": 3}
+    assert [(entry.name, entry.utterances) for entry in reading.left_out] == [("radio", 1)]
+    assert counts(corpora.read_all([Source(root=table, splits="made")], "mi")) == {"train": 10, "dev": 1, "test": 1}

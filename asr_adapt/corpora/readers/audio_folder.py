@@ -39,7 +39,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
         places = {field: header.index(name) for field, name in chosen.items()}
         for place, fields in lines:
             name = fields[places["audio"]]
-            split = innermost_split([*PurePosixPath(folder).parts, *PurePosixPath(name).parts[:-1]])
+            split = innermost_split([*PurePosixPath(folder).parts, *PurePosixPath(name).parts[:-1]], source.splits)
             own = {} if "id" in places or folder == "." else {"id": f"{folder}/{name}"}
             for utterance in rows.utterances([(place, fields)], places, finder, table.parent, language, split):
                 yield utterance.model_copy(update=own)

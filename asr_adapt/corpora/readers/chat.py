@@ -69,7 +69,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
                     audio=audio,
                     start_s=start_ms / 1000,
                     end_s=end_ms / 1000,
-                    split=innermost_split(relative.parts[:-1]),
+                    split=innermost_split(relative.parts[:-1], source.splits),
                     language=language,
                     speaker=names.get(code, code) or None,
                     text=" ".join(_BULLET.sub(" ", rest).split()),

@@ -7,15 +7,17 @@ A release as it is downloaded, `cv-corpus-….tar.gz`, is unpacked once into the
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from asr_adapt.audio import media
 from asr_adapt.corpora.audio_files import AudioFinder
 from asr_adapt.corpora.readers import fleurs
+from asr_adapt.corpora.splits import split_named
 from asr_adapt.corpora.unpacked import stamp, unpack_tar, unpacked
 from asr_adapt.errors import InputError
-from asr_adapt.recipe import Source
-from asr_adapt.records import SPLITS, Split, Utterance
+from asr_adapt.recipe import Source, Splits
+from asr_adapt.records import SPLITS, LeftOut, Split, Utterance
 from asr_adapt.storage import iterate_lines
 
 LAYOUT = "train.tsv, dev.tsv, test.tsv (or validated.tsv) beside clips/, or a .tar.gz of that"
@@ -30,8 +32,10 @@ def recognises(root: Path) -> bool:
     return root.is_dir() and any((root / name).is_file() for name in tables) and not fleurs.recognises(root)
 
 
-def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
+def read(root: Path, language: str, source: Source) -> Generator[Utterance, None, Sequence[LeftOut]]:
     """Yield the utterances of the split tables, or of `validated.tsv` (without a split) where there are none.
+
+    Official splits may be a small part of what is validated; the rest is returned as left out.
 
     Raises:
         InputError: a table has no header, a line lacks a column, a path leads out of `clips/`, or the archive is
@@ -40,11 +44,33 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     if root.is_file():
         folder = unpacked(f"common_voice {stamp(root)}", functools.partial(unpack, root, source=source))
         root = chosen(folder, language, root)
-    tables: list[tuple[Split | None, Path]] = [(split, root / f"{split}.tsv") for split in SPLITS]
-    found = [(split, table) for split, table in tables if table.is_file()]
     finder = AudioFinder(root)
-    for split, table in found or [(None, root / _WHOLE)]:
+    tables = _tables(root, source.splits)
+    for split, table in tables:
         yield from _rows(table, finder, split, language)
+    whole = root / _WHOLE
+    if source.splits != "own" or not whole.is_file() or whole in {table for _, table in tables}:
+        return []
+    more = _count(whole) - sum(_count(table) for _, table in tables)
+    return [LeftOut.of("split", _WHOLE, [whole], utterances=more)] if more > 0 else []
+
+
+def _tables(root: Path, choice: Splits) -> list[tuple[Split | None, Path]]:
+    """Return what is read: the official splits, or what the recipe says."""
+    whole = root / _WHOLE
+    official: list[tuple[Split | None, Path]] = [(split, root / f"{split}.tsv") for split in SPLITS]
+    if choice == "made" and whole.is_file():
+        return [(None, whole)]
+    if choice not in ("own", "made"):
+        return [
+            (split, table) for table in media.visible(root, "*.tsv") if (split := split_named(table.stem, choice))
+        ]
+    return [(split, table) for split, table in official if table.is_file()] or [(None, whole)]
+
+
+def _count(table: Path) -> int:
+    """Return the number of rows of a table."""
+    return sum(1 for number, line in iterate_lines(table) if number > 1 and line.strip())
 
 
 def chosen(folder: Path, language: str, place: object) -> Path:

@@ -16,7 +16,7 @@ from asr_adapt.corpora.rows import utterance_at
 from asr_adapt.corpora.splits import split_named
 from asr_adapt.corpora.times import seconds
 from asr_adapt.errors import InputError
-from asr_adapt.recipe import Source
+from asr_adapt.recipe import Source, Splits
 from asr_adapt.records import Utterance
 
 LAYOUT = "ss-corpus-LOCALE.tsv beside audios/"
@@ -37,7 +37,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     """
     finder = AudioFinder(root)
     for table in _tables(root):
-        found = list(_rows(table, finder, language))
+        found = list(_rows(table, finder, language, source.splits))
         transcribed = [u for u in found if (u.text or "").strip()]
         if len(transcribed) < len(found):
             _log.warning(
@@ -54,7 +54,7 @@ def _tables(root: Path) -> list[Path]:
     return media.visible(root, "ss-corpus-*.tsv") if root.is_dir() else []
 
 
-def _rows(table: Path, finder: AudioFinder, language: str) -> Iterator[Utterance]:
+def _rows(table: Path, finder: AudioFinder, language: str, choice: Splits) -> Iterator[Utterance]:
     lines = tabular.bar_fields(table, "\t")
     header = next(lines, (1, [""]))[1]
     if missing := [name for name in _NEEDED if name not in header]:
@@ -67,7 +67,7 @@ def _rows(table: Path, finder: AudioFinder, language: str) -> Iterator[Utterance
             id=row["audio_file"],
             audio=finder.find(row["audio_file"], place, table.parent / "audios"),
             duration_s=seconds(milliseconds, "duration_ms", place) / 1000 if milliseconds else None,
-            split=split_named(row.get("split", "")),
+            split=split_named(row.get("split", ""), choice),
             language=language,
             speaker=row.get("client_id") or None,
             text=row["transcription"],

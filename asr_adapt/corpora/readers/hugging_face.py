@@ -52,7 +52,8 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     stamps = [stamp(path) for path in media.visible(root) if path.is_file()]
     if root.is_file():
         stamps = [stamp(root)]
-    wanted = json.dumps([str(root), source.subset, source.revision, source.columns, stamps], sort_keys=True)
+    key = [str(root), source.subset, source.revision, source.columns, stamps]
+    wanted = json.dumps(key if source.splits == "own" else [*key, source.splits], sort_keys=True)
     folder = unpacked(f"hugging_face {wanted}", functools.partial(_unpack, root, source))
     for _, utterance in read_jsonl(folder / _MANIFEST):
         audio = str(folder / utterance.audio)
@@ -69,10 +70,10 @@ def _files(root: Path) -> list[Path]:
 def _unpack(root: Path, source: Source, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as copies:  # Arrow that `datasets` makes of Parquet: not kept
         parts = _load(root, source, copies)
-        known = [name for split in SPLITS for name in parts if split_named(name) == split]
+        known = [name for split in SPLITS for name in parts if split_named(name, source.splits) == split]
         utterances = []
         for name in known if len(known) > 1 else list(parts):
-            split = split_named(name) if len(known) > 1 else None
+            split = split_named(name, source.splits) if len(known) > 1 else None
             utterances += list(_rows(parts[name], name, split, root, source, folder))
     write_jsonl(folder / _MANIFEST, utterances)
 

@@ -5,17 +5,17 @@ https://kaldi-asr.org/doc/data_prep.html
 """
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from asr_adapt.audio import media
 from asr_adapt.corpora.audio_files import AudioFinder
 from asr_adapt.corpora.rows import utterance_at
-from asr_adapt.corpora.splits import split_named
+from asr_adapt.corpora.splits import parts_by_split
 from asr_adapt.corpora.times import seconds
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
-from asr_adapt.records import Split, Utterance
+from asr_adapt.records import LeftOut, Split, Utterance
 from asr_adapt.storage import iterate_lines
 
 LAYOUT = "wav.scp and text, in the folder or in one for each split"
@@ -30,7 +30,7 @@ def recognises(root: Path) -> bool:
     return bool(_folders(root))
 
 
-def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
+def read(root: Path, language: str, source: Source) -> Generator[Utterance, None, Sequence[LeftOut]]:
     """Yield the utterances of `text`, in each data folder.
 
     Raises:
@@ -38,18 +38,28 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
             a command.
     """
     finder = AudioFinder(root, above=_LEVELS_UP)
-    for split, folder in _folders(root):
-        yield from _utterances(folder, split, language, finder)
+    folders = _folders(root)
+    if folders == [root]:
+        yield from _utterances(root, None, language, finder)
+        return []
+    splits, unused = parts_by_split([folder.name for folder in folders], source.splits, unknown_is_train=True)
+    for folder in folders:
+        if folder.name in splits:
+            yield from _utterances(folder, splits[folder.name], language, finder)
+    return [
+        LeftOut.of("split", folder.name, [folder], utterances=sum(1 for _ in iterate_lines(folder / "text")))
+        for folder in folders
+        if folder.name in unused
+    ]
 
 
-def _folders(root: Path) -> list[tuple[Split | None, Path]]:
-    """Return the data folders; where some are named as splits, those alone."""
+def _folders(root: Path) -> list[Path]:
+    """Return the data folders."""
     if not root.is_dir():
         return []
     if (root / "wav.scp").is_file():
-        return [(None, root)]
-    folders = [(split_named(path.parent.name), path.parent) for path in media.visible(root, "*/wav.scp")]
-    return [pair for pair in folders if pair[0]] or folders
+        return [root]
+    return [path.parent for path in media.visible(root, "*/wav.scp")]
 
 
 def _utterances(folder: Path, split: Split | None, language: str, finder: AudioFinder) -> Iterator[Utterance]:

@@ -5,7 +5,7 @@ https://lhotse.readthedocs.io/en/latest/cuts.html
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from asr_adapt.corpora.rows import utterance_at
 from asr_adapt.corpora.splits import split_named
 from asr_adapt.corpora.times import seconds
 from asr_adapt.errors import InputError
-from asr_adapt.recipe import Source
-from asr_adapt.records import Split, Utterance
+from asr_adapt.recipe import Source, Splits
+from asr_adapt.records import LeftOut, Split, Utterance
 
 LAYOUT = "lhotse cuts (.jsonl or .jsonl.gz), or a file of them for each split"
 _SUFFIXES = (".jsonl", ".jsonl.gz")
@@ -29,7 +29,7 @@ def recognises(root: Path) -> bool:
     return bool(_files(root))
 
 
-def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
+def read(root: Path, language: str, source: Source) -> Generator[Utterance, None, Sequence[LeftOut]]:
     """Yield the supervisions of each cut; a word of a file's name such as `cuts_train` says the split.
 
     Raises:
@@ -37,8 +37,10 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
             impossible.
     """
     finder = AudioFinder(root)
-    for path in _files(root):
-        untranscribed, split = 0, _split(path)
+    files = _files(root)
+    left_out = [path for path in files if source.splits not in ("own", "made") and not _split(path, source.splits)]
+    for path in (path for path in files if path not in left_out):
+        untranscribed, split = 0, _split(path, source.splits)
         for place, cut in json_lines.objects(path):
             audio = finder.find(_source(cut, place), place, path.parent)
             start_s = seconds(cut.get("start", 0), "start", place)
@@ -64,6 +66,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
                 )
         if untranscribed:
             _log.warning("%s: %d supervisions have no text and are left out", path, untranscribed)
+    return [LeftOut.of("split", path.name, [path]) for path in left_out]
 
 
 def _files(root: Path) -> list[Path]:
@@ -78,8 +81,11 @@ def _is_cut(found: dict[str, Any]) -> bool:
     return "supervisions" in found or found.get("type") in ("MonoCut", "MultiCut", "MixedCut")
 
 
-def _split(path: Path) -> Split | None:
+def _split(path: Path, choice: Splits = "own") -> Split | None:
     """Return the split in a name such as `librispeech_cuts_train-clean-100.jsonl.gz`."""
+    if choice != "own":
+        stem = path.name.removesuffix(".gz").removesuffix(".jsonl")
+        return split_named(stem, choice) or split_named(path.name, choice)
     words = path.name.removesuffix(".gz").removesuffix(".jsonl").split("_")
     return next((split for word in reversed(words) if (split := split_named(word))), None)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from asr_adapt.audio import media
 from asr_adapt.corpora.splits import innermost_split
 from asr_adapt.errors import InputError
-from asr_adapt.recipe import Source
+from asr_adapt.recipe import Source, Splits
 from asr_adapt.records import Split, Utterance
 from asr_adapt.storage import read_lines
 
@@ -37,11 +37,11 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
             if len(parts) < 3:
                 raise InputError(f"'{name}' is not SPEAKER_BOOK_NUMBER", place=place)
             clip = media.beside(table.parent / "audio" / parts[0] / parts[1] / f"{name}.flac")
-            yield _utterance(name, clip, _split(root, table), language, parts[0], text)
+            yield _utterance(name, clip, _split(root, table, source.splits), language, parts[0], text)
     for table in media.visible(root, "**/*.trans.txt"):
         for _, name, text in _lines(table):
             clip = media.beside(table.parent / f"{name}.flac")
-            yield _utterance(name, clip, _split(root, table), language, name.partition("-")[0], text)
+            yield _utterance(name, clip, _split(root, table, source.splits), language, name.partition("-")[0], text)
 
 
 def _mls(root: Path) -> list[Path]:
@@ -60,9 +60,9 @@ def _lines(table: Path) -> Iterator[tuple[str, str, str]]:
             yield f"{table}:{number}", name, text[0].strip() if text else ""
 
 
-def _split(root: Path, table: Path) -> Split | None:
+def _split(root: Path, table: Path, choice: Splits) -> Split | None:
     """Return the split of the innermost folder named as one; `root` itself counts where it is LibriSpeech's."""
-    return innermost_split([*_PART.findall(root.name), *table.relative_to(root).parts[:-1]])
+    return innermost_split([*_PART.findall(root.name), *table.relative_to(root).parts[:-1]], choice)
 
 
 def _utterance(name: str, clip: Path, split: Split | None, language: str, speaker: str, text: str) -> Utterance:

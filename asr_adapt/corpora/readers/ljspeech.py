@@ -41,7 +41,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
         chosen = columns.chosen(header, source.columns, table)
         places = {field: header.index(name) for field, name in chosen.items()}
         folder = table.parent.relative_to(base).as_posix()
-        split = innermost_split(table.parent.relative_to(base).parts)
+        split = innermost_split(table.parent.relative_to(base).parts, source.splits)
         for utterance in rows.utterances(
             tabular.complete(lines, header, table), places, finder, table.parent, language, split
         ):

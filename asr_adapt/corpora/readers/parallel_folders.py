@@ -46,7 +46,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
         yield Utterance(
             id=Path(audio).relative_to(root).as_posix(),
             audio=audio,
-            split=innermost_split(relative.parts[:-1]),
+            split=innermost_split(relative.parts[:-1], source.splits),
             language=language,
             text=" ".join(read_text(path).split()),
         )

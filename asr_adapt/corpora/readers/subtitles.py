@@ -53,7 +53,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
                     audio=audio,
                     start_s=start_s,
                     end_s=end_s,
-                    split=innermost_split(relative.parts[:-1]),
+                    split=innermost_split(relative.parts[:-1], source.splits),
                     language=language,
                     speaker=html.unescape(voice[1]).strip() if voice else None,
                     text=shown,

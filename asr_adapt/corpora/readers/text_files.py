@@ -39,7 +39,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
         yield Utterance(
             id=path.relative_to(root).as_posix(),
             audio=str(path),
-            split=innermost_split(path.relative_to(root).parts[:-1]),
+            split=innermost_split(path.relative_to(root).parts[:-1], source.splits),
             language=language,
             text=" ".join(read_text(path.with_suffix(".txt")).split("\n")).replace("\r", "").strip(),
         )

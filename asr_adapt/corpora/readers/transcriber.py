@@ -55,7 +55,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
                 audio=audio,
                 start_s=segment.start_s,
                 end_s=segment.end_s,
-                split=innermost_split(relative.parts[:-1]),
+                split=innermost_split(relative.parts[:-1], source.splits),
                 language=language,
                 speaker=parsed.speakers.get(segment.speaker, segment.speaker) or None,
                 text=text,

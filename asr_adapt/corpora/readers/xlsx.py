@@ -106,7 +106,8 @@ def _of_workbook(path: Path, source: Source, finder: AudioFinder, language: str)
                 finder,
                 path.parent,
                 language,
-                split_named(sheet.title),
+                split_named(sheet.title, source.splits),
+                source.splits,
             )
         if failed and not read_any:
             raise failed
