@@ -41,6 +41,7 @@ _ENGINE = Annotated[
         help="torch, onnx, onnx-int8, openvino, or auto: the fastest within 0.3 points of PyTorch's WER on dev."
     ),
 ]
+_NO_LM = Annotated[bool, typer.Option("--no-lm", help="Do not use the n-gram beside the model.")]
 
 
 def main() -> None:
@@ -247,6 +248,7 @@ def transcribe(
     ] = None,
     engine: _ENGINE = "auto",
     hotwords: Annotated[str, typer.Option(help="Words to boost, such as names, separated by spaces.")] = "",
+    no_lm: _NO_LM = False,
 ) -> None:
     """Transcribe recordings of any length. Run again with the same --out to do only what is missing or outdated."""
     from asr_adapt.console import Console
@@ -263,9 +265,10 @@ def transcribe(
     def load() -> Any:
         from asr_adapt.inference.transcriber import Transcriber
 
-        return Transcriber.from_folder(model, engine=runner, hotwords=favoured)
+        return Transcriber.from_folder(model, engine=runner, hotwords=favoured, use_ngram=not no_lm)
 
-    failed = stage.transcribe(load, model, found, format, out, Console(), runner, favoured)
+    settings = "" if runner == engines.TORCH and not favoured else f"{runner} {' '.join(favoured)}"
+    failed = stage.transcribe(load, model, found, format, out, Console(), settings + " --no-lm" * no_lm)
     if failed:
         raise SystemExit(2 if failed == len(found) else _PARTLY_DONE)
 
@@ -299,13 +302,15 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json; default: evaluation-SPLIT.")] = None,
     audio: _AUDIO = True,
     names: _NAMES = False,
+    no_lm: _NO_LM = False,
 ) -> None:
     """Score a model on a corpus: WER and CER with intervals, and report.html. Corpus fields may follow."""
     from asr_adapt.console import Console
     from asr_adapt.workflows.model_folder import evaluate_folder
 
     out = out or Path(f"evaluation-{split}")
-    evaluate_folder(model, _source(corpus, context.args), split, out, Console(), sound=audio, names=names)
+    evaluate_folder(model, _source(corpus, context.args), split, out, Console(), sound=audio, names=names,
+                    use_ngram=not no_lm)  # fmt: skip
 
 
 @app.command()
@@ -447,6 +452,7 @@ def serve(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda; default: the GPU where there is one.")] = None,
     engine: _ENGINE = "auto",
+    no_lm: _NO_LM = False,
     max_upload_mb: Annotated[
         float, typer.Option(min=0, callback=_finite, help="Maximum size of a request body, in MB.")
     ] = 100,
@@ -500,6 +506,7 @@ def serve(
         any_model=any_model,
         device=device,
         engine=engine,
+        use_ngram=not no_lm,
     )
     server.serve(settings, host, port, workers, Console())
 

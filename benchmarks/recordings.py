@@ -36,7 +36,9 @@ def main(
     references = [u.text or "" for u in utterances]
 
     def wer(texts: list[str], read: list[np.ndarray], *, segments: bool = False) -> float:
-        results = (transcriber.transcribe_segments if segments else transcriber.transcribe_all)(read)
+        results = (transcriber.transcribe_segments if segments else transcriber.transcribe_all)(
+            (w, RATE_HZ) for w in read
+        )
         return error_rates.rates(
             [
                 (transcriber.model.normaliser(text), transcriber.model.normaliser(result.text))
@@ -69,7 +71,7 @@ def main(
         print(f"  {pause_s:g} s: " + ", ".join(f"{rate:.3f}" for rate in found), flush=True)
 
     speaking = [name for seconds in LENGTHS_S for name, noise in noises(seconds).items()
-                if transcriber.transcribe(noise).text]  # fmt: skip
+                if transcriber.transcribe((noise, RATE_HZ)).text]  # fmt: skip
     print(
         f"noises with words: {len(speaking)} of {len(LENGTHS_S) * len(noises(1))} {', '.join(speaking)}", flush=True
     )
@@ -80,7 +82,7 @@ def main(
     words = []
     for rest_s in (0, 0.1, 0.3, 0.5, 1, 2, 5):
         recording = np.concatenate([spoken, np.zeros(int(rest_s * RATE_HZ), np.float32)])
-        words.append(len(transcriber.transcribe(recording).words))
+        words.append(len(transcriber.transcribe((recording, RATE_HZ)).words))
     print(f"words of {len(spoken) / RATE_HZ:.0f} s with 0 to 5 s of silence after them: {words}")
 
 

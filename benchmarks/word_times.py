@@ -40,10 +40,10 @@ def main(
     for text in texts:
         words = normalise(text).split()
         waveform, truth = _spoken(words, voice)
-        transcribed = list(transcriber.transcribe(waveform).words)
+        transcribed = list(transcriber.transcribe((waveform, audio.SAMPLE_RATE_HZ)).words)
         same = _matched(words, [word.text for word in transcribed])
         _note(errors, "transcribe", [(transcribed[j], truth[i]) for i, j in same])
-        aligned = transcriber.align(waveform, [" ".join(words)]).words
+        aligned = transcriber.align((waveform, audio.SAMPLE_RATE_HZ), [" ".join(words)]).words
         _note(errors, "align", list(zip(aligned, truth, strict=True)))
     for name, values in errors.items():
         ms = sorted(1000 * abs(value) for value in values)

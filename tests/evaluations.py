@@ -10,6 +10,7 @@ from conftest import RATE_HZ, say
 
 from asr_adapt.console import Console
 from asr_adapt.corpora.speech_split import SpeechSplit
+from asr_adapt.inference.decoding import Decoding
 from asr_adapt.recipe import Text
 from asr_adapt.records import Transcript, Utterance
 from asr_adapt.stages.evaluate import evaluate
@@ -45,7 +46,7 @@ def evaluation(
     read = [Transcript(text, language, u.duration_s or 0, ()) for u, (_, text) in zip(utterances, pairs, strict=True)]
     transcriber = SimpleNamespace(
         model=SimpleNamespace(normaliser=Normaliser(rules, language)),
-        decoding="greedy",
+        decoding=Decoding(),
         transcribe_segments=lambda recordings: iter(read),
     )
     speech = SpeechSplit.on_disk("test", utterances, transcriber.model.normaliser)

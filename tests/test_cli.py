@@ -238,7 +238,7 @@ def test_a_microphone_recording_of_a_browser_or_a_phone_is_read_as_it_sounds(
     data = muxed(say("bad cab", seed=1), container, codec, rate, **options)
     (tmp_path / name).write_bytes(data)
     assert asr_adapt(monkeypatch, "transcribe", tmp_path, "--model", trained / "model") == 0
-    heard = Transcriber.from_folder(trained / "model").transcribe(audio.load(data)).text
+    heard = Transcriber.from_folder(trained / "model").transcribe((audio.load(data), RATE_HZ)).text
     assert heard and capsys.readouterr().out == f"{heard}\n"
 
 

@@ -9,7 +9,12 @@ import numpy as np
 
 from asr_adapt.artifacts import NGramWeights
 from asr_adapt.decoding.ctc import Run, align
+from asr_adapt.errors import InputError
 from asr_adapt.text.alphabet import Alphabet
+
+
+class BeamSearchUnavailable(InputError):
+    """ctc-beam-decoder is not installed, or does not run on this system."""
 
 
 class BeamSearch:
@@ -24,28 +29,40 @@ class BeamSearch:
         width: Beams that are kept.
 
     Raises:
-        ImportError, OSError: ctc-beam-decoder is not there, or not for this system (it wants glibc 2.35).
+        BeamSearchUnavailable: ctc-beam-decoder is not installed, or not for this system (it needs glibc 2.35).
+        InputError: the n-gram is damaged.
     """
 
     def __init__(self, alphabet: Alphabet, arpa: Path | None, weights: NGramWeights, width: int = 100) -> None:
-        from ctc_beam_decoder import BeamSearchDecoder
-
         units = ["", " ", *alphabet.units[2:]]
-        self._alphabet, self._width = alphabet, width
-        with _quiet_library():
-            self._search = BeamSearchDecoder(
-                units,
-                kenlm_model_path=arpa,
-                alpha=weights.alpha,
-                beta=weights.beta,
-                unk_score_offset=weights.unknown,
-            )
+        self._alphabet, self.width = alphabet, width
+        try:
+            from ctc_beam_decoder import BeamSearchDecoder
+
+            with _quiet_library():
+                self._search = BeamSearchDecoder(
+                    units,
+                    kenlm_model_path=arpa,
+                    alpha=weights.alpha,
+                    beta=weights.beta,
+                    unk_score_offset=weights.unknown,
+                )
+        except (ImportError, OSError) as error:
+            raise BeamSearchUnavailable(
+                f"ctc-beam-decoder does not run here ({error})",
+                place="beam search",
+                remedy="pip install 'asr-adapt[lm]', on a system with glibc 2.35 or newer.",
+            ) from error
+        except ValueError as error:
+            raise InputError(
+                f"not an ARPA n-gram ({error})", place=arpa, remedy="Estimate it again: asr-adapt lm."
+            ) from error
 
     def text(self, log_probs: np.ndarray, hotwords: Sequence[str] = ()) -> str:
         """Return the best text of log_probs, float32 (frames, vocab); `hotwords` are favoured."""
         if not len(log_probs):
             return ""
-        return self._search.decode(log_probs, beam_width=self._width, hotwords=list(hotwords))
+        return self._search.decode(log_probs, beam_width=self.width, hotwords=list(hotwords))
 
     def runs(self, log_probs: np.ndarray, hotwords: Sequence[str] = ()) -> list[Run]:
         """Return the labels of the best text with their frames, as `greedy` does."""

@@ -3,29 +3,34 @@
 import functools
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from asr_adapt import audio
-from asr_adapt.artifacts import NGramWeights
 from asr_adapt.audio import vad
 from asr_adapt.background import prefetch
 from asr_adapt.decoding import ctc
 from asr_adapt.decoding.beam_search import BeamSearch
-from asr_adapt.errors import AudioError, InputError, UnknownLetter
+from asr_adapt.errors import AudioError, InputError
+from asr_adapt.inference import decoding as decodings
 from asr_adapt.inference import engines
-from asr_adapt.model import forward, mixed_precision, ngram_file
+from asr_adapt.inference.decoding import Decoding
+from asr_adapt.model import forward, mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.records import Segment, Transcript, Utterance, Word
 from asr_adapt.text.alphabet import DELIMITER_ID
 
-Recording = audio.Audio | Utterance | np.ndarray
-"""A path or locator, an encoded file's bytes or stream, an utterance, or float32 (num_samples,) at 16 kHz."""
+Recording = audio.Audio | Utterance | tuple[np.ndarray, int] | Mapping[str, Any] | np.ndarray
+"""A path or locator, an encoded file's bytes or stream, an utterance, `(array, sampling_rate)`, or a mapping
+`{"raw": array, "sampling_rate": rate}` as transformers has it (`array` for `raw`, as in datasets). Arrays are float
+(num_samples,), mono, in [-1, 1]; one without a rate, as in a prepared corpus, is at 16 kHz and only for
+`transcribe_segments`."""
 
 Decode = Callable[[np.ndarray], list[ctc.Run]]
 """How log_probs, float32 (frames, vocab), become labels with their frames: `ctc.greedy`, `BeamSearch.runs`."""
@@ -80,7 +85,7 @@ class Transcriber:
         precision: `fp32`, in which a text is the same whatever it shares a batch with, or `bf16`; None: the faster
             (`mixed_precision.fastest`).
         search: Decodes with an n-gram, or towards hotwords; None decodes greedily.
-        decoding: What is said of the decoding in reports.
+        decoding: How it decodes, for reports; None: what follows from `search` and `hotwords`.
         engine: Runs the model instead of PyTorch (`engines.load`), in a precision of its own (`engines.precision`).
         hotwords: What the search favours: normalised words that the model can write.
     """
@@ -93,12 +98,12 @@ class Transcriber:
         look_ahead_s: float = 300.0,
         precision: Precision | None = None,
         search: BeamSearch | None = None,
-        decoding: str = "greedy",
+        decoding: Decoding | None = None,
         engine: engines.LogProbs | None = None,
         hotwords: Sequence[str] = (),
     ) -> None:
-        self.model, self.decoding = model, decoding
-        self.search = search
+        self.model, self.search = model, search
+        self.decoding = decoding or Decoding(search.width if search else None, hotwords=tuple(hotwords))
         self._runs: Decode = functools.partial(search.runs, hotwords=hotwords) if search else ctc.greedy
         self._log_probs: engines.LogProbs = engine or functools.partial(
             forward.log_probs, model, precision=precision or mixed_precision.fastest(model.net.device)
@@ -116,6 +121,7 @@ class Transcriber:
         precision: Precision | None = None,
         engine: str = engines.TORCH,
         hotwords: Sequence[str] = (),
+        use_ngram: bool = True,
     ) -> "Transcriber":
         """Load a run's `model/` folder onto a device: the GPU where there is one, unless told.
 
@@ -130,6 +136,7 @@ class Transcriber:
                 measured (`asr-adapt export --corpus`) and is no worse, else PyTorch.
             hotwords: Words that are favoured, in any spelling that the model's normaliser knows; those that it cannot
                 write are left out, and `decoding` says so.
+            use_ngram: Whether an n-gram beside the model is used.
 
         Raises:
             InputError: the folder is no model, or a newer one; there is no such engine, or it cannot be made.
@@ -144,13 +151,9 @@ class Transcriber:
         else:
             runner = engines.load(model, Path(folder), name)
             model.net.to("meta")  # type: ignore[arg-type] # the engine has the weights; PyTorch's give their memory back
-        favoured, unwritten = writable(model, " ".join(hotwords))
-        search, decoding = _search(model, Path(folder), favoured)
-        if unwritten:
-            decoding += f"; not favoured, since the model cannot write them: {', '.join(unwritten)}"
-        if runner:
-            decoding += f"; engine {name}"
-        return cls(model, precision=precision, search=search, decoding=decoding, engine=runner, hotwords=favoured)
+        search, decoding = decodings.choose(model, Path(folder), hotwords, use_ngram=use_ngram, engine=name)
+        return cls(model, precision=precision, search=search, decoding=decoding, engine=runner,
+                   hotwords=decoding.hotwords)  # fmt: skip
 
     def transcribe(self, recording: Recording) -> Transcript:
         """Return the transcript of one recording of any length.
@@ -223,6 +226,8 @@ class Transcriber:
             TooFewFrames: the recording is too short for the text.
             InputError: there is no word, or the recording is too long.
         """
+        if isinstance(recording, np.ndarray):
+            raise _without_rate()
         words = [_Said(number, *pair) for number, line in enumerate(lines) for pair in self._spoken(line)]
         if not words:
             raise InputError("there is no word in the text", place="TEXT", remedy="Name the text that is said.")
@@ -282,7 +287,7 @@ class Transcriber:
                     raise event.error
                 samples = event.samples
             elif len(event.waveform) >= self.model.shortest_clip:
-                (log_probs,) = self._log_probs([event.waveform])
+                (log_probs,) = self._outputs([event.waveform])
                 offset_s = event.first_sample / audio.SAMPLE_RATE_HZ
                 times_s.append(offset_s + self.model.grid.times_s(len(log_probs)))
                 scores.append(log_probs)
@@ -327,7 +332,7 @@ class Transcriber:
             decodes: How each is decoded; None is the transcriber's own way.
         """
         long_enough = [waveform for _, waveform in segments if len(waveform) >= self.model.shortest_clip]
-        scores = iter(self._log_probs(long_enough) if long_enough else [])
+        scores = iter(self._outputs(long_enough) if long_enough else [])
         nothing = np.zeros((0, len(self.model.alphabet)), np.float32)
         ways = decodes or [None] * len(segments)
         return [
@@ -335,6 +340,28 @@ class Transcriber:
                           first_sample, len(waveform), decode or self._runs)
             for (first_sample, waveform), decode in zip(segments, ways, strict=True)
         ]  # fmt: skip
+
+    def _outputs(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return log-probs, float32 (frames, vocab) each.
+
+        Raises:
+            InputError: they are NaN, or of another alphabet than the model's.
+        """
+        found = self._log_probs(waveforms)
+        for log_probs in found:
+            if log_probs.ndim != 2 or log_probs.shape[1] != len(self.model.alphabet):
+                raise InputError(
+                    f"the output has shape {log_probs.shape}, the alphabet {len(self.model.alphabet)} letters",
+                    place=f"engine {self.decoding.engine}",
+                    remedy="Delete the folder engines/ beside the model, and export it again.",
+                )
+            if np.isnan(log_probs).any() or (log_probs == np.inf).any():
+                raise InputError(
+                    "the model's output is NaN or infinite",
+                    place=f"engine {self.decoding.engine}",
+                    remedy="Its weights are damaged: copy the model again, or export the engine again.",
+                )
+        return found
 
     def whole(self, segments: Sequence[Segment], num_samples: int) -> Transcript:
         """Return the transcript of a recording of `num_samples` at 16 kHz, from its segments in order."""
@@ -368,39 +395,6 @@ class Transcriber:
         )
 
 
-def writable(model: CTCModel, text: str) -> tuple[list[str], list[str]]:
-    """Return the words of a text, normalised: those that a model can write, and the others."""
-    words: tuple[list[str], list[str]] = [], []
-    for word in model.normaliser(text).split():
-        try:
-            words[0 if model.alphabet.encode(word) else 1].append(word)
-        except UnknownLetter:
-            words[1].append(word)
-    return words
-
-
-def _search(model: CTCModel, folder: Path, hotwords: Sequence[str]) -> tuple[BeamSearch | None, str]:
-    """Return how a model is decoded: beam search where it has an n-gram or there are hotwords; and what to say of it.
-
-    Raises:
-        InputError: the n-gram is missing or damaged.
-    """
-    beside = ngram_file.read(folder)
-    if beside is None and not hotwords:
-        return None, "greedy"
-    arpa, weights = beside or (None, NGramWeights())
-    favours = [f"hotwords {', '.join(hotwords)}"] if hotwords else []
-    try:
-        search = BeamSearch(model.alphabet, arpa, weights)
-    except (ImportError, OSError):
-        unused = " and ".join((["the n-gram"] if arpa else []) + (["hotwords"] if hotwords else []))
-        are = "are" if hotwords else "is"
-        return None, f"greedy, since ctc-beam-decoder does not run here: {unused} {are} not used"
-    except ValueError as error:
-        raise InputError(f"no ARPA n-gram ({error})", place=arpa, remedy="Make it anew: asr-adapt lm.") from error
-    return search, "; ".join([weights.describe() if arpa else "beam search", *favours])
-
-
 def _decoded(recordings: Iterable[Recording], *, are_segments: bool = False) -> Iterator[_Waiting | _End]:
     """Yield the segments of one recording after the other, and its end after each."""
     split = _whole if are_segments else vad.segments
@@ -414,6 +408,8 @@ def _decoded(recordings: Iterable[Recording], *, are_segments: bool = False) -> 
                 yield block
 
         try:
+            if isinstance(recording, np.ndarray) and not are_segments:
+                raise _without_rate()
             for first_sample, waveform in split(counted(_blocks(recording))):
                 segments += 1
                 yield _Waiting(number, first_sample, waveform)
@@ -437,12 +433,37 @@ def _whole(blocks: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
 
 def _blocks(recording: Recording) -> Iterable[np.ndarray]:
     """Return a recording's samples, float32 (num_samples,) each, 16 kHz."""
-    if isinstance(recording, np.ndarray):
-        waveform = _checked(recording)
+    if isinstance(recording, np.ndarray | tuple | Mapping):
+        waveform = _at_16_khz(recording)
         return (waveform[i : i + _BLOCK] for i in range(0, max(1, len(waveform)), _BLOCK))
     if isinstance(recording, Utterance):
         return audio.blocks(recording.audio, start_s=recording.start_s, end_s=recording.end_s)
     return audio.blocks(recording)
+
+
+def _at_16_khz(recording: np.ndarray | tuple[np.ndarray, int] | Mapping[str, Any]) -> np.ndarray:
+    if isinstance(recording, np.ndarray):
+        return _checked(recording)
+    if isinstance(recording, Mapping):
+        recording = (recording.get("raw", recording.get("array")), recording.get("sampling_rate"))
+    match recording:
+        case (np.ndarray() as waveform, int() | np.integer() | float() as rate) if rate == int(rate):
+            waveform = _checked(waveform)
+            is_ready = rate == audio.SAMPLE_RATE_HZ or not len(waveform)
+            return waveform if is_ready else audio.resample(waveform, int(rate))
+    raise AudioError(
+        "not an array with its sampling rate",
+        place="<array>",
+        remedy='Give (array, sampling_rate) or {"raw": array, "sampling_rate": rate}.',
+    )
+
+
+def _without_rate() -> AudioError:
+    return AudioError(
+        "an array without its sampling rate",
+        place="<array>",
+        remedy="Give (array, sampling_rate): (waveform, 16_000).",
+    )
 
 
 def _checked(waveform: np.ndarray) -> np.ndarray:
@@ -450,7 +471,7 @@ def _checked(waveform: np.ndarray) -> np.ndarray:
         raise AudioError(
             f"an array of shape {waveform.shape} and type {waveform.dtype} is no waveform",
             place="<array>",
-            remedy="Give float32 (num_samples,), mono, 16 kHz.",
+            remedy="Give float32 (num_samples,): one channel, in [-1, 1].",
         )
     if not np.isfinite(waveform).all():
         raise AudioError("holds a sample that is NaN or infinite", place="<array>")

@@ -266,8 +266,10 @@ def _add_models(app: FastAPI, service: Service, auth: _Authentication) -> None:
 
 
 def _model_object(model: LoadedModel) -> dict[str, Any]:
+    transcriber = model.transcriber
+    transcriber = model.transcriber
     return {"id": model.name, "object": "model", "created": model.loaded_at, "owned_by": "asr_adapt",
-            "language": model.transcriber.model.language, "decoding": model.transcriber.decoding}  # fmt: skip
+            "language": transcriber.model.language, "decoding": transcriber.decoding.describe()}  # fmt: skip
 
 
 def _add_stream(app: FastAPI, service: Service, auth: _Authentication, origins: Sequence[str]) -> None:

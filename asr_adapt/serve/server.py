@@ -55,13 +55,16 @@ class Settings:
     any_model: bool = False
     device: str | None = None
     engine: str = AUTO
+    use_ngram: bool = True
 
     def __call__(self) -> "FastAPI":
         """Create the application."""
         from asr_adapt.inference.transcriber import Transcriber
         from asr_adapt.serve.app import create_app
 
-        load = functools.partial(Transcriber.from_folder, device=self.device, engine=self.engine)
+        load = functools.partial(
+            Transcriber.from_folder, device=self.device, engine=self.engine, use_ngram=self.use_ngram
+        )
         loaders = {name: functools.partial(load, folder) for name, folder in self.models}
         _end_with_parent()
         return create_app(loaders, limits=self.limits, api_keys=self.api_keys, origins=self.origins,

@@ -17,9 +17,10 @@ import numpy as np
 
 from asr_adapt.artifacts import NGramWeights
 from asr_adapt.audio import SAMPLE_RATE_HZ
-from asr_adapt.decoding.beam_search import BeamSearch
+from asr_adapt.decoding.beam_search import BeamSearch, BeamSearchUnavailable
 from asr_adapt.errors import AudioError, InputError
-from asr_adapt.inference.transcriber import Decode, Transcriber, writable
+from asr_adapt.inference.decoding import writable
+from asr_adapt.inference.transcriber import Decode, Transcriber
 from asr_adapt.records import Segment, Transcript
 from asr_adapt.serve.api_error import ApiError, log_unexpected
 from asr_adapt.serve.batcher import Batcher
@@ -246,12 +247,12 @@ class Service:
 def _load_and_warm_up(load: Callable[[], Transcriber]) -> tuple[Transcriber, BeamSearch | None]:
     """Load a model and transcribe a second of silence, so that the first request does not pay for initialisation."""
     transcriber = load()
-    transcriber.transcribe(np.zeros(SAMPLE_RATE_HZ, np.float32))
+    next(transcriber.transcribe_segments([np.zeros(SAMPLE_RATE_HZ, np.float32)]))
     if transcriber.search is not None:
         return transcriber, transcriber.search
     try:
         return transcriber, BeamSearch(transcriber.model.alphabet, None, NGramWeights())
-    except (ImportError, OSError):
+    except BeamSearchUnavailable:
         return transcriber, None
 
 

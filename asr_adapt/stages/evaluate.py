@@ -80,7 +80,7 @@ def evaluate(
         insertions=pooled.insertions,
         excluded=all_excluded,
         normaliser=normalise.describe(),
-        decoding=transcriber.decoding,
+        decoding=transcriber.decoding.describe(),
         transcribe_rtfx=round(audio_s / elapsed_s, 2),
     )
     write_jsonl(out / HYPOTHESES, [one.utterance for one in scored])

@@ -76,7 +76,7 @@ def _measure(
     rates = {name: _rates(model, references, read) for name, read in texts.items()}
     found = {name: EngineMeasurement(wer=wer, rtfx=audio_s / elapsed_s[name]) for name, (wer, _) in rates.items()}
     console.table(
-        f"{len(references)} clips of dev, {audio_s / 60:.1f} min, decoding: {usual.decoding}",
+        f"{len(references)} clips of dev, {audio_s / 60:.1f} min, decoding: {usual.decoding.describe()}",
         ("engine", "WER", "CER", "RTFx"),
         [(name, *(f"{rate:.4f}" for rate in rates[name]), f"{of.rtfx:.1f}") for name, of in found.items()],
     )

@@ -118,7 +118,7 @@ def tune(model: CTCModel, arpa: Path, dev: DevOutputs, console: Console) -> tupl
 
     def rates(weights: NGramWeights) -> tuple[float, float]:
         if weights not in found:
-            found[weights] = _rates(_search(model, arpa, weights).text, dev)
+            found[weights] = _rates(BeamSearch(model.alphabet, arpa, weights).text, dev)
         return found[weights]
 
     best = NGramWeights()
@@ -127,17 +127,6 @@ def tune(model: CTCModel, arpa: Path, dev: DevOutputs, console: Console) -> tupl
             others = [best.model_copy(update={name: value}) for value in values]
             best = min([best, *others], key=rates)
     return best, rates(best)
-
-
-def _search(model: CTCModel, arpa: Path, weights: NGramWeights) -> BeamSearch:
-    try:
-        return BeamSearch(model.alphabet, arpa, weights)
-    except (ImportError, OSError) as error:
-        raise InputError(
-            f"ctc-beam-decoder does not run here ({error})",
-            place="beam search",
-            remedy="pip install 'asr-adapt[lm]', on a system with glibc 2.35 or newer.",
-        ) from error
 
 
 def _rates(text_of: Callable[[np.ndarray], str], dev: DevOutputs) -> tuple[float, float]:

@@ -13,7 +13,6 @@ from asr_adapt.artifacts import TranscriptionRecord
 from asr_adapt.console import Console
 from asr_adapt.errors import InputError, printable
 from asr_adapt.formats import writers
-from asr_adapt.inference.engines import TORCH
 from asr_adapt.inference.recordings import Input, exists
 from asr_adapt.storage import digest_of_folder, write_text
 
@@ -55,8 +54,7 @@ def transcribe(
     format: str,
     out: Path | None,
     console: Console,
-    engine: str = TORCH,
-    hotwords: Sequence[str] = (),
+    settings: str = "",
 ) -> int:
     """Transcribe recordings, and return how many could not be done; those are named, the others are done.
 
@@ -70,8 +68,7 @@ def transcribe(
         format: A name in `formats.WRITERS`.
         out: Folder for the transcripts; None prints them.
         console: Where to report.
-        engine: What `load` runs the model with; it decides about the text too, as the next does.
-        hotwords: What `load` favours.
+        settings: What else decides about the text: options of `load`.
 
     Raises:
         InputError: the folder holds transcripts of another model, or a file that would be written over and is not
@@ -81,13 +78,14 @@ def transcribe(
         raise InputError(f"{len(inputs)} files as {format} need a folder", place="--out", remedy="Give --out DIR.")
     work: list[tuple[Input, Path | None]] = [(item, None) for item in inputs]
     if out:
-        settings = "" if engine == TORCH and not hotwords else f"{engine} {' '.join(hotwords)}"
         work = [*_missing(inputs, destinations(inputs, out, format), out, _fingerprint(model, settings), console)]
     if not work:
         return 0
+    from asr_adapt.inference.decoding import Decoding
+
     transcriber = load()
-    if transcriber.decoding != "greedy":
-        console.say(transcriber.decoding)
+    if transcriber.decoding != Decoding():
+        console.say(transcriber.decoding.describe())
     failed, audio_s, began = 0, 0.0, time.perf_counter()
     with console.progress("transcribe", total=len(work)) as progress:
         results = transcriber.transcribe_all(item.opened() for item, _ in work)

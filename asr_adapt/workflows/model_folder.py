@@ -29,13 +29,14 @@ def evaluate_folder(
     *,
     sound: bool = True,
     names: bool = False,
+    use_ngram: bool = True,
 ) -> Metrics:
     """Score a model's folder on one split of a corpus on disk; see `write_page` for `sound` and `names`.
 
     Raises:
         InputError: the model or the corpus is not there, or the split is empty.
     """
-    transcriber = Transcriber.from_folder(model_folder)
+    transcriber = Transcriber.from_folder(model_folder, use_ngram=use_ngram)
     speech, excluded = _split(corpus, split, transcriber.model.language, transcriber.model.normaliser, model_folder)
     evaluation = evaluate.evaluate(transcriber, speech, out, console, excluded)
     page = write_page(out, model_folder, evaluation=evaluation, sound=sound, names=names)

@@ -89,7 +89,7 @@ def test_openvino_tells_nobody_that_it_is_used(untrained: Path) -> None:
 def test_int8_writes_nearly_what_pytorch_writes(phones: Transcriber, clips: list[Path], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(bundled.folder("base"), tmp_path / "base"))
     quantised = Transcriber.from_folder(folder, engine="onnx-int8")
-    assert quantised.decoding == "greedy; engine onnx-int8"
+    assert quantised.decoding.describe() == "greedy; engine onnx-int8"
     pairs = [(phones.transcribe(clip).text, quantised.transcribe(clip).text) for clip in clips]
     assert all(text for text, _ in pairs)
     assert error_rates.rate([error_rates.character_errors(*pair) for pair in pairs]) < 0.02  # 0.004 was seen
@@ -226,7 +226,7 @@ def test_a_damaged_measurement_is_one_line_and_no_matter_to_who_names_an_engine(
         engines.resolved(small, "auto")
     assert engines.resolved(small, "onnx") == "onnx"
     assert engines.precision("onnx", small) == "fp32"
-    assert Transcriber.from_folder(small, engine="torch").transcribe(say("ab")).duration_s > 0
+    assert Transcriber.from_folder(small, engine="torch").transcribe((say("ab"), RATE_HZ)).duration_s > 0
 
 
 def test_an_engine_of_a_later_version_is_passed_over(small: Path) -> None:
@@ -340,7 +340,11 @@ def test_a_hotword_changes_the_text(small: Path) -> None:
     search = BeamSearch(model.alphabet, None, NGramWeights())
 
     def read(**settings: Any) -> str:
-        return Transcriber(model, engine=lambda clips: [scores] * len(clips), **settings).transcribe(say("ab")).text
+        return (
+            Transcriber(model, engine=lambda clips: [scores] * len(clips), **settings)
+            .transcribe((say("ab"), RATE_HZ))
+            .text
+        )
 
     assert read() == read(search=search) == "abac"
     assert read(search=search, hotwords=["abad"]) == "abad"
@@ -354,7 +358,9 @@ def test_hotwords_are_said_to_be_of_no_use_where_the_decoder_does_not_run(
 
     monkeypatch.setattr("ctc_beam_decoder.BeamSearchDecoder.__init__", old_glibc)
     transcriber = Transcriber.from_folder(small, hotwords=["abad"])
-    assert transcriber.decoding == "greedy, since ctc-beam-decoder does not run here: hotwords are not used"
+    assert (
+        transcriber.decoding.describe() == "greedy, since ctc-beam-decoder does not run here: hotwords are not used"
+    )
 
 
 @pytest.mark.parametrize(("width", "stride", "bias"), [(3, 2, False), (2, 2, True)])

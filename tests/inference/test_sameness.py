@@ -39,7 +39,7 @@ def test_a_recording_is_read_segment_by_segment_as_the_pipeline_reads_each(clips
     recording = np.concatenate([part for clip in clips[:3] for part in (audio.load(clip), pause)])
     segments = [waveform for _, waveform in vad.segments([recording])]
     theirs = [recognise({"raw": waveform, "sampling_rate": RATE_HZ})["text"] for waveform in segments]
-    assert len(segments) >= 3 and [s.text for s in transcriber.transcribe(recording).segments] == theirs
+    assert len(segments) >= 3 and [s.text for s in transcriber.transcribe((recording, RATE_HZ)).segments] == theirs
 
 
 def test_a_clip_of_one_sentence_is_read_whole(clips: list[Path]) -> None:

@@ -67,7 +67,7 @@ def test_a_run_with_an_adapter_leaves_a_whole_model_and_the_adapter_alone(
     run(with_adapter(tones, layer_norm, adapter, learning_rate=1e-2), out, Console(quiet=True))
     transcriber = Transcriber.from_folder(out / "model")
     clip = say("abc de")
-    ours = transcriber.transcribe(clip).text
+    ours = transcriber.transcribe((clip, 16_000)).text
     recognise = pipeline("automatic-speech-recognition", str(out / "model"))
     assert ours == recognise({"raw": clip, "sampling_rate": 16_000})["text"]
     names = set(load_file(out / "model/model.safetensors"))

@@ -205,7 +205,7 @@ def test_a_zero_shot_folder_is_a_model_like_any_other(
     command = ("mms", "mi", "--base", mms, "--out", folder)
     assert asr_adapt(monkeypatch, *command) == 0
     clip = say("abc de")
-    ours = Transcriber.from_folder(folder).transcribe(clip).text
+    ours = Transcriber.from_folder(folder).transcribe((clip, RATE_HZ)).text
     recognise = pipeline("automatic-speech-recognition", str(folder))
     assert ours == recognise({"raw": clip, "sampling_rate": RATE_HZ})["text"]
     assert set(ours) <= {*LETTERS["mri"], " "} and ours

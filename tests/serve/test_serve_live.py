@@ -79,7 +79,7 @@ def test_each_utterance_is_answered_when_its_pause_comes(
 ) -> None:
     recording = np.concatenate([part for clip in spoken for part in (SILENCE, clip)] + [SILENCE])
     heard = np.frombuffer(pcm(recording), "<i2").astype(np.float32) / 32768
-    expected = [phones.transcribe(waveform).text for _, waveform in cut(heard, 3200)]
+    expected = [phones.transcribe((waveform, RATE_HZ)).text for _, waveform in cut(heard, 3200)]
     with live(address) as socket:
         for i in range(0, len(recording), 3200):
             socket.send(pcm(recording[i : i + 3200]))

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import say, sentences
+from conftest import RATE_HZ, say, sentences
 
 from asr_adapt import corpora
 from asr_adapt.artifacts import NGramWeights
@@ -48,12 +48,19 @@ def test_dev_chooses_weights_with_which_it_has_fewer_errors(run_folder: Path, bl
     weights = lm.lm(run_folder / "model", sentences(26, seed=7), 3, blurred, Console(quiet=True))
     assert weights is not None and weights.alpha > 0
     transcriber = Transcriber.from_folder(run_folder / "model")
-    assert transcriber.decoding == weights.describe()
+    assert transcriber.decoding.describe() == weights.describe()
     found, kept = ngram_file.read(run_folder / "model") or (None, None)
     assert kept == weights
     search = BeamSearch(model.alphabet, found, weights)
     wrong = sum(search.text(s) != text for s, text in zip(blurred.log_probs, blurred.references, strict=True))
     assert wrong < sum(text != reference for text, reference in zip(read, blurred.references, strict=True))
+
+
+def test_the_n_gram_can_be_turned_off(run_folder: Path) -> None:
+    lm.lm(run_folder / "model", ["ab cde"], 2, None, Console(quiet=True))
+    with_it, without = (Transcriber.from_folder(run_folder / "model", use_ngram=use) for use in (True, False))
+    assert with_it.search is not None and without.search is None
+    assert without.decoding.describe() == "greedy; the model's n-gram is turned off"
 
 
 def test_a_dev_clip_of_less_than_a_frame_is_heard_as_nothing(run_folder: Path) -> None:
@@ -142,5 +149,7 @@ def test_where_the_decoder_does_not_run_it_is_greedy_and_said(
 
     monkeypatch.setattr("ctc_beam_decoder.BeamSearchDecoder.__init__", old_glibc)
     transcriber = Transcriber.from_folder(run_folder / "model")
-    assert transcriber.decoding.startswith("greedy") and "does not run here" in transcriber.decoding
-    assert transcriber.transcribe(say("ab cde")).text
+    assert (
+        transcriber.decoding.describe() == "greedy, since ctc-beam-decoder does not run here: the n-gram is not used"
+    )
+    assert transcriber.transcribe((say("ab cde"), RATE_HZ)).text
