@@ -371,4 +371,6 @@ class TranscriptionRecord(Artifact):
 
     model: str = ""
     sources: dict[str, str] = {}
-    """transcript → recording, both relative to the folder"""
+    """transcript → recording, both relative to the folder; names in the form of `storage.name_as_text`"""
+    digests: dict[str, str] = {}
+    """transcript → SHA-256 of what was written: one that has another was edited by hand since"""

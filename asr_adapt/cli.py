@@ -1,5 +1,6 @@
 """The command line: parses arguments, calls stages, prints results. Heavy imports wait until a verb needs them."""
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,9 @@ _NO_LM = Annotated[bool, typer.Option("--no-lm", help="Do not use the n-gram bes
 
 def main() -> None:
     """Run `asr-adapt`. A mistake in the input ends in one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks never ends a batch
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     with one_line_errors():
         try:
             status = app(standalone_mode=False)

@@ -223,6 +223,20 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def name_as_text(name: str) -> str:
+    """Return a file name as UTF-8 can hold it: unchanged, or as the hexadecimal digits of its bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "bytes:" + os.fsencode(name).hex()
+    return name
+
+
+def name_of_text(text: str) -> str:
+    """Return the file name that `name_as_text` made a text of."""
+    return os.fsdecode(bytes.fromhex(text.removeprefix("bytes:"))) if text.startswith("bytes:") else text
+
+
 def make_folder(path: Path, remedy: str) -> None:
     """Create an output folder, if it is missing, before the work starts; removes stale partial files in it.
 

@@ -296,6 +296,17 @@ def test_transcribe_says_2_when_no_input_could_be_done(
     assert asr_adapt(monkeypatch, "transcribe", tmp_path / "bad.wav", "--model", trained / "model") == 2
 
 
+def test_ctrl_c_is_one_line_and_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, speech: Path, tmp_path: Path
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("asr_adapt.stages.transcribe.transcribe", interrupted)
+    assert asr_adapt(monkeypatch, "transcribe", speech, "--model", BASE) == 130
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_silence_is_no_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, trained: Path, tmp_path: Path
 ) -> None:

@@ -137,8 +137,8 @@ def to_eaf(transcript: Transcript, media: Media | None = None, folder: Path | No
     eaf.add_tier("words", ling="words-lt", parent="segments")
     eaf.remove_tier("default")
     if media is not None:
-        file = Path(printable(media.file)).resolve()
-        relative = Path(os.path.relpath(file, (folder or Path()).resolve())).as_posix()
+        file = Path(printable(media.file.resolve()))
+        relative = printable(Path(os.path.relpath(media.file.resolve(), (folder or Path()).resolve())).as_posix())
         eaf.add_linked_file(
             f"file://{file.as_posix()}",  # ELAN writes and reads spaces and letters as they are, not as %20
             relpath=relative if relative.startswith("../") else f"./{relative}",

@@ -1,5 +1,7 @@
 """transcribe: recordings become transcripts beside each other in a folder, or on standard output."""
 
+import contextlib
+import hashlib
 import os
 import time
 from collections import Counter
@@ -11,16 +13,19 @@ from filelock import FileLock
 
 from asr_adapt.artifacts import TranscriptionRecord
 from asr_adapt.console import Console
-from asr_adapt.errors import InputError, printable
+from asr_adapt.errors import DiskFull, InputError, printable
 from asr_adapt.formats import writers
 from asr_adapt.inference.recordings import Input, exists
-from asr_adapt.storage import digest_of_folder, write_text
+from asr_adapt.storage import digest_of_folder, disk_full_as_error, name_as_text, name_of_text, write_text
 
 if TYPE_CHECKING:  # it brings torch, and a misspelt path shall be answered at once
     from asr_adapt.inference.transcriber import Transcriber
 
 # In the folder of the transcripts: which model wrote them, and from which recordings.
 _RECORD = ".asr-adapt.json"
+_RECORDED_EVERY = 50  # transcripts; a record of many thousands is not written again after each
+_SHOWN = 3
+_FREE_SPACE = "Free some space, then run the same command again."
 # Of a model's folder, what decides about the text: settings, weights, n-gram.
 _DECISIVE = ("asr_adapt.json", "*.safetensors", "*.arpa", "*.bin")
 
@@ -58,8 +63,8 @@ def transcribe(
 ) -> int:
     """Transcribe recordings, and return how many could not be done; those are named, the others are done.
 
-    Each result is written whole or not at all. Started again, it does what is missing, or
-    older than its recording.
+    Each result is written whole or not at all. Started again, it does what is missing, or older than its recording
+    and not edited by hand.
 
     Args:
         load: Makes the transcriber, once it is known that there is work.
@@ -73,6 +78,7 @@ def transcribe(
     Raises:
         InputError: the folder holds transcripts of another model, or a file that would be written over and is not
             the transcript of this recording.
+        DiskFull: a transcript cannot be written; those before it are complete.
     """
     if format != "txt" and not out and len(inputs) > 1:
         raise InputError(f"{len(inputs)} files as {format} need a folder", place="--out", remedy="Give --out DIR.")
@@ -87,22 +93,39 @@ def transcribe(
     if transcriber.decoding != Decoding():
         console.say(transcriber.decoding.describe())
     failed, audio_s, began = 0, 0.0, time.perf_counter()
-    with console.progress("transcribe", total=len(work)) as progress:
-        results = transcriber.transcribe_all(item.opened() for item, _ in work)
-        for number, ((item, place), result) in enumerate(zip(work, results, strict=True), start=1):
-            progress.at(number, f"{audio_s / (time.perf_counter() - began):.0f}× real time")
-            try:
-                if isinstance(result, InputError):
-                    raise InputError(result.problem, place=item.name, remedy=result.remedy)
-                audio_s += result.duration_s
-                text = writers.written(result, format, item.media, place.parent if place else None)
-                if place is None:
-                    print(f"{item.name}: {text}" if len(inputs) > 1 else text, end="", flush=True)
-                else:
-                    _keep(text, place)
-            except InputError as error:
-                failed += 1
-                console.error(str(error))
+    written: dict[Path, str] = {}  # digests that are not recorded yet
+    done = 0
+    try:
+        with console.progress("transcribe", total=len(work)) as progress:
+            results = transcriber.transcribe_all(item.opened() for item, _ in work)
+            for number, ((item, place), result) in enumerate(zip(work, results, strict=True), start=1):
+                progress.at(number, f"{audio_s / (time.perf_counter() - began):.0f}× real time")
+                try:
+                    if isinstance(result, InputError):
+                        raise InputError(result.problem, place=item.name, remedy=result.remedy)
+                    audio_s += result.duration_s
+                    text = writers.written(result, format, item.media, place.parent if place else None)
+                    if place is None:
+                        _print(f"{item.name}: {text}" if len(inputs) > 1 else text)
+                    else:
+                        _keep(text, place)
+                        written[place] = hashlib.sha256(text.encode()).hexdigest()
+                    done += 1
+                except DiskFull:
+                    raise
+                except InputError as error:
+                    failed += 1
+                    console.error(str(error))
+                if out and len(written) >= _RECORDED_EVERY:
+                    _record_digests(out, written)
+                    written = {}
+    except (KeyboardInterrupt, DiskFull):
+        console.say(f"{done} of {len(work)} files are transcribed; the same command does the others.")
+        raise
+    finally:
+        if out and written:
+            with contextlib.suppress(OSError, DiskFull):  # what ended the work is the error to report
+                _record_digests(out, written)
     elapsed_s = time.perf_counter() - began
     console.say(
         f"{len(work) - failed} of {len(work)} files, {audio_s / 60:.1f} min of audio in {elapsed_s:.1f} s "
@@ -122,23 +145,50 @@ def _missing(
         raise InputError(f"nothing can be written here ({error.strerror})", place=printable(out)) from error
     there = [exists(place) for place in places]
     newer = [old and item.is_newer_than(p) for item, p, old in zip(inputs, places, there, strict=True)]
+    digests = TranscriptionRecord.read_file(out / _RECORD, "").digests
+    # What is piped in has no time of its own and is always done.
+    due = [again or (old and item.recording is None) for item, again, old in zip(inputs, newer, there, strict=True)]
+    edited = [again and _is_edited(place, out, digests) for place, again in zip(places, due, strict=True)]
     if kept := sum(there) - sum(newer):
         console.say(f"{kept} of {len(inputs)} are there already")
-    if sum(newer):
-        console.say(f"{sum(newer)} of {len(inputs)} are done again: the recording is newer than the transcript")
-    for item, place, old, again in zip(inputs, places, there, newer, strict=True):
-        if not old or again or item.recording is None:
+    if again := sum(new and not stays for new, stays in zip(newer, edited, strict=True)):
+        console.say(f"{again} of {len(inputs)} are done again: the recording is newer than the transcript")
+    if sum(edited):
+        names = [printable(place.name) for place, is_edited in zip(places, edited, strict=True) if is_edited]
+        more = ", …" if len(names) > _SHOWN else ""
+        console.warn(
+            f"{len(names)} of {len(inputs)} are older than their recordings, but edited by hand since; they stay "
+            f"({', '.join(names[:_SHOWN])}{more}). Move them away to transcribe these again."
+        )
+    for item, place, old, again, stays in zip(inputs, places, there, due, edited, strict=True):
+        if not old or (again and not stays):
             yield item, place
 
 
-def _claim(out: Path, fingerprint: str, sources: dict[Path, str]) -> None:
+def _is_edited(place: Path, out: Path, digests: dict[str, str]) -> bool:
+    """Whether a transcript is not what was written; without a record of that, it is not."""
+    recorded = digests.get(name_as_text(str(place.relative_to(out))))
+    return recorded is not None and hashlib.sha256(place.read_bytes()).hexdigest() != recorded
+
+
+def _record_digests(out: Path, written: dict[Path, str]) -> None:
+    record = out / _RECORD
+    with FileLock(out / ".asr-adapt.lock"):
+        known = TranscriptionRecord.read_file(record, "Delete it with the transcripts beside it.")
+        digests = {name_as_text(str(place.relative_to(out))): digest for place, digest in written.items()}
+        with disk_full_as_error(record, _FREE_SPACE):
+            known.model_copy(update={"digests": known.digests | digests}).write_file(record)
+
+
+def _claim(out: Path, fingerprint: str, sources_of: dict[Path, str]) -> None:
     """Write down which model the transcripts are of, and of what each is; refuse what would mix or overwrite."""
     record = out / _RECORD
     with FileLock(out / ".asr-adapt.lock"):  # several commands may fill one folder
         known = TranscriptionRecord()
         if record.exists():
             known = TranscriptionRecord.read_file(record, "Delete it with the transcripts beside it.")
-        before = dict(known.sources)
+        before = {name_of_text(place): name_of_text(source) for place, source in known.sources.items()}
+        digests = known.digests
         if known.model != fingerprint:
             if old := sum(exists(out / place) for place in before):
                 raise InputError(
@@ -146,16 +196,17 @@ def _claim(out: Path, fingerprint: str, sources: dict[Path, str]) -> None:
                     place=printable(out),
                     remedy="Give another --out, or delete them.",
                 )
-            before = {}
-        for place, source in sources.items():
+            before, digests = {}, {}
+        for place, source in sources_of.items():
             written = before.get(str(place.relative_to(out)))
             if written != source and exists(place):
                 what = f"the transcript of {printable(out / written)}" if written else "not by asr-adapt"
                 raise InputError(
                     f"there already, and {what}", place=printable(place), remedy="Give another --out, or move it."
                 )
-        claimed = {str(place.relative_to(out)): source for place, source in sources.items()}
-        TranscriptionRecord(model=fingerprint, sources=before | claimed).write_file(record)
+        claimed = {str(place.relative_to(out)): source for place, source in sources_of.items()}
+        sources = {name_as_text(place): name_as_text(source) for place, source in (before | claimed).items()}
+        TranscriptionRecord(model=fingerprint, sources=sources, digests=digests).write_file(record)
 
 
 def _fingerprint(model: Path, settings: str) -> str:
@@ -165,7 +216,13 @@ def _fingerprint(model: Path, settings: str) -> str:
 
 def _keep(text: str, place: Path) -> None:
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_text(place, text)
+        with disk_full_as_error(place, _FREE_SPACE):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_text(place, text)
     except OSError as error:
         raise InputError(f"cannot be written ({error.strerror})", place=printable(place)) from error
+
+
+def _print(text: str) -> None:
+    with disk_full_as_error(Path("standard output"), _FREE_SPACE):
+        print(text, end="", flush=True)

@@ -1,20 +1,27 @@
+"""transcribe: transcripts in a folder, done again, of another model, edited by hand, on a full disk, of any name."""
+
+import errno
 import json
 import os
 import shutil
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import soundfile
 from conftest import RATE_HZ, say
 
 from asr_adapt.console import Console
-from asr_adapt.errors import InputError
+from asr_adapt.errors import DiskFull, InputError
 from asr_adapt.inference.recordings import find
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import head
 from asr_adapt.recipe import Model, Text
 from asr_adapt.records import Utterance, write_jsonl
 from asr_adapt.stages.transcribe import transcribe
+from asr_adapt.storage import write_text
 from asr_adapt.text.alphabet import Alphabet
 
 pytestmark = pytest.mark.usefixtures("tones_are_speech")
@@ -86,9 +93,83 @@ def test_a_recording_newer_than_its_transcript_is_done_again(
     later = before["one.txt"] / 1e9 + 5
     os.utime(clips / "x" / "one.wav", (later, later))
     assert stage(clips / "x", out=out) == 0
-    changed = {name for name, time in times(out).items() if time != before[name]}
+    changed = {name for name, mtime in times(out).items() if mtime != before[name]}
     assert changed == {"one.txt"}
     assert "1 of 2 are done again: the recording is newer than the transcript" in capsys.readouterr().err
+
+
+def test_a_transcript_edited_by_hand_stays_when_its_recording_becomes_newer(
+    stage: Stage, clips: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = clips / "out"
+    stage(clips / "x", out=out)
+    (out / "one.txt").write_text("corrected by hand\n")
+    later = time.time() + 5
+    for name in ("one", "two"):
+        os.utime(clips / "x" / f"{name}.wav", (later, later))
+    before = times(out)
+    assert stage(clips / "x", out=out) == 0
+    assert (out / "one.txt").read_text() == "corrected by hand\n"
+    assert {name for name, changed in times(out).items() if changed != before[name]} == {"two.txt"}
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1 of 2 are older than their recordings, but edited by hand since; they stay (one.txt)." in said
+    (out / "one.txt").unlink()
+    assert stage(clips / "x", out=out) == 0 and (out / "one.txt").read_text() != "corrected by hand\n"
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe.wav", b"a\x1b[31mred\x07.wav", "ŋ\u202e.wav".encode()])
+def test_no_file_name_ends_a_batch_or_reaches_the_terminal_raw(
+    stage: Stage, clips: Path, name: bytes, capsys: pytest.CaptureFixture
+) -> None:
+    (clips / "x" / "one.wav").rename(clips / "x" / os.fsdecode(name))
+    (clips / "x" / os.fsdecode(b"bad" + name)).write_bytes(b"")
+    for format in ("txt", "eaf", "textgrid", "srt"):
+        assert stage(clips / "x", out=clips / "out", format=format) == 1
+        written = list((clips / "out").rglob(f"[!.]*.{format}"))
+        assert len(written) == 2
+        for path in written:
+            content = path.read_text(encoding="utf-8")
+            assert "\x1b" not in content and "\x07" not in content
+            if format == "eaf":
+                ElementTree.fromstring(content.encode())
+    assert stage(clips / "x" / "two.wav", out=clips / "out") == 0, "the record can be read again"
+    assert stage(clips / "x", out=clips / "out") == 1 and stage.loads == 5, "only the bad file is tried again"
+    said = capsys.readouterr()
+    assert not set("\x1b\x07\u202e") & set(said.out + said.err)
+    assert "bad" in said.err
+
+
+def test_a_full_disk_ends_the_batch_in_one_line_and_leaves_no_part(
+    stage: Stage, clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def write(path: Path, text: str) -> None:
+        if path.name == "two.txt":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_text(path, text)
+
+    monkeypatch.setattr("asr_adapt.stages.transcribe.write_text", write)
+    with pytest.raises(DiskFull, match=r"two\.txt: cannot be written"):
+        stage(clips / "x", out=clips / "out")
+    assert {path.name for path in (clips / "out").iterdir()} == {"one.txt", ".asr-adapt.json", ".asr-adapt.lock"}
+    assert "1 of 2 files are transcribed; the same command does the others" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert stage(clips / "x", out=clips / "out") == 0 and set(times(clips / "out")) == {"one.txt", "two.txt"}
+
+
+def test_an_interrupted_batch_says_what_is_done(stage: Stage, clips: Path, capsys: pytest.CaptureFixture) -> None:
+    whole = Transcriber.from_folder(stage.model)
+
+    class Interrupted:
+        decoding = whole.decoding
+
+        def transcribe_all(self, recordings: Iterable) -> Iterator:
+            yield next(whole.transcribe_all(recordings))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        transcribe(lambda: Interrupted(), stage.model, find([str(clips / "x")]), "txt", clips / "out", Console())  # type: ignore[arg-type,return-value]
+    assert set(times(clips / "out")) == {"one.txt"}
+    assert "1 of 2 files are transcribed; the same command does the others" in capsys.readouterr().err
 
 
 def test_transcripts_of_another_model_are_not_taken_for_this_ones(
