@@ -444,9 +444,10 @@ def _blocks(recording: Recording) -> Iterable[np.ndarray]:
 def _at_16_khz(recording: np.ndarray | tuple[np.ndarray, int] | Mapping[str, Any]) -> np.ndarray:
     if isinstance(recording, np.ndarray):
         return _checked(recording)
+    pair: object = recording
     if isinstance(recording, Mapping):
-        recording = (recording.get("raw", recording.get("array")), recording.get("sampling_rate"))
-    match recording:
+        pair = (recording.get("raw", recording.get("array")), recording.get("sampling_rate"))
+    match pair:
         case (np.ndarray() as waveform, int() | np.integer() | float() as rate) if rate == int(rate):
             waveform = _checked(waveform)
             is_ready = rate == audio.SAMPLE_RATE_HZ or not len(waveform)
