@@ -5,6 +5,7 @@ arXiv:1811.09751). Whether it helps is measured here, and which part of it shoul
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from asr_adapt.artifacts import Metrics
 from asr_adapt.console import Console
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Recipe, read_recipe
-from asr_adapt.records import read_jsonl
-from asr_adapt.scoring import error_rates
+from asr_adapt.records import Utterance, read_jsonl
+from asr_adapt.scoring import comparison, error_rates
+from asr_adapt.scoring.comparison import Difference
 from asr_adapt.storage import write_text
 from asr_adapt.text.normaliser import Normaliser
 from asr_adapt.training.state import trained_s
@@ -26,7 +28,7 @@ _ROWS = {
     "nothing frozen": {"freeze": "nothing"},
 }
 
-_FOR_EVER = 1_000_000  # looks at dev
+_FOR_EVER = 1_000_000  # validations
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,24 @@ class Row:
 
     name: str
     train_s: float
-    """seconds of training alone, without looks at dev"""
+    """seconds of training alone, without validation"""
     wer: float
     wer_ci95: tuple[float, float]
     cer: float
     cer_ci95: tuple[float, float]
     cer_without_marks: float
     """letters compared without tone marks and other diacritics"""
+    cer_against_nothing: tuple[float, float, float] | None
+    """CER minus that of the model from nothing, with the paired interval; None for that model itself"""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A test utterance with its normalised texts."""
+
+    utterance: Utterance
+    reference: str
+    hypothesis: str
 
 
 def transfer(recipe: Recipe, out: Path, console: Console) -> list[Row]:
@@ -64,21 +77,23 @@ def transfer(recipe: Recipe, out: Path, console: Console) -> list[Row]:
             remedy="Leave it out, or give --model.adapter none.",
         )
     patient = recipe.train.model_copy(update={"patience": _FOR_EVER})
-    rows = []
+    rows: list[Row] = []
+    scored: dict[str, list[Scored]] = {}
     for name, fields in _ROWS.items():
         console.heading(f"transfer: {name}")
         one = recipe.model_copy(update={"model": recipe.model.model_copy(update=fields), "train": patient})
         folder = out / name.replace(" ", "_")
-        rows.append(_row(name, one, run(one, folder, console), folder))
+        metrics = run(one, folder, console)
+        scored[name] = _scored(one, folder)
+        rows.append(_row(name, metrics, folder, scored[name], next(iter(scored.values()))))
     write_text(out / "transfer.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-    _show(recipe, read_recipe(folder / "recipe.toml").train.steps, rows, console)
+    _show(recipe, read_recipe(folder / "recipe.toml").train.steps, rows, console, verdict(scored))
     return rows
 
 
-def _row(name: str, recipe: Recipe, metrics: Metrics, folder: Path) -> Row:
-    normalise = Normaliser(recipe.text, recipe.language)
-    pairs = ((normalise(u.text or ""), normalise(u.hypothesis or ""))
-             for _, u in read_jsonl(folder / "hypotheses.jsonl"))  # fmt: skip
+def _row(name: str, metrics: Metrics, folder: Path, scored: Sequence[Scored], nothing: Sequence[Scored]) -> Row:
+    pairs = ((one.reference, one.hypothesis) for one in scored)
+    against = None if name == next(iter(_ROWS)) else difference(scored, nothing)
     return Row(
         name=name,
         train_s=trained_s(folder),
@@ -87,14 +102,39 @@ def _row(name: str, recipe: Recipe, metrics: Metrics, folder: Path) -> Row:
         cer=metrics.cer,
         cer_ci95=metrics.cer_ci95,
         cer_without_marks=error_rates.cer_without_marks(pairs),
+        cer_against_nothing=against and (against.value, against.low, against.high),
     )
 
 
-def _show(recipe: Recipe, steps: int | None, rows: list[Row], console: Console) -> None:
+def _scored(recipe: Recipe, folder: Path) -> list[Scored]:
+    normalise = Normaliser(recipe.text, recipe.language)
+    return [
+        Scored(u, normalise(u.text or ""), normalise(u.hypothesis or ""))
+        for _, u in read_jsonl(folder / "hypotheses.jsonl")
+    ]
+
+
+def difference(scored: Sequence[Scored], baseline: Sequence[Scored]) -> Difference:
+    """Return the difference of two rows' CER, paired: on the utterances that both have, drawn together."""
+    theirs = {one.utterance.id: one for one in baseline}
+    pairs = [(one, theirs[one.utterance.id]) for one in scored if one.utterance.id in theirs]
+    _, blocks = comparison.block_labels(
+        [one.utterance.speaker for one, _ in pairs], [one.utterance.audio for one, _ in pairs]
+    )
+    counts = [[error_rates.character_errors(one.reference, one.hypothesis) for one in pair] for pair in pairs]
+    return comparison.paired_difference(
+        [ours.total for ours, _ in counts],
+        [other.total for _, other in counts],
+        [other.reference_length for _, other in counts],
+        blocks,
+    )
+
+
+def _show(recipe: Recipe, steps: int | None, rows: list[Row], console: Console, said: str) -> None:
     console.heading(f"{recipe.language} from {recipe.model.base}: {steps:,} steps each")
     console.table(
-        "on test; 95 % intervals",
-        ("", "WER", "", "CER", "", "without marks", "minutes"),
+        "on test; 95 % intervals, that of the difference paired",
+        ("", "WER", "", "CER", "", "CER against nothing", "without marks", "minutes"),
         [
             (
                 row.name,
@@ -102,21 +142,36 @@ def _show(recipe: Recipe, steps: int | None, rows: list[Row], console: Console) 
                 "{:.3f} to {:.3f}".format(*row.wer_ci95),
                 f"{row.cer:.3f}",
                 "{:.3f} to {:.3f}".format(*row.cer_ci95),
+                "{:+.3f} ({:+.3f} to {:+.3f})".format(*row.cer_against_nothing) if row.cer_against_nothing else "",
                 f"{row.cer_without_marks:.3f}",
                 f"{row.train_s / 60:.1f}",
             )
             for row in rows
         ],
     )
-    console.say(verdict(rows))
+    console.say(said)
 
 
-def verdict(rows: list[Row]) -> str:
-    """Return whether the base model helps: by CER, and only where the intervals do not overlap."""
-    nothing, *adapted = rows
-    best = min(adapted, key=lambda row: row.cer)
-    if best.cer_ci95[1] < nothing.cer_ci95[0]:
-        return f"The base model helps: {best.name}, CER {nothing.cer / best.cer:.1f} times lower than from nothing."
-    if best.cer_ci95[0] > nothing.cer_ci95[1]:
-        return f"Negative transfer: even {best.name} is worse than from nothing. Choose a nearer base model."
+def verdict(scored: Mapping[str, Sequence[Scored]]) -> str:
+    """Return whether the base model helps: by CER, and only where the interval of the paired difference leaves out 0.
+
+    Args:
+        scored: The test set of each row, that of the model from nothing first.
+    """
+    rates = {
+        name: error_rates.rate([error_rates.character_errors(one.reference, one.hypothesis) for one in members])
+        for name, members in scored.items()
+    }
+    nothing, *adapted = scored
+    best = min(adapted, key=lambda name: rates[name])
+    against = difference(scored[best], scored[nothing])
+    cers = f"CER {rates[best]:.3f} against {rates[nothing]:.3f} from nothing"
+    if against.high < 0:
+        equals = [
+            name for name in adapted if name != best and not difference(scored[name], scored[best]).is_significant
+        ]
+        also = f" This test set cannot tell it from {' and '.join(equals)}." if equals else ""
+        return f"The base model helps: {best}, {cers}.{also}"
+    if against.low > 0:
+        return f"Negative transfer: even {best} is worse, {cers}. Choose a nearer base model."
     return "No difference that this test set can tell: look for a nearer base model, or a larger test set."

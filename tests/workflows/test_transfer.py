@@ -6,26 +6,35 @@ from conftest import tone_recipe
 
 from asr_adapt.console import Console
 from asr_adapt.errors import InputError
-from asr_adapt.workflows.transfer import Row, transfer, verdict
+from asr_adapt.records import Utterance
+from asr_adapt.workflows.transfer import Scored, transfer, verdict
 
 
-def row(name: str, cer: float) -> Row:
-    return Row(name, 1.0, 0.5, (0.4, 0.6), cer, (cer - 0.05, cer + 0.05), cer)
+def scored(*errors: int) -> list[Scored]:
+    """Return utterances of ten letters, each with so many of them wrong."""
+    return [
+        Scored(Utterance(id=str(i), audio=f"{i}.wav"), "abcdefghij", "x" * wrong + "abcdefghij"[wrong:])
+        for i, wrong in enumerate(errors)
+    ]
 
 
 @pytest.mark.parametrize(
     ("nothing", "head", "frozen", "said"),
     [
-        (0.6, 0.5, 0.2, "The base model helps: feature encoder frozen, CER 3.0 times lower than from nothing."),
-        (0.2, 0.9, 0.5, "Negative transfer: even feature encoder frozen is worse"),
-        (0.5, 0.9, 0.45, "No difference that this test set can tell"),
+        ([6] * 40, [5] * 40, [2] * 40, "The base model helps: feature encoder frozen, CER 0.200 against 0.600"),
+        ([2] * 40, [9] * 40, [5] * 40, "Negative transfer: even feature encoder frozen is worse"),
+        ([5, 4] * 20, [9] * 40, [4, 5] * 20, "No difference that this test set can tell"),
+        # Each is better on every utterance, while the intervals of the two rates overlap.
+        ([1, 9] * 20, [9] * 40, [0, 8] * 20, "The base model helps: feature encoder frozen, CER 0.400 against 0.500"),
+        ([6] * 40, [2, 4] * 20, [4, 2] * 20, "The base model helps: head only, CER 0.300 against 0.600 from nothing. "
+         "This test set cannot tell it from feature encoder frozen."),
     ],
-)
-def test_the_verdict_is_by_intervals_that_do_not_overlap(
-    nothing: float, head: float, frozen: float, said: str
+)  # fmt: skip
+def test_the_verdict_is_by_paired_intervals_that_leave_out_nothing(
+    nothing: list[int], head: list[int], frozen: list[int], said: str
 ) -> None:
-    rows = [row("from nothing", nothing), row("head only", head), row("feature encoder frozen", frozen)]
-    assert verdict(rows).startswith(said)
+    rows = {"from nothing": nothing, "head only": head, "feature encoder frozen": frozen}
+    assert verdict({name: scored(*errors) for name, errors in rows.items()}).startswith(said)
 
 
 def test_without_a_base_model_there_is_nothing_to_transfer(tones: Path, tmp_path: Path, console: Console) -> None:
@@ -58,4 +67,5 @@ def test_each_way_is_trained_for_the_same_steps_and_the_table_is_kept(
     assert [(w["name"], w["wer"], tuple(w["cer_ci95"])) for w in written] == [
         (r.name, r.wer, r.cer_ci95) for r in rows
     ]
+    assert rows[0].cer_against_nothing is None and all(r.cer_against_nothing for r in rows[1:])
     assert transfer(recipe, tmp_path, console) == rows, "nothing is trained twice"
