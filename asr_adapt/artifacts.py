@@ -236,8 +236,8 @@ class ModelMetadata(Artifact):
                 remedy="Give a run's model/ folder.",
             )
         remedy = "Copy the model again."
-        check_model(folder, (MODEL_METADATA,))
         _refuse_newer(path, remedy)
+        check_model(folder, (MODEL_METADATA,))
         return cls.read_file(path, remedy)
 
 

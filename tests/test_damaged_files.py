@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fuzz_model_metadata import TARGET
 from old_runs import unpack
+from runner import check
 
 from asr_adapt import cli
 from asr_adapt.artifacts import Metrics, ModelMetadata, PreparationSummary
@@ -274,3 +276,7 @@ def test_an_adapter_beside_the_weights_is_refused(run_folder: Path) -> None:
     (run_folder / "model" / "adapter_config.json").write_text('{"base_model_name_or_path": "/elsewhere"}')
     with pytest.raises(InputError, match="adapter lies beside"):
         CTCModel.load(run_folder / "model")
+
+
+def test_small_files_with_any_damage_are_read_or_refused_in_one_line() -> None:
+    check(TARGET, examples=150)
