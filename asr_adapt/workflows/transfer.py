@@ -102,7 +102,7 @@ def _row(name: str, metrics: Metrics, folder: Path, scored: Sequence[Scored], no
         cer=metrics.cer,
         cer_ci95=metrics.cer_ci95,
         cer_without_marks=error_rates.cer_without_marks(pairs),
-        cer_against_nothing=against and (against.value, against.low, against.high),
+        cer_against_nothing=(against.value, against.low, against.high) if against else None,
     )
 
 
