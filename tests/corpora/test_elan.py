@@ -161,6 +161,14 @@ def test_an_offset_of_the_recording_that_is_no_number_is_named(tmp_path: Path) -
         read(tmp_path)
 
 
+@pytest.mark.parametrize("encoding", ["TF-8", "utf-7", "base64", "utf-32"])
+def test_an_encoding_that_is_unknown_is_one_line(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "a.eaf", SENTENCE)
+    path.write_text(path.read_text(encoding="utf-8").replace("UTF-8", encoding), encoding="utf-8")
+    with pytest.raises(InputError, match=r"a\.eaf: cannot be read as ELAN"):
+        read(tmp_path)
+
+
 def test_a_fifo_named_as_a_file_of_elan_does_not_wait(tmp_path: Path) -> None:
     write(tmp_path / "a.eaf", SENTENCE)
     os.mkfifo(tmp_path / "b.eaf")

@@ -154,10 +154,10 @@ def _parse(path: Path) -> _Document:
     try:
         with open_regular(path) as file:
             parser.ParseFile(file)
-    except (expat.ExpatError, ValueError, OSError) as error:
-        raise InputError(f"cannot be read as ELAN ({error})", place=path) from error
     except KeyError as error:
         raise InputError(f"cannot be read as ELAN (attribute {error} is missing)", place=path) from error
+    except (expat.ExpatError, ValueError, LookupError, OSError) as error:  # LookupError: an unknown encoding
+        raise InputError(f"cannot be read as ELAN ({error})", place=path) from error
     return document
 
 

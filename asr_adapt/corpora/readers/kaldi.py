@@ -49,7 +49,7 @@ def read(root: Path, language: str, source: Source) -> Generator[Utterance, None
     return [
         LeftOut.of("split", folder.name, [folder], utterances=sum(1 for _ in iterate_lines(folder / "text")))
         for folder in folders
-        if folder.name in unused
+        if folder.name in unused and (folder / "text").is_file()
     ]
 
 
