@@ -1,6 +1,7 @@
 """Preparation: what is decoded and written, what is excluded and why."""
 
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from asr_adapt.artifacts import PreparationSummary
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
 from asr_adapt.decoding.frames import FrameGrid
-from asr_adapt.errors import InputError
+from asr_adapt.errors import DiskFull, InputError
 from asr_adapt.recipe import Text
 from asr_adapt.records import Split
 from asr_adapt.stages.prepare import check_splits, prepare
+from asr_adapt.storage import disk_full_as_error
 
 BAD = {
     "unreadable.wav": ("unreadable_audio", "ab"),
@@ -161,3 +163,21 @@ def test_what_nobody_understood_is_excluded_from_every_split_and_its_letters_fro
     assert summary.utterances == {"train": 3, "dev": 1, "test": 1}
     assert [summary.excluded_counts(split) for split in ("train", "dev", "test")] == [{"unclear": 1}] * 3
     assert not {"x", "q"} & {*summary.alphabet}
+
+
+def test_a_full_disk_leaves_no_half_of_a_split_and_the_same_folder_is_prepared_when_there_is_room(
+    tmp_path: Path,
+) -> None:
+    root, data = write_corpus(tmp_path / "corpus"), tmp_path / "data"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # no file may grow beyond it
+    try:
+        with (
+            pytest.raises(DiskFull, match=r"data: cannot be written: .*Make room"),
+            disk_full_as_error(data, "Make room."),
+        ):
+            prepared_corpus(root, data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not [path for path in data.rglob("*") if path.stat().st_size]
+    assert prepared_corpus(root, data).utterances == {"train": 20, "dev": 6, "test": 6}
