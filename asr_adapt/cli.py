@@ -253,8 +253,18 @@ def transcribe(
     engine: _ENGINE = "auto",
     hotwords: Annotated[str, typer.Option(help="Words to boost, such as names, separated by spaces.")] = "",
     no_lm: _NO_LM = False,
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            help="left, right, a number, or each: a speaker for each channel; default: mixed.", show_default=False
+        ),
+    ] = None,
+    track: Annotated[
+        int | None, typer.Option(min=1, help="Number of the audio track; default: the file's.", show_default=False)
+    ] = None,
 ) -> None:
     """Transcribe recordings of any length. Run again with the same --out to do only what is missing or outdated."""
+    from asr_adapt.audio import channels
     from asr_adapt.console import Console
     from asr_adapt.formats import writers
     from asr_adapt.inference import engines, recordings
@@ -262,6 +272,8 @@ def transcribe(
 
     if format not in writers.WRITERS:
         raise InputError(f"no format '{format}'", place="--format", remedy=f"Known: {', '.join(writers.WRITERS)}.")
+    if channel is not None:
+        channels.chosen(channel, channels.MAX_CHANNELS, "--channel")
     found = recordings.find(inputs)
     runner = engines.resolved(model, engine)
     favoured = hotwords.split()
@@ -272,7 +284,10 @@ def transcribe(
         return Transcriber.from_folder(model, engine=runner, hotwords=favoured, use_ngram=not no_lm)
 
     settings = "" if runner == engines.TORCH and not favoured else f"{runner} {' '.join(favoured)}"
-    failed = stage.transcribe(load, model, found, format, out, Console(), settings + " --no-lm" * no_lm)
+    settings += (
+        " --no-lm" * no_lm + (f" --channel {channel}" if channel else "") + (f" --track {track}" if track else "")
+    )
+    failed = stage.transcribe(load, model, found, format, out, Console(), settings, channel, track)
     if failed:
         raise SystemExit(2 if failed == len(found) else _PARTLY_DONE)
 

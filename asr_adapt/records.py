@@ -178,12 +178,14 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of speech that was read in one piece."""
+    """A stretch of speech between pauses, which was transcribed at once."""
 
     text: str
     start_s: float
     end_s: float
     words: tuple[Word, ...]
+    speaker: str | None = None
+    """`channel 1`, where each channel is a speaker"""
 
 
 @dataclass(frozen=True, slots=True)

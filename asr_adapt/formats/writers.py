@@ -7,7 +7,7 @@ import mimetypes
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asr_adapt.errors import printable
@@ -37,10 +37,13 @@ def to_json(transcript: Transcript) -> str:
     Clients with a schema require every field of Whisper's segments. Where CTC has no such notion the value is
     neutral: `seek` and `temperature` are 0, `tokens` is empty, `no_speech_prob` is 0 (what is not speech is not in a
     segment). `avg_logprob` is the mean natural logarithm of the words' confidences, `compression_ratio` is Whisper's.
+    Segments and words have a `speaker` where each channel is one.
     """
     words = [
         {"word": w.text, "start": round(w.start_s, 3), "end": round(w.end_s, 3), "confidence": round(w.confidence, 4)}
-        for w in transcript.words
+        | _speaker(s)
+        for s in transcript.segments
+        for w in s.words
     ]
     segments = [
         {
@@ -55,6 +58,7 @@ def to_json(transcript: Transcript) -> str:
             "compression_ratio": _compression_ratio(s.text),
             "no_speech_prob": 0.0,
         }
+        | _speaker(s)
         for number, s in enumerate(transcript.segments)
     ]
     fields = {
@@ -66,6 +70,10 @@ def to_json(transcript: Transcript) -> str:
         "words": words,
     }
     return json.dumps(fields, ensure_ascii=False, indent=1) + "\n"
+
+
+def _speaker(segment: Segment) -> dict[str, str]:
+    return {"speaker": segment.speaker} if segment.speaker else {}
 
 
 def _avg_logprob(segment: Segment) -> float:
@@ -81,27 +89,30 @@ def _compression_ratio(text: str) -> float:
 # pysubs2 would write these two as well, but takes the `\n` in a word of X-SAMPA (`r\n`) for the end of a line.
 def to_srt(transcript: Transcript) -> str:
     """Return SubRip's subtitles. The format knows no escapes: a `<` stands as it is."""
-    return _subtitles(transcript, ",", str)
+    return _subtitles(transcript, ",", "{}: ", str)
 
 
 def to_vtt(transcript: Transcript) -> str:
     """Return WebVTT subtitles (W3C), with `&`, `<` and `>` as entities."""
-    return "WEBVTT\n\n" + _subtitles(transcript, ".", lambda line: html.escape(line, quote=False))
+    return "WEBVTT\n\n" + _subtitles(transcript, ".", "<v {}>", lambda line: html.escape(line, quote=False))
 
 
 def to_tsv(transcript: Transcript) -> str:
     """Return Whisper's table: start and end of each segment in milliseconds, and its text."""
-    rows = [f"{segment.start_ms}\t{segment.end_ms}\t{segment.text}\n" for segment in spans(transcript)]
+    segments = sorted((s for _, of_one in _by_speaker(transcript) for s in of_one), key=lambda s: s.start_ms)
+    rows = [f"{segment.start_ms}\t{segment.end_ms}\t{segment.text}\n" for segment in segments]
     return "start\tend\ttext\n" + "".join(rows)
 
 
 def to_textgrid(transcript: Transcript) -> str:
-    """Return a Praat TextGrid: interval tiers `segments` and `words`, empty intervals between them."""
+    """Return a Praat TextGrid: interval tiers `segments` and `words`, of each speaker."""
     from praatio.utilities import textgrid_io
 
-    segments = spans(transcript)
-    end_s = max(0.001, round(transcript.duration_s, 6), *(segment.end_ms / 1000 for segment in segments))
-    tiers = {"segments": segments, "words": _words(segments)}
+    tiers: dict[str, list[Span]] = {}
+    for speaker, segments in _by_speaker(transcript):
+        tiers |= {_tier("segments", speaker): segments, _tier("words", speaker): _words(segments)}
+    ends_s = [segment.end_ms / 1000 for tier in tiers.values() for segment in tier]
+    end_s = max(0.001, round(transcript.duration_s, 6), *ends_s)
     grid = {
         "xmin": 0,
         "xmax": end_s,
@@ -120,7 +131,7 @@ def to_textgrid(transcript: Transcript) -> str:
 
 
 def to_eaf(transcript: Transcript, media: Media | None = None, folder: Path | None = None) -> str:
-    """Return an ELAN document: a tier `segments`, and in it a tier `words`.
+    """Return an ELAN document: a tier `segments`, and in it a tier `words`, of each speaker.
 
     Args:
         transcript: What was said.
@@ -133,8 +144,13 @@ def to_eaf(transcript: Transcript, media: Media | None = None, folder: Path | No
     eaf = Elan.Eaf(author="asr-adapt")
     eaf.header = {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"}
     eaf.add_linguistic_type("words-lt", constraints="Included_In")
-    eaf.add_tier("segments")
-    eaf.add_tier("words", ling="words-lt", parent="segments")
+    for speaker, segments in _by_speaker(transcript):
+        tier, below = _tier("segments", speaker), _tier("words", speaker)
+        eaf.add_tier(tier, part=speaker)
+        eaf.add_tier(below, ling="words-lt", parent=tier, part=speaker)
+        for name, found in ((tier, segments), (below, _words(segments))):
+            for span in found:
+                eaf.add_annotation(name, span.start_ms, span.end_ms, span.text)
     eaf.remove_tier("default")
     if media is not None:
         file = Path(printable(media.file.resolve()))
@@ -145,10 +161,6 @@ def to_eaf(transcript: Transcript, media: Media | None = None, folder: Path | No
             mimetype="audio/x-wav" if file.suffix == ".wav" else mimetypes.guess_type(file.name)[0] or "unknown",
             time_origin=round(media.start_s * 1000) or None,
         )
-    segments = spans(transcript)
-    for tier, found in (("segments", segments), ("words", _words(segments))):
-        for span in found:
-            eaf.add_annotation(tier, span.start_ms, span.end_ms, span.text)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + Elan.to_string(eaf) + "\n"
 
 
@@ -172,13 +184,32 @@ def _words(segments: list[Span]) -> list[Span]:
     return [word for segment in segments for word in segment.words]
 
 
-def _subtitles(transcript: Transcript, point: str, escape: Callable[[str], str]) -> str:
-    found = subtitles.cues(_words(spans(transcript)), math.floor(transcript.duration_s * 1000))
+def _by_speaker(transcript: Transcript) -> list[tuple[str | None, list[Span]]]:
+    """Return the segments of each speaker; those of different speakers may overlap."""
+    speakers = {segment.speaker for segment in transcript.segments} or {None}
+    return [
+        (speaker, spans(replace(transcript, segments=tuple(s for s in transcript.segments if s.speaker == speaker))))
+        for speaker in sorted(speakers, key=lambda name: (len(name or ""), name or ""))
+    ]
+
+
+def _tier(name: str, speaker: str | None) -> str:
+    return f"{name} {speaker}" if speaker else name
+
+
+def _subtitles(transcript: Transcript, point: str, voice: str, escape: Callable[[str], str]) -> str:
+    end_ms = math.floor(transcript.duration_s * 1000)
+    shown = [
+        (cue, voice.format(escape(speaker)) if speaker else "")
+        for speaker, segments in _by_speaker(transcript)
+        for cue in subtitles.cues(_words(segments), end_ms)
+    ]
+    shown.sort(key=lambda pair: pair[0].start_ms)
     return "".join(
-        f"{number}\n{_clock(cue.start_ms, point)} --> {_clock(cue.end_ms, point)}\n"
+        f"{number}\n{_clock(cue.start_ms, point)} --> {_clock(cue.end_ms, point)}\n{prefix}"
         + "".join(f"{escape(line)}\n" for line in cue.lines)
         + "\n"
-        for number, cue in enumerate(found, start=1)
+        for number, (cue, prefix) in enumerate(shown, start=1)
     )
 
 

@@ -9,16 +9,26 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from asr_adapt import audio
 from asr_adapt.audio import media
 from asr_adapt.corpora.readers import manifest
-from asr_adapt.errors import InputError, printable
+from asr_adapt.errors import AudioError, InputError, printable
 from asr_adapt.formats.writers import Media
 from asr_adapt.records import Utterance
 
 AUDIO_SUFFIXES = frozenset(media.SUFFIXES)
 _STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is read of a recording: one channel, or the mix of all (None), of one audio track, or the default one."""
+
+    source: audio.Audio | Utterance
+    channel: audio.Channel | None = None
+    track: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,24 @@ class Input:
         file = tempfile.TemporaryFile()  # noqa: SIM115 - it is read after we return
         shutil.copyfileobj(sys.stdin.buffer, file)
         return file
+
+    def selections(self, channel: str | None, track: int | None) -> list[tuple[str | None, Selection]]:
+        """Return what is read, with the speaker of each; a speaker for each channel where `channel` is `each`.
+
+        Args:
+            channel: `left`, `right`, `each`, or a number from 1 on; None mixes all.
+            track: From 1 on; None is the default one.
+        """
+        opened = self.opened()
+        if channel != "each":
+            one: Any = int(channel) if channel is not None and channel.isdigit() else channel
+            return [(None, Selection(opened, one, track))]
+        locator = opened.audio if isinstance(opened, Utterance) else opened
+        try:
+            channels = audio.chosen_channels(locator, channel, track=track)
+        except AudioError:  # it is raised again where the recording is read, for this recording alone
+            return [(None, Selection(opened, None, track))]
+        return [(f"channel {number}", Selection(opened, number, track)) for number in channels]
 
     def is_newer_than(self, place: Path) -> bool:
         """Whether the recording changed after its transcript was written."""

@@ -20,17 +20,20 @@ from asr_adapt.errors import AudioError, InputError
 from asr_adapt.inference import decoding as decodings
 from asr_adapt.inference import engines
 from asr_adapt.inference.decoding import Decoding
+from asr_adapt.inference.recordings import Selection
 from asr_adapt.model import forward, mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.records import Segment, Transcript, Utterance, Word
 from asr_adapt.text.alphabet import DELIMITER_ID
 
-Recording = audio.Audio | Utterance | tuple[np.ndarray, int] | Mapping[str, Any] | np.ndarray
-"""A path or locator, an encoded file's bytes or stream, an utterance, `(array, sampling_rate)`, or a mapping
-`{"raw": array, "sampling_rate": rate}` as transformers has it (`array` for `raw`, as in datasets). Arrays are float
-(num_samples,), mono, in [-1, 1]; one without a rate, as in a prepared corpus, is at 16 kHz and only for
-`transcribe_segments`."""
+Recording = audio.Audio | Utterance | Selection | tuple[np.ndarray, int] | Mapping[str, Any] | np.ndarray
+"""A path or locator, an encoded file's bytes or stream, an utterance, a `Selection` of one of these, or an array.
+
+An array comes as `(array, sampling_rate)` or as transformers' mapping `{"raw": array, "sampling_rate": rate}`
+(`array` for `raw`, as in datasets): float (num_samples,), mono, in [-1, 1]. One without a rate, as in a prepared
+corpus, is at 16 kHz and only for `transcribe_segments`.
+"""
 
 Decode = Callable[[np.ndarray], list[ctc.Run]]
 """How log_probs, float32 (frames, vocab), become labels with their frames: `ctc.greedy`, `BeamSearch.runs`."""
@@ -436,9 +439,12 @@ def _blocks(recording: Recording) -> Iterable[np.ndarray]:
     if isinstance(recording, np.ndarray | tuple | Mapping):
         waveform = _at_16_khz(recording)
         return (waveform[i : i + _BLOCK] for i in range(0, max(1, len(waveform)), _BLOCK))
-    if isinstance(recording, Utterance):
-        return audio.blocks(recording.audio, start_s=recording.start_s, end_s=recording.end_s)
-    return audio.blocks(recording)
+    chosen = recording if isinstance(recording, Selection) else Selection(recording)
+    read = functools.partial(audio.blocks, channel=chosen.channel, track=chosen.track)
+    if isinstance(chosen.source, Utterance):
+        utterance = chosen.source
+        return read(utterance.audio, start_s=utterance.start_s, end_s=utterance.end_s)
+    return read(chosen.source)
 
 
 def _at_16_khz(recording: np.ndarray | tuple[np.ndarray, int] | Mapping[str, Any]) -> np.ndarray:

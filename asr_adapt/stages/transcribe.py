@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ from asr_adapt.artifacts import TranscriptionRecord
 from asr_adapt.console import Console
 from asr_adapt.errors import DiskFull, InputError, printable
 from asr_adapt.formats import writers
-from asr_adapt.inference.recordings import Input, exists
+from asr_adapt.inference.recordings import Input, Selection, exists
+from asr_adapt.records import Segment, Transcript
 from asr_adapt.storage import digest_of_folder, disk_full_as_error, name_as_text, name_of_text, write_text
 
 if TYPE_CHECKING:  # it brings torch, and a misspelt path shall be answered at once
@@ -60,6 +62,8 @@ def transcribe(
     out: Path | None,
     console: Console,
     settings: str = "",
+    channel: str | None = None,
+    track: int | None = None,
 ) -> int:
     """Transcribe recordings, and return how many could not be done; those are named, the others are done.
 
@@ -74,6 +78,8 @@ def transcribe(
         out: Folder for the transcripts; None prints them.
         console: Where to report.
         settings: What else decides about the text: options of `load`.
+        channel: `left`, `right`, `each` (a speaker for each), or a number from 1 on; None mixes all.
+        track: Audio track, from 1 on; None is the default one.
 
     Raises:
         InputError: the folder holds transcripts of another model, or a file that would be written over and is not
@@ -97,8 +103,18 @@ def transcribe(
     done = 0
     try:
         with console.progress("transcribe", total=len(work)) as progress:
-            results = transcriber.transcribe_all(item.opened() for item, _ in work)
-            for number, ((item, place), result) in enumerate(zip(work, results, strict=True), start=1):
+            speakers: list[list[str | None]] = []  # of each recording; filled as recordings are opened
+
+            def selected() -> Iterator[Selection]:
+                for item, _ in work:
+                    selections = item.selections(channel, track)
+                    speakers.append([speaker for speaker, _ in selections])
+                    yield from (selection for _, selection in selections)
+
+            results = transcriber.transcribe_all(selected())
+            for number, (item, place) in enumerate(work, start=1):
+                first = next(results)
+                result = _together([first, *(next(results) for _ in speakers[number - 1][1:])], speakers[number - 1])
                 progress.at(number, f"{audio_s / (time.perf_counter() - began):.0f}× real time")
                 try:
                     if isinstance(result, InputError):
@@ -132,6 +148,19 @@ def transcribe(
         f"({audio_s / elapsed_s:.0f}× real time)"
     )
     return failed
+
+
+def _together(results: Sequence[Transcript | InputError], speakers: Sequence[str | None]) -> Transcript | InputError:
+    """Return the transcript of a recording, from those of its speakers."""
+    segments: list[Segment] = []
+    duration_s, language = 0.0, ""
+    for result, speaker in zip(results, speakers, strict=True):
+        if isinstance(result, InputError):
+            return result
+        segments += [replace(segment, speaker=speaker) for segment in result.segments]
+        duration_s, language = max(duration_s, result.duration_s), result.language
+    segments.sort(key=lambda segment: segment.start_s)
+    return Transcript(" ".join(segment.text for segment in segments), language, duration_s, tuple(segments))
 
 
 def _missing(

@@ -131,7 +131,7 @@ def test_a_text_that_is_missing_empty_or_not_utf_8_is_one_line(
 
 def test_a_missing_or_damaged_n_gram_is_one_line(run_folder: Path) -> None:
     ngram_file.write(run_folder / "model", "no arpa at all\n", NGramWeights())
-    with pytest.raises(InputError, match="no ARPA n-gram"):
+    with pytest.raises(InputError, match="not an ARPA n-gram"):
         Transcriber.from_folder(run_folder / "model")
     (run_folder / "model" / "lm.arpa").unlink()
     with pytest.raises(InputError, match="n-gram is missing"):

@@ -3,12 +3,15 @@
 import errno
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import soundfile
 from conftest import RATE_HZ, say
@@ -55,12 +58,12 @@ class Stage:
     def __init__(self, model: Path) -> None:
         self.model, self.loads = model, 0
 
-    def __call__(self, *inputs: Path | str, out: Path, format: str = "txt") -> int:
+    def __call__(self, *inputs: Path | str, out: Path, format: str = "txt", **options: Any) -> int:
         def load() -> Transcriber:
             self.loads += 1
             return Transcriber.from_folder(self.model)
 
-        return transcribe(load, self.model, find([str(i) for i in inputs]), format, out, Console())
+        return transcribe(load, self.model, find([str(i) for i in inputs]), format, out, Console(), **options)
 
 
 @pytest.fixture
@@ -170,6 +173,29 @@ def test_an_interrupted_batch_says_what_is_done(stage: Stage, clips: Path, capsy
         transcribe(lambda: Interrupted(), stage.model, find([str(clips / "x")]), "txt", clips / "out", Console())  # type: ignore[arg-type,return-value]
     assert set(times(clips / "out")) == {"one.txt"}
     assert "1 of 2 files are transcribed; the same command does the others" in capsys.readouterr().err
+
+
+def test_each_channel_is_a_speaker(stage: Stage, clips: Path, capsys: pytest.CaptureFixture) -> None:
+    silence = np.zeros(RATE_HZ, np.float32)
+    left, right = np.concatenate([say("ab"), silence, silence]), np.concatenate([silence, say("cde"), silence])
+    length = min(len(left), len(right))
+    soundfile.write(clips / "two.wav", np.stack([left[:length], right[:length]], axis=1), RATE_HZ)
+    out = clips / "out"
+    for format in ("json", "srt", "vtt", "textgrid", "eaf", "tsv"):
+        assert stage(clips / "two.wav", out=out, format=format, channel="each") == 0
+    segments = json.loads((out / "two.json").read_text())["segments"]
+    assert [segment["speaker"] for segment in segments] == ["channel 1", "channel 2"]
+    assert segments[0]["end"] <= 1 <= segments[1]["start"] + 0.1
+    assert "\nchannel 1: " in (out / "two.srt").read_text() and "\n<v channel 2>" in (out / "two.vtt").read_text()
+    tiers = ["segments channel 1", "words channel 1", "segments channel 2", "words channel 2"]
+    assert re.findall('name = "(.*)"', (out / "two.textgrid").read_text()) == tiers
+    document = ElementTree.parse(out / "two.eaf")
+    assert [tier.get("TIER_ID") for tier in document.iter("TIER")] == tiers
+    assert [tier.get("PARTICIPANT") for tier in document.iter("TIER")] == ["channel 1"] * 2 + ["channel 2"] * 2
+    assert len((out / "two.tsv").read_text().splitlines()) == 3
+    assert stage(clips / "two.wav", clips / "x" / "one.wav", out=clips / "right", channel="right") == 1
+    assert "x/one.wav: has no channel 'right': it has 1" in " ".join(capsys.readouterr().err.split())
+    assert stage(clips / "x" / "one.wav", out=clips / "third", track=3) == 1
 
 
 def test_transcripts_of_another_model_are_not_taken_for_this_ones(
