@@ -38,7 +38,11 @@ class Artifact(BaseModel):
 
     def write_file(self, path: Path) -> None:
         """Write the file, whole or not at all."""
-        write_text(path, json.dumps(self.model_dump(mode="json"), ensure_ascii=False, indent=1) + "\n")
+        write_text(path, self.file_text())
+
+    def file_text(self) -> str:
+        """Return the content of the file."""
+        return json.dumps(self.model_dump(mode="json"), ensure_ascii=False, indent=1) + "\n"
 
     @classmethod
     def read_file(cls, path: Path, remedy: str) -> Self:

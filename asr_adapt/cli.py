@@ -364,15 +364,17 @@ def compare(
     from asr_adapt.console import Console
     from asr_adapt.report import render
     from asr_adapt.stages import compare as stage
-    from asr_adapt.storage import write_text
+    from asr_adapt.storage import unwritable_as_error, write_text
 
     if len(systems) < 2:
         raise InputError("only one system was given", place="compare", remedy="Give a baseline and another system.")
     result = stage.compare([stage.System.read(path) for path in systems], Console(), names=names)
     if json:
-        result.write_file(json)
+        with unwritable_as_error(json, "Give another --json."):
+            result.write_file(json)
     if html:
-        write_text(html, render.render("compare.html", result=result))
+        with unwritable_as_error(html, "Give another --html."):
+            write_text(html, render.render("compare.html", result=result))
 
 
 @_model_verbs.command()

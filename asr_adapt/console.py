@@ -1,6 +1,7 @@
 """Terminal output: results on standard output; lines, tables and progress bars on standard error."""
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -14,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from asr_adapt.errors import printable
+from asr_adapt.errors import DiskFull, printable
 
 Item = TypeVar("Item")
 _LOG_INTERVAL_S = 30.0
@@ -32,15 +33,20 @@ class Console:
         """Print one line of what a command was asked for, on standard output.
 
         Raises:
-            OSError: standard output cannot be written, such as on a full disk. Nothing more is written to it.
+            DiskFull: standard output is a file on a full disk. Nothing more is written to it.
+            OSError: it cannot be written for another reason, such as a pipe that was closed.
         """
         if self._quiet:
             return
         try:
             print("\n".join(map(printable, text.split("\n"))), flush=True)
-        except OSError:
+        except OSError as error:
             with contextlib.suppress(OSError):  # what is left in the buffer would raise again at exit
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+                raise DiskFull(
+                    f"cannot be written ({error.strerror})", place="standard output", remedy="Make room."
+                ) from error
             raise
 
     def heading(self, text: str) -> None:

@@ -17,7 +17,8 @@ _LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense",
 def add_lora(net: Wav2Vec2ForCTC, rank: int) -> Any:
     """Add low-rank matrices to the transformer of `net`, which is changed, and return peft's wrapper of it.
 
-    They start at zero, so that `net` says what it said (Hu et al. 2021, arXiv:2106.09685). The head is trained whole.
+    They start at zero, so that the output of `net` is unchanged (Hu et al. 2021, arXiv:2106.09685). The head is
+    trained whole.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -28,7 +29,7 @@ def add_lora(net: Wav2Vec2ForCTC, rank: int) -> Any:
 
 
 def silence(net: Wav2Vec2ForCTC) -> None:
-    """Let MMS's layers, in place, begin by adding nothing to what the transformer says."""
+    """Let MMS's layers, in place, start with an output of zero, so that the transformer's output is unchanged."""
     for module in net.modules():
         if isinstance(module, Wav2Vec2AttnAdapterLayer):
             torch.nn.init.zeros_(module.linear_2.weight)

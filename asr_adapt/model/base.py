@@ -45,7 +45,7 @@ def configuration(spec: Model) -> Wav2Vec2Config:
     """Return the base model's configuration; fails early on anything that `load` would reject.
 
     Raises:
-        InputError: the base model is not there (offline is said as such), is no Wav2Vec2 encoder, or is a folder
+        InputError: the base model does not exist or is offline, is no Wav2Vec2 encoder, or is a folder
             with pickled weights only.
     """
     from huggingface_hub import HfApi
@@ -124,7 +124,7 @@ def adapter(spec: Model, language: str, config: Wav2Vec2Config | None = None) ->
         config: The base model's configuration; None: read it.
 
     Raises:
-        InputError: it has none for the language, or is not said whose its adapter layers are.
+        InputError: it has none for the language, or the language of its adapter layers is unknown.
     """
     named = spec.adapter_language
     if spec.base == "none" or named == mms.NONE:

@@ -21,7 +21,7 @@ from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
 from asr_adapt.model import adapters, base, checkpoint_files
 from asr_adapt.recipe import Text
-from asr_adapt.storage import atomic_folder
+from asr_adapt.storage import atomic_folder, unwritable_as_error
 from asr_adapt.text.alphabet import BLANK, DELIMITER, Alphabet
 from asr_adapt.text.normaliser import Normaliser
 
@@ -82,8 +82,11 @@ class CTCModel:
         """Write the model in `save_pretrained`'s format, which `transformers.pipeline` loads as it is.
 
         `folder` holds the whole new model, or still the old one (`storage.atomic_folder`).
+
+        Raises:
+            InputError: it cannot be written.
         """
-        with atomic_folder(folder) as partial:
+        with unwritable_as_error(folder, "Make room, or give another folder."), atomic_folder(folder) as partial:
             with base.quiet():
                 self.net.save_pretrained(partial)
             _processor(self.alphabet, self.net.config, self.normalise_waveform, partial).save_pretrained(partial)
@@ -133,7 +136,7 @@ class CTCModel:
 
 
 def processor_config(folder: Path) -> ProcessorConfig:
-    """Return what a model folder says about its waveforms.
+    """Return how a model folder expects its waveforms.
 
     Raises:
         InputError: the file is missing or damaged.

@@ -20,7 +20,7 @@ def encode(model: CTCModel, waveforms: Sequence[torch.Tensor]) -> list[torch.Ten
     """Run the feature encoder clip by clip.
 
     Alone, because wav2vec2-base normalises its first convolution over the whole clip, padding and all: batching
-    changes what it hears (transformers#18501).
+    changes its input (transformers#18501).
 
     Args:
         model: The model.
@@ -63,7 +63,7 @@ def contextualise(
 
 
 def log_probs(model: CTCModel, waveforms: Sequence[np.ndarray], precision: Precision = "fp32") -> list[np.ndarray]:
-    """Return float32 (frames, vocab) for each waveform: in fp32 a batch says what each clip says alone.
+    """Return float32 (frames, vocab) for each waveform: in fp32 a clip has the same result alone and in a batch.
 
     Args:
         model: In evaluation mode.

@@ -71,7 +71,7 @@ def zero_shot(spec: Model, language: str) -> CTCModel:
                if token != DELIMITER and not (len(token) > 2 and token[0] == "<" and token[-1] == ">")]  # fmt: skip
     alphabet = Alphabet((BLANK, DELIMITER, *letters))
     made = create(spec, alphabet, language, Text(), seed=0)
-    with torch.no_grad():  # a vocabulary without the word delimiter, of a writing without spaces: never heard
+    with torch.no_grad():  # a vocabulary without the word delimiter, of a script without spaces: never written
         for label in {*range(len(alphabet))} - inherited(spec, alphabet, language).keys():
             made.net.lm_head.bias[label] = _NEVER
     made.net.eval()
@@ -83,7 +83,7 @@ def inherited(
 ) -> dict[int, int]:
     """Return which labels of a new head start from which of the base's: `{label: the base's label}`.
 
-    A base that this package trained says what its labels are, and MMS does for each language. The same unit is taken
+    A base trained by this package records its labels, and MMS does for each language. The same unit is taken
     over, and a letter with marks (`á`) starts from the letter without (`a`). Orthographies of the last hundred years
     are nearly phonemic, so that letters and the phones of the embedded base model have much in common.
     """

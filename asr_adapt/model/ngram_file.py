@@ -1,11 +1,19 @@
 """The n-gram that lies beside a model."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
-from asr_adapt.artifacts import DIGESTS, DecodingConfig, ModelMetadata, NGramWeights, check_model
+from asr_adapt.artifacts import (
+    DIGESTS,
+    MODEL_METADATA,
+    DecodingConfig,
+    ModelMetadata,
+    NGramWeights,
+    check_model,
+)
 from asr_adapt.errors import InputError
 from asr_adapt.model import ctc_model
-from asr_adapt.storage import write_text
+from asr_adapt.storage import atomic_file, unwritable_as_error
 
 _NGRAM = "lm.arpa"
 
@@ -29,12 +37,19 @@ def read(folder: Path) -> tuple[Path, NGramWeights] | None:
 
 
 def write(folder: Path, arpa: str, weights: NGramWeights) -> None:
-    """Write an n-gram into a model folder, which is decoded with it from then on."""
+    """Write an n-gram into a model folder, which is decoded with it from then on.
+
+    Raises:
+        InputError: the folder is not a model, or cannot be written; it is then as it was.
+    """
     metadata = ModelMetadata.read(folder)
     had_digests = check_model(folder)
-    (folder / DIGESTS).unlink(missing_ok=True)  # killed from here on, the model loads as one that never had any
-    write_text(folder / _NGRAM, arpa)
     decoding = DecodingConfig(method="beam search", weights=weights)
-    metadata.model_copy(update={"decoding": decoding}).write(folder)
-    if had_digests:
-        ctc_model.seal(folder)
+    texts = {_NGRAM: arpa, MODEL_METADATA: metadata.model_copy(update={"decoding": decoding}).file_text()}
+    with unwritable_as_error(folder, "Make room, or copy the model to where you may write."):
+        with ExitStack() as partials:  # all are written before the first takes its place
+            for name, text in texts.items():
+                partials.enter_context(atomic_file(folder / name)).write_text(text, encoding="utf-8")
+            (folder / DIGESTS).unlink(missing_ok=True)  # killed from here on, the model loads as one without digests
+        if had_digests:
+            ctc_model.seal(folder)

@@ -40,7 +40,7 @@ class Excluded:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the page says besides the error rates."""
+    """Contents of the page besides the error rates."""
 
     title: str
     language: str
@@ -198,7 +198,7 @@ def _sounds(speech: SpeechSplit, worst_first: Sequence[int]) -> dict[int, str]:
     for index in worst_first[:CLIPS]:
         try:
             data = audio.encode_opus(speech.waveform(index))
-        except AudioError:  # shown without its recording; the page says how many have one
+        except AudioError:  # shown without its recording; the page gives the number of recordings
             continue
         uri = "data:audio/ogg;base64," + base64.b64encode(data).decode()
         if len(uri) <= left:

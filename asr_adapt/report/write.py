@@ -12,7 +12,7 @@ from asr_adapt.report.page import Excluded, Facts, page
 from asr_adapt.report.train_log import read_log
 from asr_adapt.scoring import error_analysis
 from asr_adapt.scoring.evaluation import Evaluation
-from asr_adapt.storage import write_text
+from asr_adapt.storage import unwritable_as_error, write_text
 from asr_adapt.text.normaliser import Normaliser
 
 PAGE = "report.html"
@@ -52,7 +52,8 @@ def write_page(
     facts = _facts(folder, evaluation, ModelMetadata.read(model_folder or folder / "model"))
     speech = _speech(folder, evaluation) if sound else None
     text = page(evaluation, facts, read_log(folder / "train_log.jsonl"), speech, names)
-    write_text(folder / PAGE, text)
+    with unwritable_as_error(folder / PAGE, "Make room, or copy the evaluation to where you may write."):
+        write_text(folder / PAGE, text)
     return folder / PAGE
 
 
@@ -64,7 +65,9 @@ def write_model_card(folder: Path, evaluation: Evaluation | None = None) -> Path
     """
     evaluation = evaluation or read_evaluation(folder)
     path = folder / "model" / MODEL_CARD
-    write_text(path, model_card(evaluation, ModelMetadata.read(folder / "model"), folder))
+    text = model_card(evaluation, ModelMetadata.read(folder / "model"), folder)
+    with unwritable_as_error(path, "Make room, or copy the run to where you may write."):
+        write_text(path, text)
     return path
 
 

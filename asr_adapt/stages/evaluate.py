@@ -13,7 +13,7 @@ from asr_adapt.records import write_jsonl
 from asr_adapt.scoring import error_rates
 from asr_adapt.scoring.error_analysis import ScoredUtterance
 from asr_adapt.scoring.evaluation import HYPOTHESES, Evaluation
-from asr_adapt.storage import make_folder
+from asr_adapt.storage import make_folder, unwritable_as_error
 
 _WORST = 10
 
@@ -37,7 +37,7 @@ def evaluate(
         excluded: Reason → count of utterances that were excluded before; undecodable ones are added here.
 
     Raises:
-        InputError: no utterance could be decoded or none has a reference, or `out` cannot be created.
+        InputError: no utterance could be decoded or none has a reference, or `out` cannot be written.
     """
     make_folder(out, "Give another --out.")
     split, normalise = speech.name, transcriber.model.normaliser
@@ -83,8 +83,14 @@ def evaluate(
         decoding=transcriber.decoding.describe(),
         transcribe_rtfx=round(audio_s / elapsed_s, 2),
     )
-    write_jsonl(out / HYPOTHESES, [one.utterance for one in scored])
-    metrics.write(out)
+    with unwritable_as_error(out, "Make room, or give another --out."):
+        try:
+            write_jsonl(out / HYPOTHESES, [one.utterance for one in scored])
+            metrics.write(out)
+        except OSError:  # hypotheses without their metrics are no evaluation
+            for name in (HYPOTHESES, "metrics.json"):
+                (out / name).unlink(missing_ok=True)
+            raise
     _show_worst(scored, console)
     show(metrics, console)
     without_marks = error_rates.cer_without_marks((one.reference, one.hypothesis) for one in scored)

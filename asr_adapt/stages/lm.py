@@ -19,6 +19,7 @@ from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import ngram_file
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.scoring import error_rates
+from asr_adapt.storage import unwritable_as_error
 
 # Searched one after the other, twice: alpha and beta as pyctcdecode's users find them, from "hardly" to "too much".
 _TRIED: dict[str, tuple[float, ...]] = {
@@ -88,21 +89,22 @@ def lm(
     arpa = "\n".join(estimated.arpa()) + "\n"
     weights = NGramWeights()
     if dev is None:
-        console.warn("no dev speech to tune on (--tune CORPUS): the weights are the usual ones")
+        console.warn("no dev split to tune on (--tune CORPUS): default n-gram weights")
     else:
         _say_what_dev_has(estimated, dev, console)
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch) / "lm.arpa"
-            file.write_text(arpa, encoding="utf-8")
+            with unwritable_as_error(file, "Make room, or set TMPDIR."):
+                file.write_text(arpa, encoding="utf-8")
             weights, rates = tune(model, file, dev, console)
         greedy = _rates(lambda log_probs: model.alphabet.decode(run.label for run in ctc.greedy(log_probs)), dev)
         console.say("dev WER {:.3f}, CER {:.3f} decoded greedily;".format(*greedy)
                     + " {:.3f}, {:.3f} with the n-gram".format(*rates))  # fmt: skip
         if rates >= greedy:
-            console.warn("the n-gram does not help on dev: the model stays as it is. More text may change that.")
+            console.warn("the n-gram does not lower the WER on dev: the model is unchanged. More text may help.")
             return None
     ngram_file.write(folder, arpa, weights)
-    console.say(f"{folder} decodes with it from now on: {weights.describe()}")
+    console.say(f"{folder} now decodes with {weights.describe()}")
     return weights
 
 

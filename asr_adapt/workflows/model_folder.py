@@ -57,11 +57,11 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Sourc
     Raises:
         InputError: a file cannot be read, there is no text, or ctc-beam-decoder does not run here.
     """
-    said: list[tuple[Path, Sequence[str]]] = [(path, read_lines(path)) for path in texts]
+    sources: list[tuple[Path, Sequence[str]]] = [(path, read_lines(path)) for path in texts]
     data = model_folder.resolve().parent / "data"
     if (data / "train.arrow").exists():
-        said.append((data / "train.arrow", prepared.load(data, "train").references))
-    for path, lines in said:
+        sources.append((data / "train.arrow", prepared.load(data, "train").references))
+    for path, lines in sources:
         console.say(f"{path}: {len(lines):,} lines")
     adapted = ctc_model.CTCModel.load(model_folder)
     make_folder(model_folder, "Copy the model to where you may write.")  # before minutes of tuning
@@ -71,7 +71,7 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Sourc
     elif (data / "dev.arrow").exists():
         dev = prepared.load(data, "dev")
     outputs = lm.DevOutputs.of(adapted, dev, console) if dev is not None else None
-    lm.lm(model_folder, [line for _, lines in said for line in lines], order, outputs, console)
+    lm.lm(model_folder, [line for _, lines in sources for line in lines], order, outputs, console)
 
 
 def seal_model(model_folder: Path, console: Console) -> None:

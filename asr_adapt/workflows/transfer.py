@@ -130,7 +130,7 @@ def difference(scored: Sequence[Scored], baseline: Sequence[Scored]) -> Differen
     )
 
 
-def _show(recipe: Recipe, steps: int | None, rows: list[Row], console: Console, said: str) -> None:
+def _show(recipe: Recipe, steps: int | None, rows: list[Row], console: Console, conclusion: str) -> None:
     console.heading(f"{recipe.language} from {recipe.model.base}: {steps:,} steps each")
     console.table(
         "on test; 95 % intervals, that of the difference paired",
@@ -149,7 +149,7 @@ def _show(recipe: Recipe, steps: int | None, rows: list[Row], console: Console, 
             for row in rows
         ],
     )
-    console.say(said)
+    console.say(conclusion)
 
 
 def verdict(scored: Mapping[str, Sequence[Scored]]) -> str:

@@ -111,7 +111,7 @@ def test_a_model_alone_takes_the_usual_weights_and_says_so(
     text = tmp_path / "text.txt"
     text.write_text("ab\ncde\n", encoding="utf-8")
     add_ngram(alone, [text], 2, None, Console())
-    assert "the weights are the usual ones" in capfd.readouterr().err
+    assert "default n-gram weights" in capfd.readouterr().err
     assert ngram_file.read(alone) == (alone / "lm.arpa", NGramWeights())
 
 
