@@ -165,6 +165,7 @@ def doctor(
     from asr_adapt.console import Console
     from asr_adapt.recipe import recipe_from
     from asr_adapt.stages import doctor as stage
+    from asr_adapt.storage import disk_full_as_error
 
     script = corpus if corpus.suffix == ".py" else None
     tag = languages.find(language) if language else None
@@ -184,7 +185,8 @@ def doctor(
     stage.refuse_places([place for place in (json, html) if place], fix)
     console = Console()
     examined = stage.examine(recipe, console, estimate=estimate, sample=sample)
-    stage.show(examined, console)
+    with disk_full_as_error(Path("standard output"), "Make room, then start the same command."):
+        stage.show(examined, console)
     if json:
         stage.write_json(examined, json)
     if html:

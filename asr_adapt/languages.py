@@ -10,6 +10,7 @@ from asr_adapt.errors import InputError
 
 _WELL_FORMED = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
 _SHOWN = 5
+_LONGEST = 100  # characters of a tag or name; the longest name has 60
 
 UNDETERMINED = "und"
 """the tag of a language that is not known"""
@@ -37,6 +38,9 @@ def find(tag_or_name: str) -> str:
     """
     if tag_or_name == UNDETERMINED:
         return tag_or_name
+    if len(tag_or_name) > _LONGEST:  # no name is as long, and the search for the nearest would take minutes
+        raise InputError(f"{tag_or_name[:_LONGEST]!r}… is no language's name", place="language",
+                         remedy="Give a tag such as mi or sat-Olck.")  # fmt: skip
 
     import langcodes
 
@@ -51,7 +55,7 @@ def find(tag_or_name: str) -> str:
 
 def nearest_in_words(tag_or_name: str) -> str:
     """Return the nearest languages as the remedy of an error."""
-    near = nearest(tag_or_name)
+    near = nearest(tag_or_name[:_LONGEST])
     return f"Nearest: {', '.join(map(str, near))}." if near else "Give a tag such as mi or sat-Olck."
 
 

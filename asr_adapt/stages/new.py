@@ -13,6 +13,7 @@ from asr_adapt.console import Console
 from asr_adapt.errors import AudioError, InputError, printable
 from asr_adapt.recipe import Augment, Recipe, Report, Text
 from asr_adapt.records import SPLITS, Utterance, describe_duration
+from asr_adapt.storage import disk_full_as_error, write_text
 from asr_adapt.text import markup
 from asr_adapt.text.markup import Markup
 from asr_adapt.text.normaliser import Normaliser
@@ -76,10 +77,10 @@ def new(recipe: Recipe, base: str | None, out: Path, console: Console) -> None:
     text = recipe.text.model_copy(update={"units": "code_points"} if writing.wants_code_points else {})
     written = recipe.model_copy(update={"model": recipe.model.model_copy(update={"base": base}), "text": text})
     script = _script(written, reading, speech, writing, proposed, why)
-    out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with out.open("x", encoding="utf-8") as file:
-            file.write(script)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with disk_full_as_error(out, "Make room, then start the same command."):
+            write_text(out, script)
     except OSError as error:
         raise InputError(f"cannot be written ({error.strerror})", place=out, remedy="Give another --out.") from error
     for kind in proposed.found:

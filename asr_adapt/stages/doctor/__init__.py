@@ -15,7 +15,7 @@ from asr_adapt import audio, corpora
 from asr_adapt.console import Console
 from asr_adapt.corpora import checks
 from asr_adapt.decoding.frames import FrameGrid
-from asr_adapt.errors import InputError
+from asr_adapt.errors import DiskFull, InputError, printable
 from asr_adapt.recipe import Recipe, Source, Text
 from asr_adapt.recipe_script import Edit, edit
 from asr_adapt.records import SPLITS, LeftOut, Utterance, describe_duration
@@ -23,7 +23,7 @@ from asr_adapt.stages.doctor import channels, fix, markup_findings, outlook, sou
 from asr_adapt.stages.doctor.finding import SEVERITIES, Finding, always, found
 from asr_adapt.stages.doctor.fix import Fix
 from asr_adapt.stages.doctor.sound import Heard
-from asr_adapt.storage import write_text
+from asr_adapt.storage import disk_full_as_error, write_text
 from asr_adapt.text import markup
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.text.characters import describe_unit
@@ -45,6 +45,7 @@ UNTRAINABLE = {
                       "Text and clip do not belong together, or the clip is cut off."),
 }  # fmt: skip
 _COLUMNS = 24  # of a histogram
+_MAKE_ROOM = "Make room, then start the same command."
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ def examine(
     Raises:
         InputError: the corpus cannot be read at all.
     """
+    _require_temporary_folder()
     reading = corpora.read_all(corpora.sources(recipe), recipe.language, bear_unsplit=True)
     texts_as_written = [u.text or "" for u in reading.utterances]
     proposed = markup.find(texts_as_written, recipe.text, recipe.language)
@@ -268,7 +270,9 @@ def _refuse_manifest(path: Path) -> None:
 
 def write_json(examined: Examined, path: Path) -> None:
     """Write `as_json`."""
-    write_text(path, json.dumps(examined.as_json(), ensure_ascii=False, indent=1))
+    text = json.dumps(examined.as_json(), ensure_ascii=False, indent=1)
+    with disk_full_as_error(path, _MAKE_ROOM):
+        write_text(path, text.encode("utf-8", "backslashreplace").decode())  # names that are not UTF-8
 
 
 def write_page(examined: Examined, path: Path) -> None:
@@ -280,7 +284,9 @@ def write_page(examined: Examined, path: Path) -> None:
         histogram("Letters a second", examined.letters_s),
         histogram("Loud parts above soft ones, dB", examined.snrs_db),
     ]
-    write_text(path, render.render("doctor.html", examined=examined, charts=[c for c in charts if c]))
+    page = render.render("doctor.html", examined=examined, charts=[c for c in charts if c])
+    with disk_full_as_error(path, _MAKE_ROOM):
+        write_text(path, "\n".join(map(printable, page.split("\n"))))
 
 
 def recipe_edit(script: Path, recipe: Recipe, examined: Examined, manifest: Path) -> Edit:
@@ -329,9 +335,11 @@ def apply_fix(examined: Examined, manifest: Path, recipe: Edit | None, console: 
     if recipe:
         for section, code in recipe.sections.items():
             console.result(f"{recipe.script}: {section}={code}")
-    examined.fix.write(manifest)
+    with disk_full_as_error(manifest, _MAKE_ROOM):
+        examined.fix.write(manifest)
+        if recipe:
+            recipe.write()
     if recipe:
-        recipe.write()
         console.result(f"next: asr-adapt run {recipe.script}")
 
 
@@ -361,6 +369,15 @@ def _unclear(utterances: Sequence[Utterance], normalise: Normaliser) -> dict[str
         return {}
     marks = ((u.id, normalise.unclear(u.text or "")) for u in utterances)
     return {id: f"the transcript has {mark!r}" for id, mark in marks if mark is not None}
+
+
+def _require_temporary_folder() -> None:
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise DiskFull(
+            "no temporary folder can be written", place="TMPDIR", remedy="Make room, or set TMPDIR."
+        ) from error
 
 
 def _sample(count: int, size: int | None) -> list[int]:

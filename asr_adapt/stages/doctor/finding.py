@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from asr_adapt.errors import printable
+
 Severity = Literal["fatal", "error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("fatal", "error", "warning", "note")
 
@@ -36,8 +38,8 @@ class Finding:
 
     @property
     def example(self) -> str:
-        """The first utterance, and what was seen there."""
-        return f"{self.ids[0]}: {self.detail}" if self.ids else self.detail
+        """The first utterance, and what was seen there, on one line."""
+        return printable(f"{self.ids[0]}: {self.detail}" if self.ids else self.detail)
 
 
 def found(
