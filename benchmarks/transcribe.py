@@ -149,7 +149,7 @@ def _ours(
         transcriber = Transcriber(loaded, engine=engines.load(loaded, folder, engine))
     next(transcriber.transcribe_segments([np.zeros(audio.SAMPLE_RATE_HZ, np.float32)]))
     began, before_s = time.perf_counter(), time.process_time()
-    results: list[Any] = list(transcriber.transcribe_all(utterances))
+    results: list[Any] = list(transcriber.transcribe_segments(utterances))
     elapsed_s, cpu_s = time.perf_counter() - began, time.process_time() - before_s
     audio_s = sum(result.duration_s for result in results)
     texts = [result.text for result in results]

@@ -1,1 +1,1 @@
-"""Decoding of CTC outputs: frames, greedy and beam search, forced alignment, n-grams."""
+"""Decoding of CTC outputs: frames, greedy and beam search, forced alignment, n-grams. The loss is in `training`."""

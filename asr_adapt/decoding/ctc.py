@@ -1,4 +1,4 @@
-"""Connectionist temporal classification (Graves et al. 2006): frame arithmetic, greedy and beam search, alignment."""
+"""Connectionist temporal classification (Graves et al. 2006): frames needed, greedy decoding, forced alignment."""
 
 import itertools
 from collections.abc import Sequence

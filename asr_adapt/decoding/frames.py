@@ -1,4 +1,8 @@
-"""Frame arithmetic: which samples a CTC frame covers."""
+"""Frame arithmetic: which samples a frame of the feature encoder covers.
+
+The CTC loss is in `training.ctc_loss`; greedy decoding and alignment are in `decoding.ctc`, beam search is in
+`decoding.beam_search`, and the choice between them in `inference.decoding`.
+"""
 
 import math
 from dataclasses import dataclass

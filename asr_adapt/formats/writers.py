@@ -12,7 +12,7 @@ from pathlib import Path
 
 from asr_adapt.errors import printable
 from asr_adapt.formats import subtitles
-from asr_adapt.formats.spans import Span, spans
+from asr_adapt.formats.intervals import Interval, intervals
 from asr_adapt.records import Segment, Transcript
 
 _LEAST_CONFIDENCE = 1e-10
@@ -108,7 +108,7 @@ def to_textgrid(transcript: Transcript) -> str:
     """Return a Praat TextGrid: interval tiers `segments` and `words`, of each speaker."""
     from praatio.utilities import textgrid_io
 
-    tiers: dict[str, list[Span]] = {}
+    tiers: dict[str, list[Interval]] = {}
     for speaker, segments in _by_speaker(transcript):
         tiers |= {_tier("segments", speaker): segments, _tier("words", speaker): _words(segments)}
     ends_s = [segment.end_ms / 1000 for tier in tiers.values() for segment in tier]
@@ -122,7 +122,7 @@ def to_textgrid(transcript: Transcript) -> str:
                 "name": name,
                 "xmin": 0,
                 "xmax": end_s,
-                "entries": [(span.start_ms / 1000, span.end_ms / 1000, span.text) for span in tier],
+                "entries": [(interval.start_ms / 1000, interval.end_ms / 1000, interval.text) for interval in tier],
             }
             for name, tier in tiers.items()
         ],
@@ -149,8 +149,8 @@ def to_eaf(transcript: Transcript, media: Media | None = None, folder: Path | No
         eaf.add_tier(tier, part=speaker)
         eaf.add_tier(below, ling="words-lt", parent=tier, part=speaker)
         for name, found in ((tier, segments), (below, _words(segments))):
-            for span in found:
-                eaf.add_annotation(name, span.start_ms, span.end_ms, span.text)
+            for interval in found:
+                eaf.add_annotation(name, interval.start_ms, interval.end_ms, interval.text)
     eaf.remove_tier("default")
     if media is not None:
         file = Path(printable(media.file.resolve()))
@@ -180,15 +180,18 @@ def written(transcript: Transcript, format: str, media: Media | None = None, fol
     return to_eaf(transcript, media, folder) if format == "eaf" else WRITERS[format](transcript)
 
 
-def _words(segments: list[Span]) -> list[Span]:
+def _words(segments: list[Interval]) -> list[Interval]:
     return [word for segment in segments for word in segment.words]
 
 
-def _by_speaker(transcript: Transcript) -> list[tuple[str | None, list[Span]]]:
+def _by_speaker(transcript: Transcript) -> list[tuple[str | None, list[Interval]]]:
     """Return the segments of each speaker; those of different speakers may overlap."""
     speakers = {segment.speaker for segment in transcript.segments} or {None}
     return [
-        (speaker, spans(replace(transcript, segments=tuple(s for s in transcript.segments if s.speaker == speaker))))
+        (
+            speaker,
+            intervals(replace(transcript, segments=tuple(s for s in transcript.segments if s.speaker == speaker))),
+        )
         for speaker in sorted(speakers, key=lambda name: (len(name or ""), name or ""))
     ]
 
@@ -200,16 +203,16 @@ def _tier(name: str, speaker: str | None) -> str:
 def _subtitles(transcript: Transcript, point: str, voice: str, escape: Callable[[str], str]) -> str:
     end_ms = math.floor(transcript.duration_s * 1000)
     shown = [
-        (cue, voice.format(escape(speaker)) if speaker else "")
+        (subtitle, voice.format(escape(speaker)) if speaker else "")
         for speaker, segments in _by_speaker(transcript)
-        for cue in subtitles.cues(_words(segments), end_ms)
+        for subtitle in subtitles.of_words(_words(segments), end_ms)
     ]
     shown.sort(key=lambda pair: pair[0].start_ms)
     return "".join(
-        f"{number}\n{_clock(cue.start_ms, point)} --> {_clock(cue.end_ms, point)}\n{prefix}"
-        + "".join(f"{escape(line)}\n" for line in cue.lines)
+        f"{number}\n{_clock(subtitle.start_ms, point)} --> {_clock(subtitle.end_ms, point)}\n{prefix}"
+        + "".join(f"{escape(line)}\n" for line in subtitle.lines)
         + "\n"
-        for number, (cue, prefix) in enumerate(shown, start=1)
+        for number, (subtitle, prefix) in enumerate(shown, start=1)
     )
 
 

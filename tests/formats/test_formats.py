@@ -11,7 +11,7 @@ import pytest
 from praatio import textgrid
 
 from asr_adapt.formats import subtitles, writers
-from asr_adapt.formats.spans import Span, spans
+from asr_adapt.formats.intervals import Interval, intervals
 from asr_adapt.formats.writers import Media
 from asr_adapt.records import Segment, Transcript, Word
 
@@ -76,7 +76,7 @@ def assert_same(found: list[tuple[float, float, str]], expected: list[tuple[floa
     """The same texts, and times within the two milliseconds that rounding and words without length may take."""
     assert [text for *_, text in found] == [text for *_, text in expected]
     if expected:
-        times = [np.array([pair[:2] for pair in spans]) for spans in (found, expected)]
+        times = [np.array([pair[:2] for pair in intervals]) for intervals in (found, expected)]
         np.testing.assert_allclose(*times, atol=0.0021 if expected[-1][1] != 1.52 else 0.021)
 
 
@@ -88,14 +88,14 @@ def segments_of(said: Transcript) -> list[tuple[float, float, str]]:
     return [(s.start_s, s.end_s, s.text) for s in said.segments]
 
 
-# Spans
+# Intervals
 
 
 def test_spans_are_in_order_apart_never_empty_and_words_lie_in_their_segments(said: Transcript) -> None:
-    found = spans(said)
+    found = intervals(said)
     words = [word for segment in found for word in segment.words]
     for row in (found, words):
-        assert all(span.start_ms < span.end_ms for span in row)
+        assert all(interval.start_ms < interval.end_ms for interval in row)
         assert all(a.end_ms <= b.start_ms for a, b in itertools.pairwise(row))
     for segment in found:
         assert segment.start_ms <= segment.words[0].start_ms and segment.words[-1].end_ms <= segment.end_ms
@@ -103,7 +103,9 @@ def test_spans_are_in_order_apart_never_empty_and_words_lie_in_their_segments(sa
 
 
 def test_more_words_than_milliseconds_still_have_times() -> None:
-    words = [word for segment in spans(transcript([("a", 0.0, 0.0)] * 5, duration_s=0.002)) for word in segment.words]
+    words = [
+        word for segment in intervals(transcript([("a", 0.0, 0.0)] * 5, duration_s=0.002)) for word in segment.words
+    ]
     assert [(word.start_ms, word.end_ms) for word in words] == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
 
 
@@ -167,7 +169,7 @@ def test_pysubs2_reads_the_words_and_times_of_subtitles(said: Transcript, format
     shown = [event.text.replace("\\N", " ") for event in read]
     if format == "vtt":
         shown = [html.unescape(line) for line in shown]  # pysubs2 leaves them as they are
-    words = [word for segment in spans(said) for word in segment.words]
+    words = [word for segment in intervals(said) for word in segment.words]
     if any(subtitles.width(word.text) > subtitles.LINE_WIDTH for word in words):
         assert "".join(shown).replace(" ", "") == said.text.replace(" ", "")
         return
@@ -206,72 +208,80 @@ def test_silence_is_an_empty_file_of_each_format() -> None:
     assert set(written) == {"txt", "json", "srt", "vtt", "tsv", "textgrid", "eaf"}
 
 
-# Cues
+# Subtitles
 
 
 @pytest.fixture(params=range(8))
-def shown(request: pytest.FixtureRequest) -> tuple[list[Span], list[subtitles.Cue], int]:
-    """Ten minutes in words of one script, and their cues."""
+def shown(request: pytest.FixtureRequest) -> tuple[list[Interval], list[subtitles.Subtitle], int]:
+    """Ten minutes in words of one script, and their subtitles."""
     texts = list(SCRIPTS.values())[request.param]
     said = transcript(spoken(texts * (600 // len(texts) // 2), seed=request.param))
-    words = [word for segment in spans(said) for word in segment.words]
+    words = [word for segment in intervals(said) for word in segment.words]
     end_ms = int(said.duration_s * 1000)
-    return words, subtitles.cues(words, end_ms), end_ms
+    return words, subtitles.of_words(words, end_ms), end_ms
 
 
-def test_cues_keep_what_subtitlers_expect(shown: tuple[list[Span], list[subtitles.Cue], int]) -> None:
+def test_subtitles_keep_what_subtitlers_expect(shown: tuple[list[Interval], list[subtitles.Subtitle], int]) -> None:
     words, found, end_ms = shown
-    assert "".join("".join(cue.lines) for cue in found).replace(" ", "") == "".join(word.text for word in words)
-    for cue in found:
-        assert 1 <= len(cue.lines) <= 2
-        assert all(0 < subtitles.width(line) <= 42 for line in cue.lines)
-        assert 0 < cue.end_ms - cue.start_ms <= 7_000
-    for cue, following in itertools.pairwise(found):
-        assert cue.end_ms <= following.start_ms
-        wanted = max(1_000, sum(map(subtitles.width, cue.lines)) * 1000 / 17)
-        if following.start_ms - cue.start_ms > wanted + 100:
-            assert cue.end_ms - cue.start_ms >= min(wanted, 7_000) - 100  # slow enough to read, where there is time
+    assert "".join("".join(subtitle.lines) for subtitle in found).replace(" ", "") == "".join(
+        word.text for word in words
+    )
+    for subtitle in found:
+        assert 1 <= len(subtitle.lines) <= 2
+        assert all(0 < subtitles.width(line) <= 42 for line in subtitle.lines)
+        assert 0 < subtitle.end_ms - subtitle.start_ms <= 7_000
+    for subtitle, following in itertools.pairwise(found):
+        assert subtitle.end_ms <= following.start_ms
+        wanted = max(1_000, sum(map(subtitles.width, subtitle.lines)) * 1000 / 17)
+        if following.start_ms - subtitle.start_ms > wanted + 100:
+            # slow enough to read, where there is time
+            assert subtitle.end_ms - subtitle.start_ms >= min(wanted, 7_000) - 100
     assert found[-1].end_ms <= end_ms
 
 
-def spans_of(*words: tuple[str, int, int]) -> list[Span]:
-    return [Span(*word) for word in words]
+def intervals_of(*words: tuple[str, int, int]) -> list[Interval]:
+    return [Interval(*word) for word in words]
 
 
 def test_a_cue_is_cut_at_the_longest_pause() -> None:
-    texts = ["sentence"] * 12  # 107 characters: two cues
+    texts = ["sentence"] * 12  # 107 characters: two subtitles
     words, now = [], 0
     for number, text in enumerate(texts):
         words.append((text, now, now + 400))
         now += 400 + (350 if number == 4 else 40)
-    first, second = subtitles.cues(spans_of(*words), 60_000)
+    first, second = subtitles.of_words(intervals_of(*words), 60_000)
     assert " ".join(first.lines).split() == texts[:5] and " ".join(second.lines).split() == texts[5:]
 
 
-def test_a_pause_of_more_than_a_second_ends_a_cue() -> None:
-    found = subtitles.cues(spans_of(("yes", 0, 300), ("no", 1_400, 1_600)), 10_000)
-    assert [(cue.lines, cue.start_ms, cue.end_ms) for cue in found] == [(("yes",), 0, 1_000), (("no",), 1_400, 2_400)]
+def test_a_pause_of_more_than_a_second_ends_a_subtitle() -> None:
+    found = subtitles.of_words(intervals_of(("yes", 0, 300), ("no", 1_400, 1_600)), 10_000)
+    assert [(subtitle.lines, subtitle.start_ms, subtitle.end_ms) for subtitle in found] == [
+        (("yes",), 0, 1_000),
+        (("no",), 1_400, 2_400),
+    ]
 
 
-def test_short_words_with_short_pauses_share_a_cue() -> None:
-    (cue,) = subtitles.cues(spans_of(("yes", 0, 300), ("no", 900, 1_100)), 10_000)
-    assert cue.lines == ("yes no",)
+def test_short_words_with_short_pauses_share_a_subtitle() -> None:
+    (subtitle,) = subtitles.of_words(intervals_of(("yes", 0, 300), ("no", 900, 1_100)), 10_000)
+    assert subtitle.lines == ("yes no",)
 
 
 def test_a_cue_does_not_outlast_the_recording() -> None:
-    (cue,) = subtitles.cues(spans_of(("yes", 100, 300)), 400)
-    assert (cue.start_ms, cue.end_ms) == (100, 400)
+    (subtitle,) = subtitles.of_words(intervals_of(("yes", 100, 300)), 400)
+    assert (subtitle.start_ms, subtitle.end_ms) == (100, 400)
 
 
 def test_a_word_that_lasts_ten_seconds_is_shown_for_seven() -> None:
-    (cue,) = subtitles.cues(spans_of(("hm", 0, 10_000)), 20_000)
-    assert (cue.start_ms, cue.end_ms) == (0, 7_000)
+    (subtitle,) = subtitles.of_words(intervals_of(("hm", 0, 10_000)), 20_000)
+    assert (subtitle.start_ms, subtitle.end_ms) == (0, 7_000)
 
 
 def test_two_lines_are_about_equal() -> None:
     texts = ["a", "line", "that", "is", "a", "little", "longer", "than", "the", "rest"]
-    (cue,) = subtitles.cues(spans_of(*((text, 100 * n, 100 * n + 90) for n, text in enumerate(texts))), 10_000)
-    assert cue.lines == ("a line that is a little", "longer than the rest")
+    (subtitle,) = subtitles.of_words(
+        intervals_of(*((text, 100 * n, 100 * n + 90) for n, text in enumerate(texts))), 10_000
+    )
+    assert subtitle.lines == ("a line that is a little", "longer than the rest")
 
 
 def test_marks_do_not_count_and_wide_letters_count_twice() -> None:
@@ -280,15 +290,15 @@ def test_marks_do_not_count_and_wide_letters_count_twice() -> None:
 
 def test_writing_without_spaces_is_cut_between_grapheme_clusters() -> None:
     text = "ŋ̀" * 100
-    found = subtitles.cues(spans_of((text, 0, 20_000)), 20_000)
-    assert "".join(line for cue in found for line in cue.lines) == text
-    assert all(line.startswith("ŋ") for cue in found for line in cue.lines)
+    found = subtitles.of_words(intervals_of((text, 0, 20_000)), 20_000)
+    assert "".join(line for subtitle in found for line in subtitle.lines) == text
+    assert all(line.startswith("ŋ") for subtitle in found for line in subtitle.lines)
     assert len(found) >= 3
 
 
 def test_a_part_of_a_long_word_has_its_share_of_the_words_time() -> None:
-    found = subtitles.cues(spans_of(("ŋ̀" * 100, 1_000, 21_000)), 30_000)
+    found = subtitles.of_words(intervals_of(("ŋ̀" * 100, 1_000, 21_000)), 30_000)
     before = 0
-    for cue in found:
-        assert cue.start_ms == 1_000 + 200 * before
-        before += sum(map(subtitles.width, cue.lines))
+    for subtitle in found:
+        assert subtitle.start_ms == 1_000 + 200 * before
+        before += sum(map(subtitles.width, subtitle.lines))

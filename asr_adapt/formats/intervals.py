@@ -8,16 +8,16 @@ from asr_adapt.records import Transcript, Word
 
 
 @dataclass(frozen=True)
-class Span:
-    """Something said from `start_ms` to `end_ms`, at least 1 ms; a segment's words lie inside it."""
+class Interval:
+    """Text spoken from `start_ms` to `end_ms`, at least 1 ms; a segment's words lie inside it."""
 
     text: str
     start_ms: int
     end_ms: int
-    words: tuple["Span", ...] = ()
+    words: tuple["Interval", ...] = ()
 
 
-def spans(transcript: Transcript) -> list[Span]:
+def intervals(transcript: Transcript) -> list[Interval]:
     """Return the segments with their words.
 
     No two words overlap, nor two segments, and none ends after the recording: where rounding or a frame that begins
@@ -26,14 +26,14 @@ def spans(transcript: Transcript) -> list[Span]:
     end_ms = max(math.floor(transcript.duration_s * 1000 + 1e-6), len(transcript.words))
     times = iter(_apart(transcript.words, end_ms))
     segments = [segment for segment in transcript.segments if segment.words]
-    said = [tuple(Span(word.text, *next(times)) for word in segment.words) for segment in segments]
-    found: list[Span] = []
+    words_of = [tuple(Interval(word.text, *next(times)) for word in segment.words) for segment in segments]
+    found: list[Interval] = []
     earliest = 0
-    for number, (segment, words) in enumerate(zip(segments, said, strict=True), start=1):
-        latest = said[number][0].start_ms if number < len(said) else end_ms
+    for number, (segment, words) in enumerate(zip(segments, words_of, strict=True), start=1):
+        latest = words_of[number][0].start_ms if number < len(words_of) else end_ms
         start = min(words[0].start_ms, max(earliest, round(segment.start_s * 1000)))
         earliest = max(words[-1].end_ms, min(latest, round(segment.end_s * 1000)))
-        found.append(Span(segment.text, start, earliest, words))
+        found.append(Interval(segment.text, start, earliest, words))
     return found
 
 
