@@ -34,7 +34,7 @@ class Reading:
     kept: KeptSplits = field(default_factory=KeptSplits)
     """all splits that were made, now and before; to be written beside what is made of the corpus"""
     unsplit: InputError | None = None
-    """why there are no splits, where that was to be borne"""
+    """why there are no splits, where `read_all` was told to go on without"""
 
 
 def sources(recipe: Recipe) -> list[Source]:
@@ -127,7 +127,7 @@ def _read_one(source: Source, language: str) -> tuple[str, list[Utterance], Sequ
     twice = [name for name, count in Counter(u.id for u in utterances).items() if count > 1]
     if twice:
         raise InputError(
-            f"{len(twice)} ids stand twice, the first is '{twice[0]}'",
+            f"{len(twice)} ids occur twice, the first is '{twice[0]}'",
             place=root,
             remedy="A clip belongs to one line of one split.",
         )

@@ -1,5 +1,6 @@
 """Columns of tables and data sets: which one holds the audio, which the transcript."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 
 from asr_adapt.errors import InputError
@@ -38,9 +39,12 @@ def chosen(header: Sequence[str], named: Mapping[str, str], place: object) -> di
     columns = {field: name for field, name in found.items() if name is not None} | dict(named)
     for field in (*NEEDED, *named):
         if columns.get(field) not in header:
+            wanted = [name.lower() for name in (columns.get(field), *KNOWN[field]) if name]
+            near = {n for name in wanted for n in difflib.get_close_matches(name, lower, n=1, cutoff=0.8)}
+            offered = f"Is it {' or '.join(repr(lower[name]) for name in sorted(near))}? " if near else ""
             raise InputError(
                 f"no column for {field}: the header is {list(header)!r}",
                 place=place,
-                remedy=f'Name it {KNOWN[field][0]}, or say --corpus.columns \'{{"{field}": "COLUMN"}}\'.',
+                remedy=f'{offered}Name it {KNOWN[field][0]}, or say --corpus.columns \'{{"{field}": "COLUMN"}}\'.',
             )
     return columns

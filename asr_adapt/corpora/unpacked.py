@@ -122,7 +122,7 @@ class _Metered:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold what is to become a folder of the cache: several processes of one run come here at once."""
+    """Lock a folder of the cache while it is written: several processes of one run unpack the same archive."""
     lock = FileLock(f"{folder}.lock")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -58,7 +58,7 @@ def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
 def test_a_clip_in_two_splits_is_refused(tmp_path: Path) -> None:
     root = table(tmp_path / "cv", "train", "s\ta.mp3\tx\tmi")
     table(root, "test", "s\ta.mp3\tx\tmi")
-    with pytest.raises(InputError, match=r"ids stand twice, the first is 'a\.mp3'"):
+    with pytest.raises(InputError, match=r"ids occur twice, the first is 'a\.mp3'"):
         corpora.read(root, "mi")
 
 

@@ -308,3 +308,12 @@ def test_values_of_a_column_are_splits_by_a_recipe_and_others_are_counted(tmp_pa
     assert counts(reading) == {"train": 7, "dev": 1, "test": 3}
     assert [(entry.name, entry.utterances) for entry in reading.left_out] == [("radio", 1)]
     assert counts(corpora.read_all([Source(root=table, splits="made")], "mi")) == {"train": 10, "dev": 1, "test": 1}
+
+
+@pytest.mark.parametrize(
+    ("header", "near"), [("audio,Sentense", "'Sentense'"), ("audio,transcripts,x", "'transcripts'")]
+)
+def test_a_column_of_nearly_the_right_name_is_offered(tmp_path: Path, header: str, near: str) -> None:
+    (tmp_path / "t.csv").write_text(f"{header}\n")
+    with pytest.raises(InputError, match=rf"no column for text: .*Is it {near}\? Name it text"):
+        corpora.read(tmp_path / "t.csv", "mi")

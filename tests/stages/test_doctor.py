@@ -197,10 +197,10 @@ def test_a_file_that_is_no_sound_is_found(tmp_path: Path) -> None:
     assert names(manifest) == ["unreadable_audio"]
 
 
-def test_a_corpus_without_test_cannot_be_trained_on(tmp_path: Path) -> None:
-    found = examined(write(tmp_path, [c for c in clean() if c["split"] != "test"]))
+def test_a_corpus_without_train_cannot_be_trained_on(tmp_path: Path) -> None:
+    found = examined(write(tmp_path, [c for c in clean() if c["split"] != "train"]))
     assert found.fatal
-    assert [f.name for f in found.findings] == ["no_test"]
+    assert [f.name for f in found.findings] == ["no_train"]
 
 
 def test_the_mended_manifest_has_nothing_left_to_find_and_the_original_is_as_it_was(tmp_path: Path) -> None:
@@ -366,13 +366,13 @@ def test_every_finding_and_every_key_is_in_the_documentation(tmp_path: Path) -> 
 
 
 def test_the_command_writes_json_and_a_page_and_ends_with_2_where_nothing_can_be_trained(tmp_path: Path) -> None:
-    clips = [c | {"text": c["text"] + "<script>"} for c in clean() if c["split"] != "dev"]
+    clips = [c | {"text": c["text"] + "<script>"} for c in clean() if c["split"] != "train"]
     manifest, page, data = write(tmp_path, clips), tmp_path / "page.html", tmp_path / "found.json"
     done = CliRunner().invoke(app, ["doctor", str(manifest), "--json", str(data), "--html", str(page)])
     assert done.exit_code == 2, done.output
     found = json.loads(data.read_text(encoding="utf-8"))
     assert not found["trainable"]
-    assert found["findings"][0]["name"] == "no_dev"
+    assert found["findings"][0]["name"] == "no_train"
     html = page.read_text(encoding="utf-8")
     assert "This corpus is not usable for training" in html
     assert "http://" not in html and "https://" not in html

@@ -87,7 +87,7 @@ def test_waveforms_are_those_of_the_decoder_and_texts_those_of_the_corpus(tmp_pa
         assert utterance.duration_s == len(waveform) / RATE_HZ
         assert utterance.text == f"{split.references[index].capitalize()}."
     names = {path.name for path in (tmp_path / "data").iterdir()}
-    assert names == {"train.arrow", "dev.arrow", "test.arrow", "doctor.json"}
+    assert names == {"train.arrow", "dev.arrow", "test.arrow", "digests.json", "doctor.json"}
 
 
 def test_the_alphabet_is_that_of_the_training_text_and_other_letters_are_named(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_damaged_prepared_file_is_named(tmp_path: Path) -> None:
     prepared_corpus(write_corpus(tmp_path / "corpus"), tmp_path / "data")
     path = tmp_path / "data" / "dev.arrow"
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(InputError, match=r"dev\.arrow: damaged"):
+    with pytest.raises(InputError, match=r"dev\.arrow: is damaged"):
         prepared.load(tmp_path / "data", "dev")
     assert json.loads((tmp_path / "data" / "doctor.json").read_text())["utterances"]["dev"] == 6
 
