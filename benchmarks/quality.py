@@ -163,7 +163,7 @@ def _peer(recipe: Recipe, minutes: float, out: Path, new_head: bool) -> dict[str
         if step % math.ceil(steps / VALIDATIONS) and step != steps:
             return
         began = time.perf_counter()
-        cer = state.dev_rates(adapted, dev, None)[1]
+        cer = state.validation_error_rates(adapted, dev, None)[1]
         adapted.net.train()
         curve.append(((began - clock["began"] - clock["paused_s"]) / 60, cer))
         print(f"peer, step {step:,}/{steps:,}: dev CER {cer:.3f}", flush=True)

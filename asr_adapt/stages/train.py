@@ -35,7 +35,7 @@ def train(
 ) -> Outcome:
     """Adapt `model` in place; afterwards it holds the weights that were best on dev.
 
-    A run that was killed goes on from its newest whole checkpoint in `folder/checkpoints`, and ends with the
+    A run that was killed resumes from its newest intact checkpoint in `folder/checkpoints`, and ends with the
     weights of one that was not: batches, masks and dropout are functions of the seed and the step.
 
     Args:
@@ -49,20 +49,20 @@ def train(
 
     Raises:
         TrainingDiverged: gradients were not finite 20 times in a row; `model` then holds the best weights so far, if
-            dev was looked at.
+            there was a validation.
         DiskFull: a checkpoint could not be written; the last one is whole.
         Interrupted: SIGTERM, SIGHUP or Ctrl-C; the state is saved.
         KeyboardInterrupt: a second Ctrl-C; the last checkpoint is whole.
     """
     precision = resolve_precision(recipe.train)
-    conf = recipe.train.model_copy(update={"precision": precision})  # in which dev is read, too
-    alone = recipe.model.freeze == "all_but_head"
+    conf = recipe.train.model_copy(update={"precision": precision})  # validation uses it, too
+    only_head = recipe.model.freeze == "all_but_head"
     # It remembers the precision of the first run in a process and would refuse another; processes stay connected.
     AcceleratorState._reset_state()
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
         mixed_precision={"fp32": "no", "bf16": "bf16"}[precision],
-        # While the head is trained alone, the transformer's gradients stay away.
+        # While only the head is trained, the transformer has no gradients.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     freezing.freeze(model.net, recipe.model.freeze, recipe.model.adapter)
@@ -75,20 +75,20 @@ def train(
     durations_s = [u.duration_s or 0.0 for u in data.utterances]
     journal = Journal(conf, model, accelerator, optimiser, folder, console)
     if accelerator.is_main_process:
-        _say_what_will_happen(recipe, precision, model, data, accelerator, console)
+        _report_settings(recipe, precision, model, data, accelerator, console)
     inputs = Inputs(recipe, model, data, folder / "data" / "features")
     with accelerator.main_process_first(), accelerator.autocast():
         model.net.eval()
-        inputs.keep(console)
+        inputs.fill_cache(console)
     journal.resume()
 
     tally = Tally()
     with _stop_signals() as stop_signal, console.progress("train", total=conf.steps) as progress:
-        left = conf.steps if journal.looks_since_best < conf.patience else journal.step
-        for batches in schedule.plan(durations_s, conf, start=journal.step, stop=left):
+        stop = conf.steps if journal.validations_since_best < conf.patience else journal.step
+        for batches in schedule.plan(durations_s, conf, start=journal.step, stop=stop):
             model.net.train()
-            rates = _set_rates(optimiser, journal.step, conf)
-            head_alone = alone or journal.step < conf.head_steps
+            learning_rates = _set_learning_rates(optimiser, journal.step, conf)
+            head_only = only_head or journal.step < conf.head_steps
             num_labels = sum(len(labels[i]) for batch in batches for i in batch)
             for number, batch in enumerate(batches):
                 share = _share(batch, accelerator)
@@ -96,7 +96,7 @@ def train(
                 torch.manual_seed(schedule.seed_of(conf.seed, journal.step, number, accelerator.process_index))
                 is_last = number == len(batches) - 1
                 clips = [torch.from_numpy(np.array(a, np.float32)).to(accelerator.device) for a in arrays]
-                masks = None if head_alone else _masks(model, conf, level, arrays, journal.step, number, accelerator)
+                masks = None if head_only else _masks(model, conf, level, arrays, journal.step, number, accelerator)
                 with nullcontext() if is_last else accelerator.no_sync(trainee), accelerator.autocast():
                     loss, blanks = trainee(
                         level,
@@ -104,7 +104,7 @@ def train(
                         [labels[i] for i, _ in share],
                         torch.tensor([weight for _, weight in share], device=accelerator.device),
                         masks,
-                        head_alone=head_alone,
+                        head_only=head_only,
                     )
                 # A mean over the labels of all processes and batches of the step; DDP averages over processes.
                 accelerator.backward(loss * accelerator.num_processes / num_labels)
@@ -122,26 +122,28 @@ def train(
             last_step = journal.step == conf.steps
             if journal.step % _LOG_STEPS == 0 or last_step:
                 record = tally.record(accelerator)
-                journal.log(record | rates)
+                journal.log(record | learning_rates)
                 progress.at(
                     journal.step,
-                    f"loss {record['loss']:.2f} blank {record['blank_rate']:.0%} {journal.dev_line} "
+                    f"loss {record['loss']:.2f} blank {record['blank_rate']:.0%} {journal.validation_line} "
                     f"{record['audio_s_per_s']:.0f}× real time",
                 )
                 tally = Tally()
-            looks = journal.step % conf.eval_steps == 0 or last_step
-            with tally.paused() if looks else nullcontext():
-                if looks:
-                    journal.look_at_dev(dev)
+            is_validation = journal.step % conf.eval_steps == 0 or last_step
+            with tally.paused() if is_validation else nullcontext():
+                if is_validation:
+                    journal.validate(dev)
                 stopped_by = _first_of_any(stop_signal(), accelerator)
-                if looks or stopped_by or journal.minutes_since_save() > conf.checkpoint_minutes:
+                if is_validation or stopped_by or journal.minutes_since_save() > conf.checkpoint_minutes:
                     journal.save()
             if stopped_by:
                 name = signal.Signals(stopped_by).name
                 message = f"stopped by {name} and saved after step {journal.step:,}; the same command resumes there"
                 raise Interrupted(stopped_by, message if accelerator.is_main_process else "")
-            if journal.looks_since_best >= conf.patience:
-                console.say(f"no better model in {conf.patience} looks at dev: stopped after step {journal.step:,}")
+            if journal.validations_since_best >= conf.patience:
+                console.say(
+                    f"no improvement in {conf.patience} validations: stopped early after step {journal.step:,}"
+                )
                 break
     return journal.finish(dev)
 
@@ -173,7 +175,7 @@ class _Trainee(torch.nn.Module):
         weights: torch.Tensor,
         masks: tuple[torch.Tensor, torch.Tensor] | None,
         *,
-        head_alone: bool,
+        head_only: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the CTC loss summed over labels (nats), and the share of frames whose best label is blank.
 
@@ -183,14 +185,14 @@ class _Trainee(torch.nn.Module):
             labels: Label ids of each.
             weights: (clips,) weight of each clip's loss: 1, or 0 where a process had nothing of its own.
             masks: SpecAugment's, of `contextualise`.
-            head_alone: Whether transformer and feature encoder stay as they are.
+            head_only: Whether transformer and feature encoder are not trained.
         """
-        with torch.set_grad_enabled(self._encoder_trains and not head_alone):
+        with torch.set_grad_enabled(self._encoder_trains and not head_only):
             features = forward.encode(self._model, clips) if level == "waveform" else clips
         if level == "transformer":
             hidden = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)  # (B, T, H)
         else:
-            with torch.set_grad_enabled(not head_alone):
+            with torch.set_grad_enabled(not head_only):
                 hidden = forward.contextualise(self.net, features, masks)
         logits = self.net.lm_head(self.net.dropout(hidden)).float()  # (B, T, V)
         num_frames = [len(f) for f in features]
@@ -198,7 +200,7 @@ class _Trainee(torch.nn.Module):
         return (losses * weights).sum(), blank_rate(logits, num_frames).detach()
 
 
-def _say_what_will_happen(
+def _report_settings(
     recipe: Resolved,
     precision: Precision,
     model: CTCModel,
@@ -208,21 +210,22 @@ def _say_what_will_happen(
 ) -> None:
     conf = recipe.train
     console.table(
-        f"freezing policy: {recipe.model.freeze}",
+        f"model.freeze: {recipe.model.freeze}",
         ("part", "parameters", "trained"),
         [(name, f"{total:,}", f"{trained:,}") for name, total, trained in freezing.trainable_table(model.net)],
     )
-    heard_s = conf.steps * conf.accumulate * conf.batch_s
+    audio_s = conf.steps * conf.accumulate * conf.batch_s
     console.say(
         f"{precision}, {torch.get_num_threads()} threads, {accelerator.num_processes} process(es), "
         f"{accelerator.device.type}; {conf.steps:,} steps × {conf.accumulate} × {conf.batch_s:g} s = "
-        f"{heard_s / 3600:.1f} h of audio, {heard_s / _audio_s(data, range(len(data))):.1f} times the data; "
-        f"rate {conf.learning_rate:g} (head {conf.head_learning_rate:g}), head alone for {conf.head_steps} steps"
+        f"{audio_s / 3600:.1f} h of audio, {audio_s / _audio_s(data, range(len(data))):.1f} epochs; "
+        f"learning rate {conf.learning_rate:g} (head {conf.head_learning_rate:g}); "
+        f"head only for {conf.head_steps} steps"
     )
 
 
 def _groups(model: CTCModel, conf: Train) -> list[dict[str, Any]]:
-    """Return AdamW's parameter groups: head, body and its layers have their own rates, biases and norms no decay."""
+    """Return AdamW's parameter groups: head, body and layers have learning rates of their own, biases no decay."""
     groups: dict[tuple[str, int, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.net.named_parameters():
         if parameter.requires_grad:
@@ -235,7 +238,7 @@ def _groups(model: CTCModel, conf: Train) -> list[dict[str, Any]]:
     ]
 
 
-def _set_rates(optimiser: Any, step: int, conf: ResolvedTrain) -> dict[str, float]:
+def _set_learning_rates(optimiser: Any, step: int, conf: ResolvedTrain) -> dict[str, float]:
     """Set the learning rates of a step in the groups of `_groups`, and return those of body and head."""
     scale = schedule.rate_scale(step, conf)
     peaks = {"head": conf.head_learning_rate, "body": conf.learning_rate}

@@ -55,7 +55,7 @@ def save(folder: Path, name: str, step: int, tensors: Mapping[str, torch.Tensor]
     """
     final = folder / name
     with (
-        disk_full_as_error(final, "Make room; the same command goes on from the last one."),
+        disk_full_as_error(final, "Make room; the same command resumes from the last one."),
         atomic_folder(final, sync=True) as partial,
     ):
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial / _TENSORS)

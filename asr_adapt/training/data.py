@@ -1,4 +1,4 @@
-"""What batches are made of: waveforms, each changed in a way of its own, or what frozen layers said of them."""
+"""Inputs of training: augmented waveforms, or cached outputs of frozen layers."""
 
 import functools
 import json
@@ -25,30 +25,30 @@ Level = Literal["waveform", "encoder", "transformer"]
 
 
 class Inputs:
-    """The train split as a run hears it.
+    """The train split as model inputs: augmented, and cached as far as layers are frozen.
 
     Args:
         recipe: A recipe with every choice made.
         model: What is trained.
         data: The train split.
-        folder: Where the output of frozen layers is kept.
+        folder: Where outputs of frozen layers are cached.
     """
 
     def __init__(self, recipe: Resolved, model: CTCModel, data: SpeechSplit, folder: Path) -> None:
         self._conf, self._policy = recipe.train, recipe.model.freeze
         self._model, self._data, self._folder = model, data, folder
         self._needed = [ctc.frames_needed(model.alphabet.encode(text)) for text in data.references]
-        self._kept: dict[Level, list[Features]] = {}
+        self._cached: dict[Level, list[Features]] = {}
         conf = self._augment = recipe.augment
-        self._noises = augment.recordings(conf.noise, "augment.noise") if conf.noise and conf.noise_share else []
+        self._noise = augment.recordings(conf.noise, "augment.noise") if conf.noise and conf.noise_share else []
         self._rooms = augment.recordings(conf.rooms, "augment.rooms") if conf.rooms and conf.room_share else []
         self._recording = functools.lru_cache(_NOISES_IN_MEMORY)(functools.partial(audio.load, end_s=_NOISE_S))
 
-    def keep(self, console: Console) -> None:
-        """Compute what frozen layers say, or open it where it was kept, as far as that saves work.
+    def fill_cache(self, console: Console) -> None:
+        """Compute outputs of frozen layers, or open them from disk, as far as that saves work.
 
-        The encoder's, while it is frozen and `train.cached_copies` allows it; the transformer's, while the head is
-        trained alone. Neither where a clip would be heard less than once.
+        The encoder's, while it is frozen and `train.cached_copies` allows it; the transformer's, while only the head
+        is trained. Neither where a clip would be used less than once.
         """
         conf, steps = self._conf, self._conf.steps
         head_steps = steps if self._policy == "all_but_head" else conf.head_steps
@@ -56,52 +56,52 @@ class Inputs:
         whole_s = sum(u.duration_s or 0.0 for u in self._data.utterances)
         copies = conf.cached_copies if conf.cached_copies is not None else int(not self._augment.changes_clips)
         if head_steps * step_s > copies * whole_s:
-            self._keep("transformer", copies, console)
+            self._cache("transformer", copies, console)
         if self._policy == "feature_encoder" and (steps - head_steps) * step_s > copies * whole_s:
-            self._keep("encoder", copies, console)
+            self._cache("encoder", copies, console)
 
     def of(self, clips: Sequence[int], step: int, batch: int, process: int) -> tuple[Level, list[np.ndarray]]:
         """Return a batch: waveforms, float32 (num_samples,), or fp16 (frames, channels) of the level named.
 
-        A function of the recipe's seed and the arguments, as everything that training does.
+        A function of the recipe's seed and the arguments, like everything that training does.
         """
         rng = np.random.default_rng([self._conf.seed, step, batch, process, 1])  # another stream than the masks'
-        alone = self._policy == "all_but_head" or step < self._conf.head_steps
-        levels: tuple[Level, ...] = ("transformer", "encoder") if alone else ("encoder",)
+        head_only = self._policy == "all_but_head" or step < self._conf.head_steps
+        levels: tuple[Level, ...] = ("transformer", "encoder") if head_only else ("encoder",)
         for level in levels:
-            if level in self._kept:
-                copies = self._kept[level]
+            if level in self._cached:
+                copies = self._cached[level]
                 return level, [copies[rng.integers(len(copies))][i] for i in clips]
-        return "waveform", [self._spoken(i, rng) for i in clips]
+        return "waveform", [self._augmented(i, rng) for i in clips]
 
-    def _keep(self, level: feature_cache.Level, copies: int, console: Console) -> None:
-        kept = []
+    def _cache(self, level: feature_cache.Level, copies: int, console: Console) -> None:
+        features = []
         # A folder's name does not identify its contents.
-        recordings = content_digests(map(str, [*self._noises, *self._rooms]))
+        recordings = content_digests(map(str, [*self._noise, *self._rooms]))
         key = fingerprint_fields(self._augment) | {"seed": self._conf.seed, "recordings": recordings}
         how = json.dumps(key, sort_keys=True)
         for copy in range(copies):
             waveforms = [functools.partial(self._copy, i, copy) for i in range(len(self._data))]
             lengths = self._data.num_samples()
             if self._augment.speed:
-                lengths = [len(self._played(i, self._rng_of_copy(i, copy))) for i in range(len(self._data))]
+                lengths = [len(self._at_random_speed(i, self._rng_of_copy(i, copy))) for i in range(len(self._data))]
             folder = self._folder / f"copy{copy}"
-            said = feature_cache.cached(self._model, level, waveforms, lengths, how, folder, console)
-            if said is None:
+            output = feature_cache.cached(self._model, level, waveforms, lengths, how, folder, console)
+            if output is None:
                 return
-            kept.append(said)
-        if kept:
-            self._kept[level] = kept
+            features.append(output)
+        if features:
+            self._cached[level] = features
 
     def _copy(self, index: int, copy: int) -> np.ndarray:
-        return self._spoken(index, self._rng_of_copy(index, copy))
+        return self._augmented(index, self._rng_of_copy(index, copy))
 
     def _rng_of_copy(self, index: int, copy: int) -> np.random.Generator:
         return np.random.default_rng([self._conf.seed, copy, index, 2])
 
-    def _spoken(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        """Return a clip as it is heard this time: float32 (num_samples,); of the length of `_played`'s."""
-        conf, waveform = self._augment, self._played(index, rng)
+    def _augmented(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        """Return an augmented clip: float32 (num_samples,), as long as that of `_at_random_speed`."""
+        conf, waveform = self._augment, self._at_random_speed(index, rng)
         if conf.room_share and rng.random() < conf.room_share:
             room = (
                 self._recording(self._rooms[rng.integers(len(self._rooms))])
@@ -110,7 +110,7 @@ class Inputs:
             )
             waveform = augment.in_room(waveform, room)
         if conf.noise_share and rng.random() < conf.noise_share:
-            noise = augment.piece(self._any(self._noises, rng), len(waveform), rng)
+            noise = augment.piece(self._any(self._noise, rng), len(waveform), rng)
             waveform = augment.add_noise(waveform, noise, rng.uniform(*conf.noise_snr_db))
         if conf.gain_share and rng.random() < conf.gain_share:
             waveform = augment.at_level(waveform, rng.uniform(-conf.gain_db, conf.gain_db))
@@ -121,8 +121,8 @@ class Inputs:
     def _any(self, recordings: Sequence[Path], rng: np.random.Generator) -> np.ndarray:
         return self._recording(recordings[int(rng.integers(len(recordings)))])
 
-    def _played(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        """Return a clip at a speed of its own; as it is where its text would no longer fit."""
+    def _at_random_speed(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        """Return a clip at a random speed, or unchanged where its transcript would no longer fit."""
         waveform = self._data.waveform(index).copy()
         factor = rng.uniform(1 - self._augment.speed, 1 + self._augment.speed)
         frames = self._model.grid.num_frames(len(waveform))

@@ -1,7 +1,7 @@
-"""What frozen layers say about each clip, computed once and kept on disk: fp16, memory-mapped.
+"""On-disk cache of frozen-layer outputs (fp16, memory-mapped).
 
 While the feature encoder is frozen, its output for a clip never changes; while the whole transformer is frozen, nor
-does the transformer's. A clip is computed alone, so that what is kept is what it would be in training.
+does the transformer's. Each clip is computed by itself, without padding, as in training.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.storage import disk_full_as_error, write_text
 
 Level = Literal["encoder", "transformer"]
-_FREE_SHARE = 0.8  # of the free disk that a cache may take
+_FREE_SHARE = 0.8  # fraction of the free disk that a cache may take
 _CHUNK_BYTES = 1 << 24
 
 
@@ -49,25 +49,25 @@ def cached(
     folder: Path,
     console: Console,
 ) -> Features | None:
-    """Return what the model's lower layers say about each clip; computed now where it is not on disk yet.
+    """Return the outputs of the model's lower layers for each clip; computed now where they are not on disk.
 
-    A cache of other weights, of other clips, or one that was damaged, is thrown away and made again. One that was
-    interrupted is gone on with.
+    A cache of other weights or other clips, or a damaged one, is deleted and computed again. An interrupted one is
+    resumed.
 
     Args:
         model: In evaluation mode; the layers of `level` must not be trained as long as the cache is used.
         level: `encoder`, the feature encoder's output, or `transformer`, the last layer's.
-        waveforms: Each gives float32 (num_samples,), 16 kHz, the same at every call.
+        waveforms: Each returns float32 (num_samples,), 16 kHz, the same at every call.
         lengths: Samples of each waveform.
-        how: What was done to the clips; another value is another cache.
+        how: Key of the augmentation; another value is another cache.
         folder: Where `<level>.f16` and `<level>.json` go.
         console: Where to report.
 
     Returns:
-        None where the disk has no room for it.
+        None if the disk has no room for it.
 
     Raises:
-        DiskFull: the room was taken by something else meanwhile.
+        DiskFull: the disk filled up meanwhile.
     """
     config = model.net.config
     channels = config.conv_dim[-1] if level == "encoder" else config.hidden_size
@@ -81,12 +81,14 @@ def cached(
         partial = folder / f"{level}-{key[:16]}.partial"
         done = partial.stat().st_size if partial.exists() else 0
         if size - done > _FREE_SHARE * shutil.disk_usage(folder).free:
-            console.warn(f"no room to keep the {level}'s output ({size / 1e9:.1f} GB); it is computed at every step")
+            console.warn(
+                f"no disk space to cache the {level}'s output ({size / 1e9:.1f} GB); it is computed at every step"
+            )
             return None
         for stale in (*folder.glob(f"{level}.*"), *folder.glob(f"{level}-*.partial")):
             if stale != partial:
                 stale.unlink()
-        with disk_full_as_error(path, "Make room, or keep nothing: --train.cached_copies 0."):
+        with disk_full_as_error(path, "Make room, or disable the cache: --train.cached_copies 0."):
             _compute(model, level, waveforms, starts * channels * 2, partial, console)
             write_text(card, json.dumps({"key": key, "crc32": _crc32(partial)}))
         partial.rename(path)
@@ -102,21 +104,21 @@ def _compute(
     partial: Path,
     console: Console,
 ) -> None:
-    """Append clip after clip, from the last whole one on."""
-    there = partial.stat().st_size if partial.exists() else 0
-    first = int(np.searchsorted(ends, there, side="right")) - 1
+    """Append clip after clip, after the last complete one."""
+    done = partial.stat().st_size if partial.exists() else 0
+    first = int(np.searchsorted(ends, done, side="right")) - 1
     with (
         partial.open("ab") as file,
         torch.inference_mode(),
-        console.progress(f"keep the {level}'s output", total=len(waveforms)) as bar,
+        console.progress(f"cache the {level}'s output", total=len(waveforms)) as bar,
     ):
         file.truncate(int(ends[first]))
         for index in range(first, len(waveforms)):
             clip = torch.from_numpy(waveforms[index]()).to(model.net.device)
-            (said,) = forward.encode(model, [clip])
+            (output,) = forward.encode(model, [clip])
             if level == "transformer":
-                said = forward.contextualise(model.net, [said])[0]
-            file.write(said.to(torch.float16).cpu().numpy().tobytes())
+                output = forward.contextualise(model.net, [output])[0]
+            file.write(output.to(torch.float16).cpu().numpy().tobytes())
             bar.at(index + 1)
 
 
@@ -129,7 +131,7 @@ def _is_whole(path: Path, card: Path, key: str, size: int) -> bool:
 
 
 def _key(model: CTCModel, level: Level, lengths: Sequence[int], how: str) -> str:
-    """Return a hash of the weights that are run, and of the clips' lengths and changes."""
+    """Return a hash of the weights of `level`, and of the clips' lengths and augmentation."""
     digest = hashlib.sha256(json.dumps([level, model.normalise_waveform, list(lengths), how]).encode())
     layers = model.net.wav2vec2.feature_extractor if level == "encoder" else model.net.wav2vec2
     for name, tensor in layers.state_dict().items():

@@ -1,4 +1,4 @@
-"""How much memory a training step wants, and the largest batch for which there is room."""
+"""How much memory a training step needs, and the largest batch that fits."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def needed_bytes(recipe: Resolved, config: Wav2Vec2Config, batch_s: float) -> int:
-    """Return about how much a step on `batch_s` seconds of audio wants, weights and optimiser included.
+    """Return about how much a step on `batch_s` seconds of audio needs, weights and optimiser included.
 
     Args:
         recipe: What is trained, and in which precision.
@@ -75,7 +75,7 @@ def fit(
 ) -> tuple[Resolved, list[Choice]]:
     """Return the recipe with batches for which there is room, more of them to a step, and what was changed.
 
-    A step hears the same audio either way.
+    A step uses the same audio either way.
 
     Args:
         recipe: With `batch_s` as the preset has it.
@@ -92,16 +92,16 @@ def fit(
         needed = needed_bytes(recipe, config, batch_s / processes)
     if needed > _USED * free:
         warn(
-            f"a step on {batch_s:g} s of audio wants about {needed / _GB:.1f} GB, {free / _GB:.1f} GB are free: "
-            "--train.gradient_checkpointing true or --model.adapter lora want less"
+            f"a step on {batch_s:g} s of audio needs about {needed / _GB:.1f} GB, {free / _GB:.1f} GB are free: "
+            "--train.gradient_checkpointing true or --model.adapter lora need less"
         )
     if batch_s == conf.batch_s:
         return recipe, []
-    why = f"{free / _GB:.1f} GB are free; {conf.batch_s:g} s would want {wanted / _GB:.1f}"
+    why = f"{free / _GB:.1f} GB are free; {conf.batch_s:g} s would need {wanted / _GB:.1f}"
     fitted = recipe.model_copy(
         update={"train": conf.model_copy(update={"batch_s": batch_s, "accumulate": accumulate})}
     )
     return fitted, [
         Choice("train.batch_s", batch_s, why),
-        Choice("train.accumulate", accumulate, "so that a step hears as much audio as the preset says"),
+        Choice("train.accumulate", accumulate, "keeps the preset's audio per step"),
     ]

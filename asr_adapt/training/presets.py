@@ -29,7 +29,7 @@ class Choice:
 _NAMES = ("10 minutes", "1 h", "10 h", "100 h")
 _HOURS = (1 / 6, 1.0, 10.0, 100.0)
 _BY_HOURS: dict[str, tuple[tuple[float, ...], str]] = {
-    "steps": ((2_000, 5_000, 10_000, 30_000), "11 to 670 h of audio: the less speech, the oftener it is heard"),
+    "steps": ((2_000, 5_000, 10_000, 30_000), "11 to 670 h of audio: the less speech, the more epochs"),
     "batch_s": ((20.0, 40.0, 80.0, 80.0), "small batches, since with little speech the number of updates counts"),
     "speed": ((0.1, 0.1, 0.1, 0.0), "Ko et al. 2015; with 100 h the cache of the frozen encoder brings more"),
     "mask_time": ((0.65, 0.65, 0.65, 0.5), "fairseq's 10m to 100h: far stronger than the posts' 5 %"),
@@ -49,8 +49,8 @@ _RATES: dict[Kind, tuple[tuple[float, ...], str]] = {
     "large": ((5e-5, 1e-4, 1e-4, 1e-4), "fairseq vox_10m to vox_10h: 1e-4; half of it with 10 minutes"),
 }
 _ADAPTER_RATES = ((1e-3,) * 4, "adapters are new: MMS's rate (Pratap et al. 2023, arXiv:2305.13516)")
-# The share of those masks, and how often the speech must be heard for it: masks fight overfitting, of which there is
-# little before (docs/log.md). Small models have less to spare: with ten minutes heard 28 times, Mboshi's dev CER
+# The share of those masks, and how many epochs that requires: masks fight overfitting, of which there is
+# little before (docs/log.md). Small models have less to spare: with ten minutes and 28 epochs, Mboshi's dev CER
 # was .553, .535 and .522 with three, five and seven tenths of them.
 _MASK_SHARES: dict[Kind, tuple[float, float, str]] = {
     "none": (0.25, 8.0, "a quarter of it from nothing, as for Mboshi"),
@@ -139,7 +139,7 @@ def _mask(name: str, column: int, kind: Kind, passes: float) -> tuple[float, str
         reason += f"; {why}"
     if passes < enough:
         share *= passes / enough
-        reason += f"; less, since the speech is heard {passes:.1f} times only"
+        reason += f"; less, since there are only {passes:.1f} epochs"
     return round(values[column] * share, 2), reason
 
 

@@ -1,4 +1,4 @@
-"""What a training run keeps beside its loop: sums over steps, the best model so far, the log, the checkpoints."""
+"""The state of training beside its loop: sums over steps, validation, the best model so far, log and checkpoints."""
 
 import functools
 import json
@@ -26,14 +26,16 @@ from asr_adapt.scoring import error_rates
 from asr_adapt.training import checkpoint
 
 _BAD_STEPS_LIMIT = 20
-_PLATEAU = 0.99  # share of blank frames at which a model writes next to nothing
-# What of a Journal is in a checkpoint, beside the tensors.
-_KEPT = ("best", "looks_since_best", "on_plateau", "blank_rate", "bad_steps", "skipped")
+_PLATEAU = 0.99  # fraction of blank frames at which a model outputs next to nothing
+# Fields of a Journal that a checkpoint holds beside the tensors, by their names there, which stay as they were.
+_SAVED = {name: name for name in ("best", "on_plateau", "blank_rate", "bad_steps", "skipped")} | {
+    "looks_since_best": "validations_since_best"
+}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How training ended; the rates are dev's, as fractions."""
+    """How training ended; error rates are those of dev, as fractions."""
 
     steps: int
     best_step: int
@@ -44,13 +46,13 @@ class Outcome:
 
 
 def trained_s(folder: Path) -> float:
-    """Return the seconds that a run folder's training took, without looks at dev."""
+    """Return the seconds that a run folder's training took, without validation."""
     lines = (folder / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
     return math.fsum(json.loads(line).get("elapsed_s", 0.0) for line in lines)
 
 
 class Tally:
-    """Sums over the steps between two log lines; on the device until somebody asks."""
+    """Sums over the steps between two log lines, kept on the device until they are logged."""
 
     def __init__(self) -> None:
         self._loss: torch.Tensor | float = 0.0
@@ -81,15 +83,15 @@ class Tally:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave what is done meanwhile out of the seconds and the speed."""
+        """Leave the time of the block out of the seconds and the speed."""
         began = time.perf_counter()
         yield
         self._began += time.perf_counter() - began
 
     def record(self, accelerator: Accelerator) -> dict[str, float]:
-        """Return what `train_log.jsonl` says of these steps, over all processes, each of which must ask.
+        """Return the record of these steps for `train_log.jsonl`, over all processes, each of which must call this.
 
-        Means: `loss` (nats a label), `blank_rate`, `grad_norm`; of all together `elapsed_s` and `audio_s_per_s`.
+        Means: `loss` (nats per label), `blank_rate`, `grad_norm`; totals: `elapsed_s`, and `audio_s_per_s`.
         """
         sums = torch.tensor([float(self._loss), float(self._blanks), float(self._clips)], device=accelerator.device)
         loss, blanks, clips = accelerator.reduce(sums).tolist()
@@ -105,9 +107,9 @@ class Tally:
 
 @dataclass
 class Journal:
-    """What is kept beside the loop, which itself counts `step` and sets `bad_steps` to 0 after a good one.
+    """State beside the loop, which itself counts `step` and sets `bad_steps` to 0 after a good one.
 
-    `folder` is the run's.
+    `folder` is the run folder.
     """
 
     conf: ResolvedTrain
@@ -122,8 +124,8 @@ class Journal:
     skipped: int = 0
     """over the whole run"""
     best: dict[str, float] = field(default_factory=dict)
-    looks_since_best: int = 0
-    dev_line: str = ""
+    validations_since_best: int = 0
+    validation_line: str = ""
     on_plateau: bool = False
     _saved_at: float = field(default_factory=time.monotonic)
     blank_rate: float = 0.0
@@ -137,13 +139,13 @@ class Journal:
         return self.folder / "train_log.jsonl"
 
     def resume(self) -> None:
-        """Put model, optimiser and this into the state of the newest whole checkpoint, if there is one.
+        """Restore model, optimiser and this journal from the newest intact checkpoint, if there is one.
 
         Raises:
-            InputError: TensorBoard is wanted and not installed.
+            InputError: TensorBoard is required and not installed.
         """
-        _ = self._events  # that TensorBoard is missing is said before the first step
-        found, problems = checkpoint.newest(self._checkpoints, {name: getattr(self, name) for name in _KEPT})
+        _ = self._events  # fails before the first step if TensorBoard is missing
+        found, problems = checkpoint.newest(self._checkpoints, self._saved())
         for problem in problems:
             self.console.warn(f"{problem} Falling back to the one before.")
         if found is None:
@@ -153,17 +155,20 @@ class Journal:
         self.model.net.load_state_dict({k[6:]: v for k, v in found.tensors.items() if k.startswith("model.")})
         _load_optimiser(self.optimiser, found.tensors)
         self.step = found.step
-        for name in _KEPT:
-            setattr(self, name, found.meta[name])
+        for name, attribute in _SAVED.items():
+            setattr(self, attribute, found.meta[name])
         try:
             checkpoint.load(self._checkpoints / "best")
         except InputError as error:
-            self.console.warn(f"{error} The best model is looked for again from here on.")
-            self.best, self.looks_since_best = {}, 0
+            self.console.warn(f"{error} The best model is chosen anew from here on.")
+            self.best, self.validations_since_best = {}, 0
         if self.accelerator.is_main_process:
             done = [line for line in self._log_path.read_text().splitlines() if _step_of(line) <= self.step]
             self._log_path.write_text("".join(line + "\n" for line in done))
-            self.console.say(f"going on from the checkpoint after step {self.step:,}")
+            self.console.say(f"resuming from the checkpoint after step {self.step:,}")
+
+    def _saved(self) -> dict[str, Any]:
+        return {name: getattr(self, attribute) for name, attribute in _SAVED.items()}
 
     def save(self) -> None:
         """Write a checkpoint.
@@ -175,24 +180,23 @@ class Journal:
         if self.accelerator.is_main_process:
             tensors = {f"model.{k}": v for k, v in self.model.net.state_dict().items()}
             tensors |= _optimiser_tensors(self.optimiser)
-            meta = {name: getattr(self, name) for name in _KEPT}
-            checkpoint.save_step(self._checkpoints, self.step, tensors, meta)
+            checkpoint.save_step(self._checkpoints, self.step, tensors, self._saved())
         self._saved_at = time.monotonic()
 
     def minutes_since_save(self) -> float:
-        """Return how much would be lost; on several processes only looks at dev save, since clocks differ."""
+        """Return how much a kill would lose; on several processes only validation saves, since clocks differ."""
         return (time.monotonic() - self._saved_at) / 60 if self.accelerator.num_processes == 1 else 0.0
 
     def note_bad_step(self, norm: float) -> None:
         """Count a step that was skipped because its gradient is not finite.
 
         Raises:
-            TrainingDiverged: 20 of them in a row; the model holds the best weights then, where dev was looked at.
+            TrainingDiverged: 20 of them in a row; the model then holds the best weights, if there was a validation.
         """
         self.bad_steps += 1
         self.skipped += 1
         self._write({"step": self.step + 1, "skipped": self.skipped})  # as all lines: steps done
-        self.console.warn(f"step {self.step:,}: the gradient's norm is {norm}; the step is skipped")
+        self.console.warn(f"step {self.step:,}: gradient norm {norm}; step skipped")
         if self.bad_steps >= _BAD_STEPS_LIMIT:
             if self.best:
                 self._take_best()
@@ -205,51 +209,54 @@ class Journal:
             )
 
     def log(self, record: dict[str, float]) -> None:
-        """Write down what `Tally.record` says of the last steps, and whatever stands beside it."""
+        """Append a record of the last steps, such as `Tally.record`, to the log."""
         self.blank_rate = record["blank_rate"]
         self._write({"step": self.step, **record})
 
-    def look_at_dev(self, dev: SpeechSplit) -> None:
-        """Score dev, keep the model if it is the best so far; name the blank plateau when it begins and ends.
+    def validate(self, dev: SpeechSplit) -> None:
+        """Score dev, keep the model if it is the best so far; report the blank plateau when it begins and ends.
 
         Raises:
             DiskFull: the best could not be written.
         """
         if self.accelerator.is_main_process:
-            wer, cer = dev_rates(self.model, dev, self.conf.precision)
+            wer, cer = validation_error_rates(self.model, dev, self.conf.precision)
         else:
             wer = cer = 0.0
         wer, cer = self.accelerator.reduce(torch.tensor([wer, cer], device=self.accelerator.device)).tolist()
-        self.dev_line = f"dev WER {wer:.3f} CER {cer:.3f}"
+        self.validation_line = f"WER {wer:.3f}, CER {cer:.3f}"
         self._write({"step": self.step, "dev_wer": wer, "dev_cer": cer})
-        self.console.say(f"step {self.step:,}/{self.conf.steps:,}: {self.dev_line}, blank rate {self.blank_rate:.1%}")
+        progress = f"step {self.step:,}/{self.conf.steps:,}"
+        self.console.say(f"{progress}: validation {self.validation_line}, blank rate {self.blank_rate:.1%}")
         plateau = self.blank_rate >= _PLATEAU
         if plateau and not self.on_plateau:
             self.console.warn(
-                "this is the blank plateau: CTC learns to write nothing before it learns to write. It usually ends "
-                "by itself; if it does not, train or warm up longer, or lower the rate."
+                "blank plateau: CTC first learns to output only blanks. This usually passes; if it does not, train "
+                "or warm up longer, or lower train.learning_rate."
             )
         if self.on_plateau and not plateau:
             self.console.say("left the blank plateau")
         self.on_plateau = plateau
         if not self.best or badness(wer, cer) < badness(self.best["wer"], self.best["cer"]):
             self.best = {"step": self.step, "wer": wer, "cer": cer}
-            self.looks_since_best = 0
+            self.validations_since_best = 0
             if self.accelerator.is_main_process:
                 checkpoint.save(self._checkpoints, "best", self.step, self.model.net.state_dict(), self.best)
         else:
-            self.looks_since_best += 1
+            self.validations_since_best += 1
 
     def finish(self, dev: SpeechSplit) -> Outcome:
-        """Put the best weights into the model, and say how it ended; the best are looked for again if damaged."""
+        """Load the best weights into the model and return the outcome; validate again if they are damaged."""
         self.accelerator.wait_for_everyone()
         if not self.best:  # the best was damaged after the last step
-            self.look_at_dev(dev)
+            self.validate(dev)
         self._take_best()
         if self.skipped:
-            self.console.warn(f"{self.skipped} of {self.step:,} steps were skipped: their gradient was not finite")
+            self.console.warn(
+                f"{self.skipped} of {self.step:,} steps were skipped because of gradients that were not finite"
+            )
         if self.best["wer"] >= 1 and self.on_plateau:
-            self.console.warn("training ended on the blank plateau: the model writes next to nothing. "
+            self.console.warn("training ended on the blank plateau: the model outputs almost only blanks. "
                               "Train longer (train.steps), or start from a base model.")  # fmt: skip
         return Outcome(
             steps=self.step,
@@ -264,7 +271,7 @@ class Journal:
         self.model.net.eval()
 
     def _write(self, record: dict[str, float]) -> None:
-        """Append to train_log.jsonl, and to TensorBoard's events where they are wanted."""
+        """Append to train_log.jsonl, and to TensorBoard's events if `train.tensorboard`."""
         if self.accelerator.is_main_process:
             with self._log_path.open("a", encoding="utf-8") as file:
                 finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
@@ -290,17 +297,17 @@ class Journal:
 
 
 def badness(wer: float, cer: float) -> float:
-    """Return what the best model has least of: WER stays about 1 while CER already falls, so CER has a say."""
+    """Return what the best model minimises: WER stays near 1 while CER already falls, so both count."""
     return min(wer, 1.0) + cer
 
 
-def dev_rates(model: CTCModel, dev: SpeechSplit, precision: Precision | None) -> tuple[float, float]:
+def validation_error_rates(model: CTCModel, dev: SpeechSplit, precision: Precision | None) -> tuple[float, float]:
     """Return WER and CER on dev, as fractions; the model is in evaluation mode afterwards.
 
     Args:
-        model: What is scored.
+        model: The model to score.
         dev: The dev split.
-        precision: Of training: in another, a run that goes on could hold other weights to be the best. None: the
+        precision: That of training: in another, a resumed run could choose other weights as the best. None: the
             fastest.
     """
     model.net.eval()
@@ -328,7 +335,7 @@ def _load_optimiser(optimiser: Any, tensors: dict[str, torch.Tensor]) -> None:
 
 
 def _step_of(line: str) -> float:
-    """Return the step of a log line; a line that a kill cut short counts as after every checkpoint."""
+    """Return the step of a log line; a truncated line counts as later than every checkpoint."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError):

@@ -1,5 +1,6 @@
 """demo: the embedded base model is adapted to the embedded corpus, and a clip that was never seen is transcribed."""
 
+import os
 from pathlib import Path
 
 from asr_adapt import bundled, corpora
@@ -41,10 +42,10 @@ def recipe() -> Recipe:
 
 
 def demo(out: Path, console: Console) -> None:
-    """Train the head alone, then adapt, then add an n-gram; score each on unseen speech, transcribe a test clip."""
+    """Train the head only, then adapt, then add an n-gram; score each on unseen speech, transcribe a test clip."""
     whole, out = recipe(), out if out.name else out.resolve()  # '.' has no name for what lies beside it
     console.say("synthetic Māori, 36 minutes, spoken by eSpeak NG: no speaker of the language has checked it")
-    console.say(f"\n1 of 3: the head alone, {_HEAD_STEPS} steps; all the rest is the base model's")
+    console.say(f"\n1 of 3: head only, {_HEAD_STEPS} steps; the base model is frozen")
     head_only = whole.model_copy(
         update={
             "model": whole.model.model_copy(update={"freeze": "all_but_head"}),
@@ -52,10 +53,10 @@ def demo(out: Path, console: Console) -> None:
         }
     )
     before = run(head_only, out.with_name(f"{out.name}-head-only"), console)
-    console.say("\n2 of 3: all but the feature encoder")
+    console.say("\n2 of 3: adapted, all but the feature encoder")
     after = run(whole, out, console)
-    scores = {"head alone": before, "adapted": after}
-    console.say("\n3 of 3: an n-gram of the training text")
+    scores = {"head only": before, "adapted": after}
+    console.say("\n3 of 3: with an n-gram of the training text")
     try:
         add_ngram(out / "model", [], _NGRAM_ORDER, None, console)
         with_ngram = out.with_name(f"{out.name}-with-n-gram")
@@ -65,7 +66,10 @@ def demo(out: Path, console: Console) -> None:
     console.heading("transcribe")
     clip = next(u for u in corpora.read(bundled.folder("demo"), whole.language) if u.split == "test")
     transcript = Transcriber.from_folder(out / "model").transcribe(clip.audio)
-    console.say(f"{clip.audio}\n  said: {clip.text}\n  read: {transcript.text}")
+    path = Path(os.path.relpath(clip.audio))
+    console.say(
+        f"{clip.audio if '..' in path.parts else path}\n  reference:  {clip.text}\n  hypothesis: {transcript.text}"
+    )
     console.heading(f"WER on {after.utterances} unseen clips of unseen voices")
     for name, metrics in scores.items():
         console.say(f"{name:12}{metrics.wer:.3f}  (95 % interval {{:.3f}} to {{:.3f}})".format(*metrics.wer_ci95))

@@ -43,7 +43,7 @@ class RunState:
         return stage in self._stages
 
     def begin(self, stage: str, inputs: str, remove: tuple[str, ...] = ()) -> None:
-        """Record that a stage starts afresh: later stages are no longer done, and their outputs are removed."""
+        """Record that a stage is restarted: later stages are no longer done, and their outputs are removed."""
         earlier = {name: self._stages[name] for name in _ORDER[: _ORDER.index(stage)] if name in self._stages}
         self._write(earlier | {stage: StageState(inputs=inputs, finished=False)})
         outdated = [name for later in _ORDER[_ORDER.index(stage) :] for name in _OUTPUTS[later]]

@@ -28,7 +28,7 @@ _ROWS = {
     "nothing frozen": {"freeze": "nothing"},
 }
 
-_FOR_EVER = 1_000_000  # validations
+_NEVER_EARLY = 1_000_000  # validations
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Row:
 
     name: str
     train_s: float
-    """seconds of training alone, without validation"""
+    """seconds of training, without validation"""
     wer: float
     wer_ci95: tuple[float, float]
     cer: float
@@ -61,9 +61,8 @@ def transfer(recipe: Recipe, out: Path, console: Console) -> list[Row]:
     """Train and score a recipe in each way, in a run folder each inside `out`; print and write the table.
 
     All rows have the recipe's steps, batches and seed, and each keeps the weights that were best on dev; none is
-    ended early. Rates, masks and the first steps of the head alone, where the recipe leaves them open, are chosen for
-    each as for a run of its own.
-    Started again, it goes on where it was.
+    stopped early. Learning rates, masks and head-only steps, where the recipe leaves them open, are chosen for each
+    as for a run of its own. Run again, it resumes.
 
     Raises:
         InputError: the recipe has no base model, or cannot be run.
@@ -76,7 +75,7 @@ def transfer(recipe: Recipe, out: Path, console: Console) -> list[Row]:
             place="model.adapter",
             remedy="Leave it out, or give --model.adapter none.",
         )
-    patient = recipe.train.model_copy(update={"patience": _FOR_EVER})
+    patient = recipe.train.model_copy(update={"patience": _NEVER_EARLY})
     rows: list[Row] = []
     scored: dict[str, list[Scored]] = {}
     for name, fields in _ROWS.items():

@@ -85,7 +85,7 @@ def test_what_frozen_layers_say_is_kept_where_that_saves_work(
     levels: list[str],
 ) -> None:
     inputs = Inputs(recipe(policy, **train), adapted, data, tmp_path)
-    inputs.keep(console)
+    inputs.fill_cache(console)
     assert [inputs.of([0, 1], step, 0, 0)[0] for step in (0, 99)] == levels
 
 
@@ -93,7 +93,7 @@ def test_copies_differ_in_speed_and_each_is_heard(
     data: SpeechSplit, adapted: CTCModel, tmp_path: Path, console: Console
 ) -> None:
     inputs = Inputs(recipe("feature_encoder", speed=0.1, cached_copies=2), adapted, data, tmp_path)
-    inputs.keep(console)
+    inputs.fill_cache(console)
     heard = {inputs.of([3], step, 0, 0)[1][0].tobytes() for step in range(20)}
     assert len(heard) == 2
 
@@ -140,10 +140,10 @@ def test_clips_that_change_are_not_kept_unless_copies_are_asked_for_and_then_eac
     data: SpeechSplit, adapted: CTCModel, tmp_path: Path, console: Console, noise: Path
 ) -> None:
     inputs = Inputs(recipe("feature_encoder", gain_share=0.5), adapted, data, tmp_path)
-    inputs.keep(console)
+    inputs.fill_cache(console)
     assert inputs.of([0], 99, 0, 0)[0] == "waveform"
     inputs = Inputs(recipe("feature_encoder", noise=noise, noise_share=1, cached_copies=2), adapted, data, tmp_path)
-    inputs.keep(console)
+    inputs.fill_cache(console)
     assert len({inputs.of([3], step, 0, 0)[1][0].tobytes() for step in range(20)}) == 2
 
 
@@ -154,7 +154,7 @@ def test_what_was_kept_with_recordings_of_the_same_name_that_were_replaced_is_ma
     said = []
     for _ in range(2):
         inputs = Inputs(conf, adapted, data, tmp_path)
-        inputs.keep(console)
+        inputs.fill_cache(console)
         said.append(inputs.of([3], 0, 0, 0)[1][0].tobytes())
         for path in noise.rglob("*.wav"):
             soundfile.write(path, 0.1 * np.sin(np.arange(8000) / 9), 16_000)
@@ -168,6 +168,6 @@ def test_what_was_kept_with_other_noise_is_made_again(
     for snr_db in ((20.0, 20.0), (0.0, 0.0)):
         conf = recipe("feature_encoder", noise=noise, noise_share=1, noise_snr_db=snr_db, cached_copies=1)
         inputs = Inputs(conf, adapted, data, tmp_path)
-        inputs.keep(console)
+        inputs.fill_cache(console)
         said.append(inputs.of([3], 0, 0, 0)[1][0].tobytes())
     assert said[0] != said[1]

@@ -126,7 +126,7 @@ def test_without_room_nothing_is_kept(
     heard = Heard()
     found = feature_cache.cached(adapted, "encoder", heard.clips(), list(map(len, CLIPS)), "", tmp_path, Console())
     assert found is None and not any(heard.times)
-    assert "no room" in capsys.readouterr().err
+    assert "no disk space" in capsys.readouterr().err
 
 
 def test_a_disk_that_fills_while_it_is_written_is_one_line_and_what_is_whole_is_gone_on_with(

@@ -94,7 +94,7 @@ def test_a_run_that_goes_on_with_more_memory_keeps_its_batches(
     monkeypatch.setattr(memory, "free_bytes", lambda device: 100 * GB)
     run(recipe, out, Console())
     assert read_recipe(out / "recipe.toml").train == before
-    assert "train\nis done" in capsys.readouterr().err
+    assert "train\nalready done" in capsys.readouterr().err
 
 
 def test_memory_that_is_free_is_there() -> None:

@@ -128,4 +128,4 @@ def test_choices_are_printed_with_their_reasons_kept_and_not_made_again(
     assert "train.mask_time" not in capsys.readouterr().err, "training is done"
     assert read_recipe(tmp_path / "recipe.toml") == kept
     run(kept, tmp_path, Console())
-    assert "train\nis done" in capsys.readouterr().err, "the kept recipe is the same run"
+    assert "train\nalready done" in capsys.readouterr().err, "the kept recipe is the same run"

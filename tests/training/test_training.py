@@ -82,7 +82,7 @@ def test_twenty_clips_are_learned_by_heart(tones: Path, data: Path, tmp_path: Pa
     adapted, _ = trained(tone_recipe(tones, steps=120), data, tmp_path)
     train_split = prepared.load(data, "train")
     assert len(train_split) == 20
-    _, cer = state.dev_rates(adapted, train_split, "fp32")
+    _, cer = state.validation_error_rates(adapted, train_split, "fp32")
     assert cer < 0.05
 
 
@@ -108,7 +108,7 @@ def test_the_model_that_is_kept_is_the_best_on_dev(tones: Path, data: Path, tmp_
     adapted, outcome = trained(tone_recipe(tones, steps=75), data, tmp_path)
     looks = {r["step"]: min(r["dev_wer"], 1) + r["dev_cer"] for r in log(tmp_path) if "dev_wer" in r}
     assert looks[outcome.best_step] == min(looks.values())
-    assert state.dev_rates(adapted, prepared.load(data, "dev"), "fp32") == pytest.approx(
+    assert state.validation_error_rates(adapted, prepared.load(data, "dev"), "fp32") == pytest.approx(
         (outcome.best_wer, outcome.best_cer)
     )
 
@@ -302,7 +302,7 @@ def test_a_run_killed_again_and_again_ends_with_the_weights_of_one_that_was_not(
     said = last.communicate()[1]
     assert last.returncode == 0
     preparation, _, training = said.partition("\ntrain\n")
-    assert preparation.endswith("\nis done\n") and "going on from the checkpoint after step" in training
+    assert preparation.endswith("\nalready done\n") and "resuming from the checkpoint after step" in training
     assert equal(load_file(whole / "model/model.safetensors"), load_file(killed / "model/model.safetensors"))
     looks = [[(r["step"], r.get("dev_wer"), r.get("dev_cer")) for r in log(out)] for out in (whole, killed)]
     assert looks[0] == looks[1]

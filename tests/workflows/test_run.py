@@ -102,24 +102,24 @@ def test_a_run_that_goes_on_keeps_its_precision_where_the_machine_has_it(
     capsys: pytest.CaptureFixture,
 ) -> None:
     recipe = tone_recipe(tones, steps=4, eval_steps=2, precision=None)
-    look, looks = state.Journal.look_at_dev, []
+    validate, validated = state.Journal.validate, []
 
-    def look_once(self: object, dev: object) -> None:
-        look(self, dev)  # type: ignore[arg-type]
-        looks.append(dev)
+    def validate_once(self: object, dev: object) -> None:
+        validate(self, dev)  # type: ignore[arg-type]
+        validated.append(dev)
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(mixed_precision, "has_bf16", lambda device: True)
     monkeypatch.setattr(mixed_precision, "fastest", lambda device: "bf16")
     with monkeypatch.context() as told:
-        told.setattr(state.Journal, "look_at_dev", look_once)
+        told.setattr(state.Journal, "validate", validate_once)
         with pytest.raises(Interrupted):
             run(recipe, tmp_path, Console(quiet=True))
-    assert len(looks) == 1 and not (tmp_path / "metrics.json").exists()
+    assert len(validated) == 1 and not (tmp_path / "metrics.json").exists()
     monkeypatch.setattr(mixed_precision, "has_bf16", lambda device: has_bf16)
     monkeypatch.setattr(mixed_precision, "fastest", lambda device: "fp32")  # a second measurement says something else
     run(recipe, tmp_path, Console())
-    assert "going on from the checkpoint after step 2" in "".join(capsys.readouterr())
+    assert "resuming from the checkpoint after step 2" in "".join(capsys.readouterr())
     assert read_recipe(tmp_path / "recipe.toml").train.precision == ("bf16" if has_bf16 else "fp32")
 
 
