@@ -129,7 +129,7 @@ class LeftOut(BaseModel):
             return f"tier '{self.name}' is missing in {first}{near}"
         hours = f", {describe_duration(self.hours * 3600)}" if self.hours else ""
         count = f"{self.utterances:,} utterances{hours} in " if self.utterances else ""
-        remedy = "; corpus.splits says which are" if self.kind == "split" else ""
+        remedy = "; --corpus.splits made uses everything, or names what is used" if self.kind == "split" else ""
         return f"{self.kind} '{self.name}' is not used: {count}{first}{remedy}"
 
 

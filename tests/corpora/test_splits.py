@@ -291,6 +291,7 @@ def test_common_voices_validated_table_beside_small_splits_is_named_and_can_be_u
     reading = corpora.read_all([Source(root=tmp_path)], "mi")
     assert counts(reading) == {"train": 3, "dev": 3, "test": 3}
     assert [(entry.name, entry.utterances) for entry in reading.left_out] == [("validated.tsv", 291)]
+    assert reading.left_out[0].describe().endswith("; --corpus.splits made uses everything, or names what is used")
     made = corpora.read_all([Source(root=tmp_path, splits="made")], "mi")
     assert counts(made) == {"train": 240, "dev": 30, "test": 30} and not made.left_out
     named = {"train": ("validated",), "dev": ("dev",), "test": ("test",)}
