@@ -9,6 +9,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from asr_adapt.records import describe_duration
+
 
 def render(template: str, script: str | None = None, **values: Any) -> str:
     """Return a template filled with values, which are escaped in HTML.
@@ -37,6 +39,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["duration"] = describe_duration
     environment.filters["number"] = lambda value: f"{value:,}"
     environment.filters["rate"] = lambda value: f"{value:.3f}"
     environment.filters["share"] = lambda value: f"{value:.1%}".replace("%", " %")

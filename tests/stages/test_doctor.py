@@ -28,7 +28,7 @@ from asr_adapt.recipe_script import load
 from asr_adapt.records import SPLITS
 from asr_adapt.stages import doctor
 from asr_adapt.stages.doctor.markup_findings import MARKUP
-from asr_adapt.stages.doctor.sound import listen
+from asr_adapt.stages.doctor.sound import measure
 from asr_adapt.stages.prepare import prepare
 from asr_adapt.text import markup
 
@@ -416,7 +416,7 @@ def test_the_estimate_says_how_it_was_made(tmp_path: Path) -> None:
 
 
 def test_what_is_heard_is_what_was_put_there() -> None:
-    heard = listen(speech(1) + np.float32(0.1))
+    heard = measure(speech(1) + np.float32(0.1))
     assert heard.mean == pytest.approx(0.1, abs=1e-3)
     assert heard.duration_s == 3.0
 

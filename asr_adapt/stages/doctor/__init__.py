@@ -1,4 +1,4 @@
-"""doctor: what is wrong with a corpus, before training is paid for."""
+"""doctor: find the problems of a corpus before training."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from asr_adapt.records import SPLITS, LeftOut, Utterance, describe_duration
 from asr_adapt.stages.doctor import channels, fix, markup_findings, outlook, sound, splits, transcripts
 from asr_adapt.stages.doctor.finding import SEVERITIES, Finding, always, found
 from asr_adapt.stages.doctor.fix import Fix
-from asr_adapt.stages.doctor.sound import Heard
+from asr_adapt.stages.doctor.sound import Measurements
 from asr_adapt.storage import disk_full_as_error, write_text
 from asr_adapt.text import markup
 from asr_adapt.text.alphabet import Alphabet
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 # The reasons of `checks.untrainable`, in words, with what to do; unknown letters are a finding of their own.
 UNTRAINABLE = {
     "unreadable_audio": ("recordings that cannot be read", "Copy or convert them again."),
-    "unclear": ("transcripts with a mark of text.unclear", "Transcribe them, or let them be left out."),
-    "empty_text": ("clips without a transcript", "Transcribe them, or let them be left out."),
-    "too_short": ("clips too short to train on", "Cut them anew, or change --corpus.min_duration_s."),
+    "unclear": ("transcripts with a mark of text.unclear", "Transcribe them, or leave them out."),
+    "empty_text": ("clips without a transcript", "Transcribe them, or leave them out."),
+    "too_short": ("clips too short to train on", "Cut them again, or change --corpus.min_duration_s."),
     "too_long": ("clips too long to train on", "Cut them at pauses, or raise --corpus.max_duration_s."),
-    "silent": ("clips in which nothing can be heard", "Look for the right recordings."),
+    "silent": ("silent clips", "Find the right recordings."),
     "text_too_long": ("texts that need more frames than the clip has, so that CTC cannot be trained",
-                      "Text and clip do not belong together, or the clip is cut off."),
+                      "The text belongs to another clip, or the clip is cut off."),
 }  # fmt: skip
 _COLUMNS = 24  # of a histogram
 _MAKE_ROOM = "Make room, then start the same command."
@@ -156,7 +156,7 @@ def examine(
     reasons: dict[str, list[tuple[str, str]]] = defaultdict(list)
     if marks:
         reasons["unclear"] = list(marks.items())
-    clips: list[tuple[Utterance, Heard, str, float | None]] = []
+    clips: list[tuple[Utterance, Measurements, str, float | None]] = []
     for utterance, text, (heard, claimed_s, problem) in zip(*to_decode, outcomes, strict=True):
         if problem and problem[0] != "unknown_letter":
             reasons[problem[0]].append((utterance.id, problem[1]))
@@ -239,7 +239,8 @@ def show(examined: Examined, console: Console) -> None:
 def _training(estimate: "machine.Estimate") -> str:
     """Return the estimate in words."""
     return (
-        f"training here: about {estimate.hours:.1f} h, {estimate.memory_gb:.1f} GB ({estimate.free_gb:.1f} GB are "
+        f"training here: about {describe_duration(estimate.hours * 3600)}, {estimate.memory_gb:.1f} GB "
+        f"({estimate.free_gb:.1f} GB are "
         f"free): {estimate.how}"
     )
 
@@ -280,9 +281,9 @@ def write_page(examined: Examined, path: Path) -> None:
     from asr_adapt.report import render
 
     charts = [
-        histogram("Seconds in a clip", examined.durations_s),
-        histogram("Letters a second", examined.letters_s),
-        histogram("Loud parts above soft ones, dB", examined.snrs_db),
+        histogram("Duration of clips, s", examined.durations_s),
+        histogram("Letters per second", examined.letters_s),
+        histogram("Signal-to-noise ratio, dB", examined.snrs_db),
     ]
     page = render.render("doctor.html", examined=examined, charts=[c for c in charts if c])
     with disk_full_as_error(path, _MAKE_ROOM):
@@ -416,17 +417,17 @@ def _measured(
     alphabet: Alphabet,
     grid: FrameGrid,
     console: Console,
-) -> list[tuple[Heard | None, float | None, tuple[str, str] | None]]:
+) -> list[tuple[Measurements | None, float | None, tuple[str, str] | None]]:
     """Return measurements, the stated duration, and why it cannot be trained on, for each utterance."""
     with (
         tempfile.TemporaryDirectory(prefix="asr-adapt-") as scratch,
-        console.progress("listen", total=len(utterances)) as progress,
+        console.progress("decode", total=len(utterances)) as progress,
     ):
 
-        def hear(checked: checks.Checked) -> tuple[Heard | None, float | None, tuple[str, str] | None]:
+        def hear(checked: checks.Checked) -> tuple[Measurements | None, float | None, tuple[str, str] | None]:
             if checked.waveform is None:
                 return None, None, checked.problem
-            return sound.listen(checked.waveform), _claimed_s(checked.utterance), checked.problem
+            return sound.measure(checked.waveform), _claimed_s(checked.utterance), checked.problem
 
         trainability = checks.Trainability(alphabet, grid, recipe.corpus.min_duration_s, recipe.corpus.max_duration_s)
         workers = recipe.corpus.workers or os.cpu_count() or 1
@@ -448,7 +449,7 @@ def _unknown_letters(utterances: list[Utterance], texts: list[str], alphabet: Al
         for u, text in zip(utterances, texts, strict=True)
         if (unknown := alphabet.unknown(text))
     ]
-    return found("unknown_letters", "warning", "letters outside of train that train has not: each counts as an error",
+    return found("unknown_letters", "warning", "letters in dev or test that train lacks: each counts as an error",
                  "Put such words into train, or map the letters in text.replace.", where)  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What a clip sounds like: levels, noise, band, and whether its text fits into it."""
+"""Audio quality of clips: level, noise, bandwidth, and whether the amount of text is plausible."""
 
 import hashlib
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _FRAME = 400  # 25 ms
 
 
 @dataclass(frozen=True)
-class Heard:
+class Measurements:
     """What was measured in one clip of float32 at 16 kHz."""
 
     duration_s: float
@@ -47,7 +47,7 @@ class Heard:
     """of its samples"""
 
 
-def listen(waveform: np.ndarray) -> Heard:
+def measure(waveform: np.ndarray) -> Measurements:
     """Measure a waveform: float32 (num_samples,), 16 kHz, at least one sample. It is not changed."""
     peak = float(np.abs(waveform).max())
     mean = float(waveform.mean(dtype=np.float64))
@@ -65,7 +65,7 @@ def listen(waveform: np.ndarray) -> Heard:
         below = spectrum[(hertz >= 3000) & (hertz <= 3600)].mean()
         above = spectrum[(hertz >= 4300) & (hertz <= 5000)].mean()
         wall_db = float(10 * np.log10((below + 1e-10) / (above + 1e-10)))
-    return Heard(
+    return Measurements(
         duration_s=len(waveform) / SAMPLE_RATE_HZ,
         peak=peak,
         clipped_share=float((np.abs(waveform) >= _NEAR_PEAK * peak).mean()) if peak >= _LOUD else 0.0,
@@ -77,7 +77,7 @@ def listen(waveform: np.ndarray) -> Heard:
 
 
 def check(
-    clips: Sequence[tuple[Utterance, Heard, str, float | None]], skipped: frozenset[str] = frozenset()
+    clips: Sequence[tuple[Utterance, Measurements, str, float | None]], skipped: frozenset[str] = frozenset()
 ) -> list[Finding]:
     """Return what is wrong with the sound of clips.
 
@@ -88,7 +88,7 @@ def check(
     clipped, offset, noisy, narrow, fast, slow, lying = [], [], [], [], [], [], []
     for utterance, heard, text, declared_s in clips:
         if declared_s is not None and abs(declared_s - heard.duration_s) > LENGTH_TOLERANCE_S:
-            lying.append((utterance.id, f"{declared_s:.2f} s claimed, {heard.duration_s:.2f} s there"))
+            lying.append((utterance.id, f"{declared_s:.2f} s stated, {heard.duration_s:.2f} s decoded"))
         if utterance.id in skipped:
             continue
         letters_s = len(text.replace(" ", "")) / heard.duration_s
@@ -101,23 +101,23 @@ def check(
         if heard.wall_db > BAND_WALL_DB:
             narrow.append((utterance.id, f"{heard.wall_db:.0f} dB less above 4 kHz than below"))
         if letters_s > MOST_LETTERS_S:
-            fast.append((utterance.id, f"{letters_s:.0f} letters a second"))
+            fast.append((utterance.id, f"{letters_s:.0f} letters per second"))
         elif letters_s < LEAST_LETTERS_S and heard.duration_s >= _LONG_ENOUGH_S:
-            slow.append((utterance.id, f"{letters_s:.2f} letters a second in {heard.duration_s:.1f} s"))
+            slow.append((utterance.id, f"{letters_s:.2f} letters per second in {heard.duration_s:.1f} s"))
     return [
-        *found("length_claimed", "error", "recordings as long as neither header nor manifest claims",
+        *found("length_claimed", "error", "recordings whose duration is not the stated one",
                "Copy or export them again, or correct the times.", lying),
-        *found("too_fast", "error", "more letters a second than can be said",
-               "Text and clip do not belong together, or the clip is cut off; --fix leaves them out.", fast, always,
+        *found("too_fast", "error", "more letters per second than anybody speaks",
+               "The text belongs to another clip, or the clip is cut off; --fix leaves them out.", fast, always,
                usable=True),
-        *found("too_slow", "warning", "hardly any letters for so much sound",
+        *found("too_slow", "warning", "hardly any text for so much audio",
                "Transcribe the rest, or cut the clip.", slow),
-        *found("clipped", "warning", "recordings whose loud parts are cut off",
+        *found("clipped", "warning", "recordings that are clipped at their peaks",
                "Record with less gain; keep them if there are no others.", clipped),
         *found("noisy", "warning", "speech hardly above the noise", "Listen to them; leave out what nobody "
                "understands.", noisy),
         *found("narrow_band", "warning", "nothing above 4 kHz: once recorded at 8 kHz, or over a telephone",
                "Look for the originals; s and f are guessed otherwise.", narrow),
-        *found("dc_offset", "note", "waveforms that do not lie around zero", "A high-pass filter at 20 Hz mends it.",
+        *found("dc_offset", "note", "waveforms with a DC offset", "A high-pass filter at 20 Hz mends it.",
                offset),
     ]  # fmt: skip

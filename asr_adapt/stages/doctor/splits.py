@@ -1,4 +1,4 @@
-"""What splits share that they should not, and what stands twice."""
+"""Leaks between splits, and duplicates inside them."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from asr_adapt.records import Utterance
 from asr_adapt.stages.doctor.finding import Finding, always, found
 
 _TIMES_EACH = 3  # a vocabulary is closed where each sentence occurs so often, and most are single words
-_TAKE_OUT = "--fix takes them out of train; what dev and test share, take out of one of the two."
+_TAKE_OUT = "--fix removes them from train; of what dev and test share, remove one copy."
 
 
 def check(utterances: Sequence[Utterance], texts: Sequence[str], digests: Mapping[str, str]) -> list[Finding]:
@@ -35,12 +35,12 @@ def check(utterances: Sequence[Utterance], texts: Sequence[str], digests: Mappin
                        for u in out]  # fmt: skip
         elif len(same) > 1:
             twice += [(u.id, f"the same recording as {same[0].id}") for u in same[1:]]
-    said_twice = [(u.id, f"the same sentence and speaker as {same[0].id}")
+    repeated = [(u.id, f"the same sentence and speaker as {same[0].id}")
                   for same in by_text.values() for u in same[1:]
                   if digests.get(u.id, u.id) != digests.get(same[0].id)]  # fmt: skip
     in_train = _members_of_train(utterances).__contains__
-    heard_in_both = {id for id, _ in leaked}
-    of_pieces: list[tuple[str, str]] = []
+    same_samples = {id for id, _ in leaked}
+    of_segments: list[tuple[str, str]] = []
     of_sentences: list[tuple[str, str]] = []
     leaks = corpora.leaks(utterances, texts)
     # One pass for all leaks: each may be looked up among a million rows.
@@ -51,24 +51,24 @@ def check(utterances: Sequence[Utterance], texts: Sequence[str], digests: Mappin
                 members_of[key].append(utterance)
     for leak in leaks:
         members = members_of[leak.kind, leak.value]
-        if heard_in_both & {u.id for u in members}:
+        if same_samples & {u.id for u in members}:
             continue  # the same samples are in both, which says more
-        where = of_pieces if leak.kind == "recording" else of_sentences
+        where = of_segments if leak.kind == "recording" else of_sentences
         where += [(u.id, f"in {', '.join(leak.splits)}") for u in _superfluous(members)]
     judges = {u.speaker for u in utterances if u.split in ("dev", "test")} - {None}
     of_speakers = [(u.id, f"speaker {u.speaker}") for u in utterances if u.split == "train" and u.speaker in judges]
     return [
-        *found("audio_leak", "error", "recordings that stand in more than one split: scores on them flatter",
+        *found("audio_leak", "error", "recordings that occur in more than one split, which inflates scores",
                _TAKE_OUT, leaked, in_train, usable=True),
-        *found("recording_leak", "warning", "recordings that have pieces in more than one split",
-               "Split by recording.", of_pieces),
+        *found("recording_leak", "warning", "recordings with segments in more than one split",
+               "Split by recording.", of_segments),
         *_text_leaks(utterances, texts, of_sentences),
         *found("speaker_leak", "warning", "clips of speakers who are in more than one split: scores are not about "
                "strangers", "Split by speaker, if there are enough of them.", of_speakers),
-        *found("duplicate_audio", "warning", "recordings that stand twice in a split", "--fix keeps the first.",
+        *found("duplicate_audio", "warning", "recordings that occur twice in a split", "--fix keeps the first.",
                twice, always, usable=True),
-        *found("duplicate_text", "note", "sentences that one speaker says again", "Nothing, if they were said twice.",
-               said_twice),
+        *found("duplicate_text", "note", "sentences that a speaker repeats", "Nothing if they were recorded twice.",
+               repeated),
     ]  # fmt: skip
 
 
@@ -83,12 +83,12 @@ def _text_leaks(
     if few and 2 * len(leaked) > len(train):
         return found("closed_vocabulary", "note", f"the splits share most of {len(distinct):,} different sentences, "
                      "as with digits or commands", "Nothing, if only these will be recognised.", where)  # fmt: skip
-    problem = "sentences that stand in more than one split: scores on them flatter"
+    problem = "sentences that occur in more than one split, which inflates scores"
     if 2 * len(leaked) > len(train):
         return found("text_leak", "warning", problem, "--fix leaves them, since they are most of train: scores hold "
                      "for these sentences only. Give test sentences of its own.", where)  # fmt: skip
     return found("text_leak", "warning", problem,
-                 _TAKE_OUT + " Leave them, if readers shall be compared on the same sentences.", where,
+                 _TAKE_OUT + " Keep them to compare speakers on the same sentences.", where,
                  train.__contains__, usable=True)  # fmt: skip
 
 
