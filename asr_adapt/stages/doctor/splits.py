@@ -63,8 +63,8 @@ def check(utterances: Sequence[Utterance], texts: Sequence[str], digests: Mappin
         *found("recording_leak", "warning", "recordings with segments in more than one split",
                "Split by recording.", of_segments),
         *_text_leaks(utterances, texts, of_sentences),
-        *found("speaker_leak", "warning", "clips of speakers who are in more than one split: scores are not about "
-               "strangers", "Split by speaker, if there are enough of them.", of_speakers),
+        *found("speaker_leak", "warning", "clips of speakers in more than one split: scores do not tell how new "
+               "speakers fare", "Split by speaker, if there are enough of them.", of_speakers),
         *found("duplicate_audio", "warning", "recordings that occur twice in a split", "--fix keeps the first.",
                twice, always, usable=True),
         *found("duplicate_text", "note", "sentences that a speaker repeats", "Nothing if they were recorded twice.",
