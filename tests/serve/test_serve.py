@@ -305,5 +305,5 @@ def test_the_engine_that_is_asked_for_runs_each_model(monkeypatch: pytest.Monkey
     loaders: Any = server.Settings((("a", Path("x")), ("b", Path("y"))), device="cpu", engine="onnx")()
     for load in loaders.values():
         load()
-    settings = {"device": "cpu", "engine": "onnx"}
+    settings = {"device": "cpu", "engine": "onnx", "use_ngram": True}
     assert seen == [(Path("x"), settings), (Path("y"), settings)]
