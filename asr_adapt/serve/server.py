@@ -37,6 +37,8 @@ _METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 _MAX_MESSAGE_BYTES = 2**20  # of a WebSocket message: half a minute of audio
 _MAX_QUEUED_MESSAGES = 4  # more wait unparsed, at most what is read at once (256 kB)
 _PARSED_BYTES = 2**12
+# uvicorn kills workers that do not answer within 5 s, also while they import: on a busy computer, for ever.
+_WORKER_S = 120
 _LINGER_S = 30.0  # as nginx's lingering_time
 _GRACE_S = 5.0
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -192,6 +194,7 @@ def _config(app: Any, limits: Limits, **more: Any) -> uvicorn.Config:
         ws_per_message_deflate=False,  # PCM does not compress, and a small message could expand without bound
         h11_max_incomplete_event_size=limits.head_bytes,
         timeout_graceful_shutdown=limits.drain_s,
+        timeout_worker_healthcheck=_WORKER_S,
         access_log=False,
         log_level="warning",
         server_header=False,
