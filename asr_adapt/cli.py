@@ -583,7 +583,7 @@ def _overridden(recipe: Any, arguments: list[str], name: str = "", script: str =
     if not arguments:
         return recipe, Path("runs") / name
 
-    from pydantic import ValidationError, create_model
+    from pydantic import Field, ValidationError, create_model
     from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
     from asr_adapt.recipe import Recipe, field_error, refuse_moved_options
@@ -608,9 +608,10 @@ def _overridden(recipe: Any, arguments: list[str], name: str = "", script: str =
             """Read the command line only, never the environment."""
             return (init_settings,)
 
-    fields: dict[str, Any] = {field: (info.annotation, getattr(recipe, field))
+    fields: dict[str, Any] = {field: (info.annotation, Field(getattr(recipe, field), description=info.description))
                               for field, info in Recipe.model_fields.items()}  # fmt: skip
-    parser: Any = create_model("parser", __base__=CommandLine, out=(Path, Path("runs") / name), **fields)
+    out = (Path, Field(Path("runs") / name, description="run folder; the same one again resumes"))
+    parser: Any = create_model("parser", __base__=CommandLine, out=out, **fields)
     try:
         parsed: Any = parser(_cli_parse_args=arguments)
         whole = Recipe.model_validate({field: getattr(parsed, field) for field in fields})

@@ -151,7 +151,7 @@ class Model(_Section):
 
 
 class Train(_Section):
-    """Optimisation. Fields that are None are chosen by the hours of labelled speech and the base model."""
+    """Optimisation. Fields that are None are chosen by the hours of speech."""
 
     steps: int | None = Field(default=None, ge=1)
     """optimiser steps; None: chosen by the hours"""
@@ -218,7 +218,7 @@ class Train(_Section):
 
 
 class Augment(_Section):
-    """Augmentation of training clips, drawn anew each time a clip is used. SpecAugment's masks are in `train`."""
+    """Random augmentation of training clips. SpecAugment is in `train`."""
 
     speed: float | None = Field(default=None, ge=0, le=0.3)
     """maximum speed perturbation, faster or slower (0.1: 0.9 to 1.1 times); None: chosen by the hours"""

@@ -1,3 +1,5 @@
+"""Prefetching: order, errors and the end of the thread."""
+
 import threading
 import time
 from collections.abc import Iterator

@@ -1,3 +1,5 @@
+"""The command line: verbs, options and help; a mistake is one line and exit code 2."""
+
 import json
 import subprocess
 import sys

@@ -119,6 +119,14 @@ def test_scripts_that_make_data_use_the_front_door_the_decoder_text_the_records_
         assert all(homes[name] == script.parent for name in names & homes.keys()), script
 
 
+def test_every_folder_of_the_package_has_tests_and_every_test_file_says_what_it_is_about() -> None:
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders <= {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    for path in (ROOT / "tests").rglob("*.py"):
+        first = path.read_text(encoding="utf-8").partition("\n")[0]
+        assert first.startswith('"""') and len(first) > len('"""."""'), path
+
+
 def test_the_walk_sees_every_way_to_import(tmp_path: Path) -> None:
     file = tmp_path / "x.py"
     file.write_text(

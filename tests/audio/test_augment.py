@@ -1,3 +1,5 @@
+"""Augmentation: speed, noise, rooms, levels, codecs and SpecAugment masks, as their parameters say."""
+
 import os
 from pathlib import Path
 

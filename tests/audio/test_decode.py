@@ -1,3 +1,5 @@
+"""Decoding: containers, codecs, sample rates and channels to 16 kHz mono."""
+
 import io
 import logging
 import math

@@ -1,3 +1,5 @@
+"""Corpora: which format a folder is, splits, leaks, and several corpora read together."""
+
 from pathlib import Path
 from typing import get_args
 

@@ -1,3 +1,5 @@
+"""CTC: frames needed, greedy decoding and forced alignment on hand-built log-probs."""
+
 import itertools
 from pathlib import Path
 

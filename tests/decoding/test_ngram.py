@@ -1,3 +1,5 @@
+"""N-grams and beam search: estimation, ARPA files, and weights that change the text."""
+
 import itertools
 import math
 

@@ -1,3 +1,5 @@
+"""Output formats: text, JSON, subtitles, TextGrid and EAF."""
+
 import html
 import itertools
 import json

@@ -1,3 +1,5 @@
+"""Engines: exported models give the text of PyTorch; damaged or outdated exports."""
+
 import errno
 import importlib.util
 import json

@@ -1,3 +1,5 @@
+"""Inputs of transcribe: files, folders, patterns, manifests, and the names of their outputs."""
+
 import io
 import os
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""The transcriber: inputs of every kind, batches, long recordings, errors for one item alone."""
+
 import io
 import threading
 from collections.abc import Sequence

@@ -1,3 +1,5 @@
+"""The model: head, freezing, forward pass, saving and loading, equality with transformers."""
+
 import json
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""The lm stage: an n-gram beside a model, and weights tuned on dev."""
+
 import shutil
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Text: the normaliser and the alphabet, across scripts and languages."""
+
 import random
 import unicodedata
 

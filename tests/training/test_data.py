@@ -1,3 +1,5 @@
+"""Inputs of training: augmentation by seed and step, and cached outputs of frozen layers."""
+
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""The feature cache: equal to what it replaces, keyed by weights and clips, resumed."""
+
 import subprocess
 import sys
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+"""The schedule: learning rate, and batches by length as a function of seed and step."""
+
 from itertools import islice, pairwise
 
 import numpy as np

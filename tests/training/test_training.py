@@ -1,3 +1,5 @@
+"""Training: it learns, resumes bit for bit after kills and damage, and stops at divergence."""
+
 import errno
 import json
 import math

@@ -1,3 +1,5 @@
+"""The transfer table: each way of training at equal steps, and the verdict."""
+
 import json
 from pathlib import Path
 
