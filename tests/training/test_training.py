@@ -447,4 +447,4 @@ def test_the_blank_plateau_is_named(tones: Path, data: Path, tmp_path: Path, cap
         adapted.net.lm_head.bias[0] = 100.0  # writes nothing but blanks
     train.train(recipe, adapted, prepared.load(data, "train"), prepared.load(data, "dev"), tmp_path, Console())
     said = capsys.readouterr().err
-    assert "this is the blank plateau" in said and "training ended on the blank plateau" in said
+    assert "blank plateau: CTC first" in said and "training ended on the blank plateau" in said
