@@ -1,5 +1,7 @@
 """Recordings beside their transcripts."""
 
+import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 # The one list of what a recording's name ends with. Of one recording in several formats the first is taken: what is
@@ -30,6 +32,37 @@ def visible(folder: Path, pattern: str = "**/*") -> list[Path]:
     disks, and `__MACOSX`, where its archives keep those.
     """
     return sorted(path for path in folder.glob(pattern) if not any(map(is_hidden, path.relative_to(folder).parts)))
+
+
+def below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Return the files with one of some suffixes, in small letters, anywhere in a folder, in the order of `visible`.
+
+    It lists a million files in seconds, where `visible` makes a path of each.
+    """
+    wanted = tuple(suffixes)
+    return [folder / path for path in files_below(folder) if path.lower().endswith(wanted)]
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    """Yield the visible files of a folder, as paths relative to it, sorted; links to folders are not followed."""
+    stack: list[tuple[str, Iterator[os.DirEntry[str]]]] = [("", iter(_entries(str(folder))))]
+    while stack:
+        prefix, entries_left = stack[-1]
+        entry = next(entries_left, None)
+        if entry is None:
+            stack.pop()
+        elif entry.is_dir(follow_symlinks=False):
+            stack.append((f"{prefix}{entry.name}/", iter(_entries(entry.path))))
+        elif entry.is_file():
+            yield prefix + entry.name
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted((entry for entry in found if not is_hidden(entry.name)), key=lambda entry: entry.name)
+    except OSError:  # no folder, or one that may not be read
+        return []
 
 
 def beside(path: Path) -> Path:

@@ -205,20 +205,15 @@ def _index(root: Path) -> dict[str, list[str]]:
 
 
 def _recordings(root: Path) -> Iterator[str]:
-    seen = 0
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not media.is_hidden(name))
-        relative = os.path.relpath(folder, root).replace(os.sep, "/")
-        for name in sorted(names):
-            if os.path.splitext(name)[1].lower() in media.SUFFIXES and not media.is_hidden(name):
-                yield name if relative == "." else f"{relative}/{name}"
-        seen += len(names)
-        if seen > _MOST_FILES:
+    for count, path in enumerate(media.files_below(root), start=1):
+        if count > _MOST_FILES:
             raise InputError(
                 f"more than {_MOST_FILES:,} files are below it, which are not searched for recordings",
                 place=root,
                 remedy="Put the corpus into a folder of its own, or write paths that lead to the recordings.",
             )
+        if os.path.splitext(path)[1].lower() in media.SUFFIXES:
+            yield path
 
 
 def _key(stem: str) -> str:

@@ -47,12 +47,7 @@ def _of_file(root: Path) -> tuple[str, str]:
 
 
 def _of_folder(root: Path) -> tuple[str, str]:
-    paths = [
-        path.relative_to(root)
-        for path in islice(root.rglob("*"), _MOST_LOOKED_AT)
-        if not any(map(media.is_hidden, path.relative_to(root).parts)) and path.is_file()
-    ]
-    paths.sort()
+    paths = [Path(name) for name in islice(media.files_below(root), _MOST_LOOKED_AT)]
     if not paths:
         return "the folder is empty", "Give the folder that holds the recordings and their transcripts."
     kinds = Counter(path.suffix.lower() or path.name for path in paths)

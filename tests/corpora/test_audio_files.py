@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 import unicodedata
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from asr_adapt import corpora
+from asr_adapt.audio import media
 from asr_adapt.corpora.audio_files import FOLDERS, AudioFinder
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
@@ -149,8 +149,8 @@ def test_the_files_are_listed_once_for_any_number_of_missing_names(
     for number in range(20):
         file(tmp_path / "deep" / "er" / f"{number}.wav")
     walks = []
-    walk = os.walk
-    monkeypatch.setattr(os, "walk", lambda top: walks.append(top) or walk(top))
+    walk = media.files_below
+    monkeypatch.setattr(media, "files_below", lambda top: walks.append(top) or walk(top))
     finder = AudioFinder(tmp_path)
     found = [finder.find(f"{number}.wav", "") for number in range(40)]
     assert len(walks) == 1

@@ -7,6 +7,7 @@ https://manual.audacityteam.org/man/importing_and_exporting_labels.html
 import logging
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from asr_adapt.audio import media
@@ -22,12 +23,15 @@ from asr_adapt.storage import iterate_lines
 LAYOUT = "label tracks of Audacity (.txt with START, END and TEXT) beside recordings of the same name"
 _LABEL = re.compile(r"[\d.,]+\t[\d.,]+(?:\t.*)?$")
 _NAMED_LABELS = re.compile(r"[-_ .]*label(?:s|[-_ ]?track)?$", re.IGNORECASE)
+_MOST_LOOKED_AT = 100  # files; a corpus may have a million that are something else
 _log = logging.getLogger(__name__)
 
 
 def recognises(root: Path) -> bool:
-    """Whether `root` is such a file or holds some."""
-    return bool(_files(root))
+    """Whether `root` is such a file, or one of the first texts in it is."""
+    if root.is_file():
+        return bool(_files(root))
+    return any(is_labels(path) for path in islice(media.below(root, (".txt",)), _MOST_LOOKED_AT))
 
 
 def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
@@ -82,6 +86,4 @@ def is_labels(path: Path) -> bool:
 def _files(root: Path) -> list[Path]:
     if root.is_file():
         return [root] if root.suffix.lower() == ".txt" and is_labels(root) else []
-    return [
-        path for path in media.visible(root) if path.suffix.lower() == ".txt" and path.is_file() and is_labels(path)
-    ]
+    return [path for path in media.below(root, (".txt",)) if is_labels(path)]

@@ -81,7 +81,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
 def _files(root: Path) -> list[Path]:
     if root.is_file():
         return [root] if root.suffix.lower() == ".cha" else []
-    return [path for path in media.visible(root) if path.suffix.lower() == ".cha"]
+    return media.below(root, (".cha",))
 
 
 def _logical_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -64,7 +64,7 @@ def read(root: Path, language: str, source: Source) -> Generator[Utterance, None
 def _files(root: Path) -> list[Path]:
     if root.is_file():
         return [root] if root.suffix.lower() == ".eaf" else []
-    return [path for path in media.visible(root) if path.suffix.lower() == ".eaf" and path.is_file()]
+    return media.below(root, (".eaf",))
 
 
 @dataclass

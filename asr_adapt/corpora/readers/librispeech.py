@@ -22,7 +22,7 @@ LAYOUT = "LibriSpeech's SPEAKER/CHAPTER/*.trans.txt, or MLS's transcripts.txt be
 
 def recognises(root: Path) -> bool:
     """Whether one of the two kinds of transcripts is somewhere below."""
-    return root.is_dir() and bool(_mls(root) or media.visible(root, "**/*.trans.txt"))
+    return root.is_dir() and bool(_mls(root) or _transcripts(root))
 
 
 def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
@@ -38,10 +38,14 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
                 raise InputError(f"'{name}' is not SPEAKER_BOOK_NUMBER", place=place)
             clip = media.beside(table.parent / "audio" / parts[0] / parts[1] / f"{name}.flac")
             yield _utterance(name, clip, _split(root, table, source.splits), language, parts[0], text)
-    for table in media.visible(root, "**/*.trans.txt"):
+    for table in _transcripts(root):
         for _, name, text in _lines(table):
             clip = media.beside(table.parent / f"{name}.flac")
             yield _utterance(name, clip, _split(root, table, source.splits), language, name.partition("-")[0], text)
+
+
+def _transcripts(root: Path) -> list[Path]:
+    return [path for path in media.below(root, (".txt",)) if path.name.endswith(".trans.txt")]
 
 
 def _mls(root: Path) -> list[Path]:

@@ -63,8 +63,8 @@ def _header(table: Path, first: list[str]) -> tuple[str, ...]:
 def _tables(root: Path) -> list[Path]:
     if root.is_file():
         return [root] if any(root.match(pattern) for pattern in _PATTERNS) and _is_headerless(root) else []
-    found = [path for pattern in _PATTERNS for path in media.visible(root, f"**/{pattern}")]
-    return [path for path in found if path.is_file() and _is_headerless(path)]
+    found = [path for path in media.below(root, tabular.SUFFIXES) if any(map(path.match, _PATTERNS))]
+    return [path for path in found if _is_headerless(path)]
 
 
 def _is_headerless(table: Path) -> bool:

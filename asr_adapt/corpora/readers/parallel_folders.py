@@ -20,11 +20,9 @@ def recognises(root: Path) -> bool:
     """Whether some text in such a folder has a recording of its name in another folder."""
     if not root.is_dir():
         return False
-    texts = _texts(root)
-    if not texts or any(media.beside(path).is_file() for path in texts):
-        return False
-    stems = {path.stem for path in media.visible(root) if media.is_audio(path)}
-    return any(path.stem in stems for path in texts)
+    texts = {path.with_suffix("") for path in _texts(root)}
+    recordings = {path.with_suffix("") for path in media.below(root, media.SUFFIXES)} if texts else set()
+    return not texts & recordings and bool({path.name for path in texts} & {path.name for path in recordings})
 
 
 def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
@@ -55,5 +53,5 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
 
 
 def _texts(root: Path) -> list[Path]:
-    found = [path for path in media.visible(root, "**/*") if path.suffix.lower() == ".txt"]
+    found = media.below(root, (".txt",))
     return [path for path in found if _TEXT_FOLDERS & {part.lower() for part in path.relative_to(root).parts[:-1]}]

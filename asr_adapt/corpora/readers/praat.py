@@ -55,7 +55,7 @@ def read(root: Path, language: str, source: Source) -> Generator[Utterance, None
 def _files(root: Path) -> list[Path]:
     if root.is_file():
         return [root] if root.suffix.lower() == ".textgrid" else []
-    return [path for path in media.visible(root) if path.suffix.lower() == ".textgrid" and path.is_file()]
+    return media.below(root, (".textgrid",))
 
 
 def _tiers(path: Path) -> Iterator[Tier]:

@@ -63,7 +63,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
 def _files(root: Path) -> list[Path]:
     if root.is_file():
         return [root] if root.suffix.lower() in _SUFFIXES else []
-    return [path for path in media.visible(root) if path.suffix.lower() in _SUFFIXES]
+    return media.below(root, _SUFFIXES)
 
 
 def _stems(path: Path) -> list[str]:

@@ -17,8 +17,10 @@ _log = logging.getLogger(__name__)
 
 def recognises(root: Path) -> bool:
     """Whether some recording in `root` has a text beside it."""
-    texts = media.visible(root, "**/*.txt") if root.is_dir() else []
-    return any(media.beside(path).is_file() and not audacity.is_labels(path) for path in texts)
+    recordings = {path.with_suffix("") for path in media.below(root, media.SUFFIXES)}
+    return any(
+        path.with_suffix("") in recordings and not audacity.is_labels(path) for path in media.below(root, (".txt",))
+    )
 
 
 def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
@@ -29,7 +31,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     Raises:
         InputError: a text is not UTF-8 or UTF-16.
     """
-    recordings = [path for path in media.visible(root) if media.is_audio(path)]
+    recordings = media.below(root, media.SUFFIXES)
     written = [path for path in recordings if path.with_suffix(".txt").is_file() and path == media.beside(path)]
     stems = {path.with_suffix("") for path in written}
     silent = [path for path in recordings if path.with_suffix("") not in stems]

@@ -65,7 +65,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
 def _files(root: Path) -> list[Path]:
     if root.is_file():
         return [root] if root.suffix.lower() == ".trs" else []
-    return [path for path in media.visible(root) if path.suffix.lower() == ".trs"]
+    return media.below(root, (".trs",))
 
 
 @dataclass
