@@ -1,4 +1,4 @@
-"""Resampling to 16 kHz. The only place that resamples."""
+"""Resampling to 16 kHz: the only resampler of input audio (augment.py changes speed by its own)."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -123,10 +123,16 @@ def test_an_array_of_another_shape_is_refused(transcriber: Transcriber) -> None:
 
 
 @pytest.mark.parametrize("samples", [1, 399, 400, 16_000])
-def test_silence_and_the_shortest_clips_have_no_text_of_letters_only(transcriber: Transcriber, samples: int) -> None:
+def test_silence_has_no_text_and_no_segments(transcriber: Transcriber, samples: int) -> None:
     transcript = transcriber.transcribe((np.zeros(samples, np.float32), RATE_HZ))
     assert transcript.duration_s == pytest.approx(samples / RATE_HZ)
-    assert isinstance(transcript.text, str) and len(transcript.text) <= 1
+    assert transcript.text == "" and transcript.segments == () and list(transcript.words) == []
+
+
+@pytest.mark.parametrize("samples", [1, 399])
+def test_a_segment_shorter_than_a_frame_has_no_text(transcriber: Transcriber, samples: int) -> None:
+    (transcript,) = transcriber.transcribe_segments([(np.full(samples, 0.5, np.float32), RATE_HZ)])
+    assert isinstance(transcript, Transcript) and transcript.text == ""
 
 
 @pytest.mark.usefixtures("tones_are_speech")
