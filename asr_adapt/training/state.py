@@ -45,12 +45,6 @@ class Outcome:
     """steps that changed nothing, since their gradient was not finite"""
 
 
-def trained_s(folder: Path) -> float:
-    """Return the seconds that a run folder's training took, without validation."""
-    lines = (folder / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
-    return math.fsum(json.loads(line).get("elapsed_s", 0.0) for line in lines)
-
-
 class Tally:
     """Sums over the steps between two log lines, kept on the device until they are logged."""
 
@@ -163,9 +157,12 @@ class Journal:
             self.console.warn(f"{error} The best model is chosen anew from here on.")
             self.best, self.validations_since_best = {}, 0
         if self.accelerator.is_main_process:
-            done = [line for line in self._log_path.read_text().splitlines() if _step_of(line) <= self.step]
-            self._log_path.write_text("".join(line + "\n" for line in done))
+            done = [line for line in self._log_lines() if _step_of(line) <= self.step]
+            self._log_path.write_bytes(b"".join(line + b"\n" for line in done))
             self.console.say(f"resuming from the checkpoint after step {self.step:,}")
+
+    def _log_lines(self) -> list[bytes]:
+        return self._log_path.read_bytes().splitlines() if self._log_path.is_file() else []
 
     def _saved(self) -> dict[str, Any]:
         return {name: getattr(self, attribute) for name, attribute in _SAVED.items()}
@@ -334,9 +331,9 @@ def _load_optimiser(optimiser: Any, tensors: dict[str, torch.Tensor]) -> None:
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
-def _step_of(line: str) -> float:
-    """Return the step of a log line; a truncated line counts as later than every checkpoint."""
+def _step_of(line: bytes) -> float:
+    """Return the step of a log line; a truncated or damaged line counts as later than every checkpoint."""
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return math.inf

@@ -14,11 +14,11 @@ from asr_adapt.console import Console
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Recipe, read_recipe
 from asr_adapt.records import Utterance, read_jsonl
+from asr_adapt.report.train_log import trained_s
 from asr_adapt.scoring import comparison, error_rates
 from asr_adapt.scoring.comparison import Difference
 from asr_adapt.storage import write_text
 from asr_adapt.text.normaliser import Normaliser
-from asr_adapt.training.state import trained_s
 from asr_adapt.workflows.run import run
 
 _ROWS = {

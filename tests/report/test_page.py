@@ -21,6 +21,7 @@ from asr_adapt.recipe import Text
 from asr_adapt.records import Utterance
 from asr_adapt.report import curves
 from asr_adapt.report import page as pages
+from asr_adapt.report.train_log import trained_s
 from asr_adapt.report.write import write_page
 from asr_adapt.scoring import error_analysis
 from asr_adapt.scoring.evaluation import Evaluation
@@ -277,6 +278,14 @@ def test_a_damaged_line_of_the_log_is_named(tmp_path: Path, line: bytes, problem
     (folder / "train_log.jsonl").write_bytes(b'{"step": 1, "loss": 2.0}\n' + line)
     with pytest.raises(InputError, match=rf"train_log\.jsonl:2: {problem}.*Delete the line"):
         write_page(folder)
+    with pytest.raises(InputError, match=rf"train_log\.jsonl:2: {problem}.*Delete the line"):
+        trained_s(folder)
+
+
+def test_the_seconds_of_training_leave_a_truncated_last_line_out(tmp_path: Path) -> None:
+    log = b'{"step": 1, "elapsed_s": 2.5}\n{"step": 1, "dev_wer": 0.5}\n{"step": 2, "elapsed_s": null}\n'
+    (tmp_path / "train_log.jsonl").write_bytes(log + b'{"step": 3, "elapsed_s": 1')
+    assert trained_s(tmp_path) == 2.5
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,12 @@ def test_the_seconds_of_training_exclude_validation(monkeypatch: pytest.MonkeyPa
     assert record["elapsed_s"] == 4.0 and record["audio_s_per_s"] == 3.0
 
 
+@pytest.mark.parametrize("line", [b"", b'{"step": 1', b"\xff", b"[1]", b'{"step": null}', b"{}", b"[" * 100_000])
+def test_a_damaged_line_of_the_log_is_later_than_every_checkpoint(line: bytes) -> None:
+    assert state._step_of(b'{"step": 7, "loss": 0.5}') == 7
+    assert state._step_of(line) == float("inf")
+
+
 def test_the_model_that_is_kept_is_the_best_on_dev(tones: Path, data: Path, tmp_path: Path) -> None:
     adapted, outcome = trained(tone_recipe(tones, steps=75), data, tmp_path)
     looks = {r["step"]: min(r["dev_wer"], 1) + r["dev_cer"] for r in log(tmp_path) if "dev_wer" in r}
