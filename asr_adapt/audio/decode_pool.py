@@ -1,14 +1,13 @@
-"""Decoding in other processes: a decoder that crashes or hangs costs one recording, and not the server.
+"""Decoding in separate processes: a decoder that crashes or hangs costs one recording, not the server.
 
-A worker gets an open file and sends blocks of samples back, over a socket, until it is told to stop. It dies with its
-parent, as its socket is closed then.
+A worker receives an open file and sends blocks of samples over a socket until it is told to stop. It ends with its
+parent, because its socket is closed then.
 """
 
 import io
 import json
 import logging
 import os
-import queue
 import resource
 import shutil
 import signal
@@ -19,7 +18,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
@@ -45,20 +44,21 @@ _log = logging.getLogger(__name__)
 
 
 class DecodePool:
-    """Decodes audio in worker processes, which are started when they are needed first, and again after a crash.
+    """Decodes audio in worker processes, which are started on demand, and again after a crash.
 
     Safe to use from several threads. A worker holds some 60 MB.
 
     Args:
-        workers: How many recordings are decoded at once; more wait for their turn.
-        timeout_s: Longest time for one block; a decoder that takes longer is ended.
+        workers: Maximum number of recordings that are decoded at once; further ones wait.
+        spare: Number of idle workers that are kept for the next recordings.
+        timeout_s: Longest time for one block; a decoder that takes longer is killed.
     """
 
-    def __init__(self, workers: int, timeout_s: float = 60.0) -> None:
+    def __init__(self, workers: int, *, spare: int = 2, timeout_s: float = 60.0) -> None:
         self._timeout_s = timeout_s
-        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
-        for _ in range(workers):
-            self._idle.put(None)
+        self._slots = threading.BoundedSemaphore(workers)
+        self._max_spare = spare
+        self._spare: list[_Worker] = []
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -70,7 +70,7 @@ class DecodePool:
         block_s: float = 30.0,
         channel: Channel | None = None,
         track: int | None = None,
-    ) -> Iterator[np.ndarray]:
+    ) -> Generator[np.ndarray, None, None]:
         """Yield what `audio.blocks` yields; the next block is decoded while the caller is busy with the last one.
 
         Args:
@@ -85,37 +85,44 @@ class DecodePool:
         """
         place = place_of(recording)
         choice = {"end_s": end_s, "block_s": block_s, "channel": channel, "track": track}
-        worker = self._idle.get()
-        try:
-            if worker is None or worker.has_ended:
-                worker = _Worker()
-            with ExitStack() as files:
-                file = files.enter_context(opened(recording))
-                worker.begin({**choice, "place": place[:_MAX_PLACE]}, files.enter_context(_with_descriptor(file)))
-            yield from worker.blocks(place, self._timeout_s)
-        finally:
-            if worker is not None and not worker.stop():
+        with self._slots:
+            worker = self._take()
+            try:
+                with ExitStack() as files:
+                    file = files.enter_context(opened(recording))
+                    worker.begin({**choice, "place": place[:_MAX_PLACE]}, files.enter_context(_with_descriptor(file)))
+                yield from worker.blocks(place, self._timeout_s)
+            finally:
+                self._give_back(worker)
+
+    def _take(self) -> "_Worker":
+        with self._lock:
+            while self._spare:
+                worker = self._spare.pop()
+                if not worker.has_ended:
+                    return worker
                 worker.end()
-                worker = None
-            with self._lock:
-                if self._is_closed and worker is not None:
-                    worker.end()
-                    worker = None
-                self._idle.put(worker)
+        return _Worker()
+
+    def _give_back(self, worker: "_Worker") -> None:
+        is_usable = worker.stop()
+        with self._lock:
+            if is_usable and not self._is_closed and len(self._spare) < self._max_spare:
+                self._spare.append(worker)
+                return
+        worker.end()
 
     def close(self) -> None:
-        """End all workers; those that are busy, when they are done."""
+        """End all workers; busy ones end with their recording."""
         with self._lock:
             self._is_closed = True
-            idle = [self._idle.get() for _ in range(self._idle.qsize())]
-            for worker in idle:
-                if worker is not None:
-                    worker.end()
-                self._idle.put(None)
+            idle, self._spare = self._spare, []
+        for worker in idle:
+            worker.end()
 
 
 class _Worker:
-    """A worker process, as its parent sees it."""
+    """The parent's side of a worker process."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
@@ -136,10 +143,10 @@ class _Worker:
     def begin(self, request: dict[str, Any], file: BinaryIO) -> None:
         self._is_ready = False
         try:
-            if not self._has_started:  # which may take seconds on a busy machine
+            if not self._has_started:  # importing may take seconds on a busy machine
                 self._has_started = bool(_exactly(self._socket, 1, _START_S))
             socket.send_fds(self._socket, [json.dumps(request).encode()], [file.fileno()])
-        except (OSError, EOFError):  # it has died meanwhile; `blocks` says so
+        except (OSError, EOFError):  # it has died; `blocks` raises
             self.end()
 
     def blocks(self, place: str, timeout_s: float) -> Iterator[np.ndarray]:
@@ -170,7 +177,7 @@ class _Worker:
                 raise RuntimeError(f"in a decoder process:\n{payload.decode(errors='replace')}")
 
     def stop(self) -> bool:
-        """Make the worker ready for another recording; False where it has died, or is not ready in time."""
+        """Make the worker ready for another recording; return False if it has died or is not ready in time."""
         if self._socket.fileno() < 0:
             return False
         try:
@@ -189,7 +196,7 @@ class _Worker:
         self._process.wait()
 
     def _send(self, word: bytes) -> None:
-        with suppress(OSError):  # it has died; the next receipt says so
+        with suppress(OSError):  # it has died; the next receipt raises
             self._socket.sendall(word)
 
     def _received(self, timeout_s: float) -> tuple[bytes, bytes]:
@@ -210,7 +217,7 @@ def _exactly(connection: socket.socket, size: int, timeout_s: float | None) -> b
 
 @contextmanager
 def _with_descriptor(file: BinaryIO) -> Iterator[BinaryIO]:
-    """Give the file itself if the operating system knows it, else a copy in a temporary file."""
+    """Yield the file itself if it has a descriptor, else a copy in a temporary file."""
     try:
         file.fileno()
     except (OSError, AttributeError):
@@ -238,7 +245,7 @@ def _serve(connection: socket.socket) -> None:
 
 
 def _answer(connection: socket.socket, blocks: Iterator[np.ndarray]) -> None:
-    """Send blocks, each when the parent has asked for it, and how it ended; the next one is decoded meanwhile."""
+    """Send each block when the parent asks for it, decoding the next one meanwhile; then send how it ended."""
     kind, payload, is_awaited = _END, b"", False
     try:
         for block in blocks:
@@ -277,7 +284,7 @@ class _Warnings(logging.Handler):
 
 
 class _Named(io.FileIO):
-    """An open file under the name that the parent calls it."""
+    """An open file under the name that the parent gives it."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         super().__init__(file.fileno(), "rb", closefd=False)
@@ -288,7 +295,7 @@ def _main(descriptor: int) -> None:
     connection = socket.socket(fileno=descriptor)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which closes the socket
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which closes the socket
     logging.getLogger().addHandler(_Warnings(connection))
     with suppress(OSError, EOFError):
         connection.sendall(_GO_ON)

@@ -40,6 +40,7 @@ _PARSED_BYTES = 2**12
 # uvicorn kills workers that do not answer within 5 s, also while they import: on a busy computer, for ever.
 _WORKER_S = 120
 _LINGER_S = 30.0  # as nginx's lingering_time
+_LINGER_BYTES = 2**28
 _GRACE_S = 5.0
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -229,6 +230,7 @@ class BoundedProtocol(H11Protocol):
         self._limits = limits
         self._timer: asyncio.TimerHandle | None = None
         self._timed: object = None  # what the timer is for
+        self._discarded_bytes = 0
 
     @property
     def is_receiving(self) -> bool:
@@ -241,7 +243,11 @@ class BoundedProtocol(H11Protocol):
         self._time("head", self._limits.head_s)
 
     def data_received(self, data: bytes) -> None:
-        """Process data; after the last response of a connection, discard it."""
+        """Process data; after the last response of a connection, discard it, within bounds."""
+        if self.transport.is_closing() or self._timed == "rest":
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > _LINGER_BYTES:
+                self.transport.abort()
         if self.transport.is_closing():
             return
         super().data_received(data)

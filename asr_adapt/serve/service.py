@@ -17,6 +17,7 @@ import numpy as np
 
 from asr_adapt.artifacts import NGramWeights
 from asr_adapt.audio import SAMPLE_RATE_HZ
+from asr_adapt.audio.decode_pool import DecodePool
 from asr_adapt.decoding.beam_search import BeamSearch, BeamSearchUnavailable
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.inference.decoding import writable
@@ -91,6 +92,7 @@ class Service:
         self._model_executor = ThreadPoolExecutor(1, "model")
         # One thread per recording, so that a file that decodes slowly delays nobody else.
         self._decode_executor = ThreadPoolExecutor(limits.requests + limits.streams, "decode")
+        self._decoders = DecodePool(limits.requests)
         self._loading: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -106,6 +108,7 @@ class Service:
             await model.batcher.stop()
         self._model_executor.shutdown(wait=False, cancel_futures=True)
         self._decode_executor.shutdown(wait=False, cancel_futures=True)
+        self._decoders.close()
 
     @property
     def is_ready(self) -> bool:
@@ -192,7 +195,7 @@ class Service:
         Raises:
             ApiError: 400 the file is not audio, 413 it is too long, 503 the deadline passed.
         """
-        loop, decoder = asyncio.get_running_loop(), SegmentDecoder(file, self.limits)
+        loop, decoder = asyncio.get_running_loop(), SegmentDecoder(file, self.limits, self._decoders)
         pending: deque[tuple[int, asyncio.Future[Segment]]] = deque()  # (num_samples, result)
         done: list[Segment] = []
         is_decoded = False

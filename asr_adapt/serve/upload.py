@@ -2,15 +2,15 @@
 
 import asyncio
 import errno
-import io
 import logging
 import os
 import re
 import tempfile
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
-from typing import BinaryIO, cast
+from collections.abc import AsyncGenerator, Generator
+from contextlib import closing
+from typing import BinaryIO
 
 import numpy as np
 from starlette.datastructures import FormData
@@ -19,6 +19,7 @@ from starlette.requests import Request
 
 from asr_adapt import audio
 from asr_adapt.audio import vad
+from asr_adapt.audio.decode_pool import DecodePool
 from asr_adapt.serve.api_error import ApiError
 from asr_adapt.serve.limits import Limits
 
@@ -102,18 +103,20 @@ def _too_large(limits: Limits) -> ApiError:
 
 
 class SegmentDecoder:
-    """Decodes an uploaded recording segment by segment, on the calling thread. Closes the file.
+    """Decodes an uploaded recording segment by segment, in a decoder process. Closes the file.
 
     Args:
         file: An encoded file, open at the start.
         limits: Its `audio_s` is enforced while decoding.
+        pool: Decodes: a file that crashes FFmpeg costs its request, not the server.
     """
 
-    def __init__(self, file: BinaryIO, limits: Limits) -> None:
+    def __init__(self, file: BinaryIO, limits: Limits, pool: DecodePool) -> None:
         self.samples = 0  # decoded so far, at 16 kHz
-        self._file, self._limit_s = file, limits.audio_s
+        self._file, self._limit_s, self._pool = file, limits.audio_s, pool
         self._stopped, self._lock = threading.Event(), threading.Lock()
-        self._segments = vad.segments(self._blocks())
+        self._blocks = self._limited_blocks()
+        self._segments = vad.segments(self._blocks)
 
     def next(self) -> tuple[int, np.ndarray] | None:
         """Return `(first sample, waveform)` of the next segment, None after the last.
@@ -130,46 +133,17 @@ class SegmentDecoder:
         self._stopped.set()
         with self._lock:
             self._segments.close()  # type: ignore[attr-defined]
+            self._blocks.close()
             self._file.close()
 
-    def _blocks(self) -> Iterator[np.ndarray]:
+    def _limited_blocks(self) -> Generator[np.ndarray, None, None]:
         # One second more than the limit, to tell a recording of exactly that length from a longer one.
-        for block in audio.blocks(cast(BinaryIO, _AnonymousFile(self._file)), end_s=self._limit_s + 1):
-            self.samples += len(block)
-            if self.samples > self._limit_s * audio.SAMPLE_RATE_HZ:
-                raise ApiError(413, f"The recording is longer than {self._limit_s:g} s.", code="audio_too_long",
-                              param="file")  # fmt: skip
-            if self._stopped.is_set():
-                return
-            yield block
-
-
-class _AnonymousFile(io.RawIOBase):
-    """A file without a `name`: a spooled file's is a number or None, which PyAV takes for a path."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        """Fill a buffer and return the number of bytes read."""
-        view = memoryview(buffer)  # type: ignore[arg-type]
-        data = self._file.read(len(view))
-        view[: len(data)] = data
-        return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Seek and return the new position."""
-        self._file.seek(offset, whence)
-        return self._file.tell()
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._file.tell()
+        with closing(self._pool.blocks(self._file, end_s=self._limit_s + 1)) as blocks:
+            for block in blocks:
+                self.samples += len(block)
+                if self.samples > self._limit_s * audio.SAMPLE_RATE_HZ:
+                    raise ApiError(413, f"The recording is longer than {self._limit_s:g} s.", code="audio_too_long",
+                                  param="file")  # fmt: skip
+                if self._stopped.is_set():
+                    return
+                yield block

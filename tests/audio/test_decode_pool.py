@@ -152,3 +152,15 @@ def test_workers_end_with_their_parent() -> None:
         time.sleep(0.1)
     os.kill(worker, signal.SIGKILL)
     pytest.fail("the worker is still there")
+
+
+def test_workers_start_on_demand_and_only_spare_ones_stay() -> None:
+    pool = DecodePool(workers=3, spare=1)
+    recordings = [pool.blocks(wav(7.0), block_s=1.0) for _ in range(3)]
+    assert [len(next(blocks)) for blocks in recordings] == [RATE] * 3
+    assert len(workers()) == 3
+    for blocks in recordings:
+        blocks.close()
+    assert len(workers()) == 1
+    pool.close()
+    assert not workers()
