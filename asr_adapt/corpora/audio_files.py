@@ -71,14 +71,20 @@ class AudioFinder:
             found = self._remembered[beside, name] = self._found(name, place, beside)
         return found
 
-    def first(self, names: Iterable[str], place: object, beside: Path | None = None) -> str:
-        """Return where the first of several names is found; where none is, the first place of the first one.
+    def annotated(self, annotations: Path, names: Iterable[str]) -> str:
+        """Return the recording of an annotation file, by the first of several names that is found.
+
+        Where none is, the first place of the first one. A recording that has an annotation file of the same name
+        nearer to it is that one's: `b/1.srt` is not read with the `a/1.wav` of `a/1.srt`.
 
         Raises:
             InputError: see `find`.
         """
-        found = [self.find(name, place, beside) for name in names]
-        return next((path for path in found if os.path.isfile(path)), found[0])
+        found = {name: self.find(name, annotations, annotations.parent) for name in names}
+        missing = str(annotations.parent / next(iter(found)))
+        audio = next((path for path in found.values() if os.path.isfile(path)), missing)
+        above = (folder for folder in Path(audio).parents if (folder / annotations.name).is_file())
+        return audio if next(above, annotations.parent) == annotations.parent else missing
 
     def _found(self, name: str, place: object, beside: Path) -> str:
         path, foreign = self._plain(name, place, beside)

@@ -40,6 +40,14 @@ def kaldi(root: Path, name: str) -> None:
     (root / "text").write_text("a x\n", encoding="utf-8")
 
 
+def unsplit(root: Path) -> list[Utterance]:
+    return corpora.read_all([Source(root=root)], "mi", bear_unsplit=True).utterances
+
+
+TEXTGRID = (
+    'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n1\n<exists>\n1\n'
+    '"IntervalTier"\n"s"\n0\n1\n1\n0\n1\n"x"\n'
+)
 WRITERS = {"t.csv": table, "m.jsonl": manifest, "": common_voice, ".": kaldi}
 
 
@@ -190,3 +198,31 @@ def test_rows_of_one_recording_share_its_name_in_memory(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("audio,text,start,end\n" + "".join(f"a.wav,x,{i},{i + 1}\n" for i in range(5)))
     found: list[Utterance] = corpora.read_all([Source(root=tmp_path)], "mi", bear_unsplit=True).utterances
     assert len({id(u.audio) for u in found}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("1.srt", "1\n00:00:00,000 --> 00:00:01,000\nx\n"),
+        ("1.txt", "0\t1\tx\n"),
+        ("1.cha", "@Begin\n*ANA:\tx \x150_1000\x15\n@End\n"),
+        ("1.trs", '<Trans><Turn startTime="0" endTime="1"><Sync time="0"/>x</Turn></Trans>'),
+        ("1.TextGrid", TEXTGRID),
+    ],
+    ids=["srt", "labels", "chat", "trs", "textgrid"],
+)
+def test_annotations_of_one_name_in_two_folders_do_not_share_the_only_recording(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    for folder in ("a", "b"):
+        file(tmp_path / folder / name).write_text(content, encoding="utf-8")
+        file(tmp_path / folder / "1.wav")
+    assert {u.audio for u in unsplit(tmp_path)} == {str(tmp_path / folder / "1.wav") for folder in ("a", "b")}
+    (tmp_path / "b" / "1.wav").unlink()
+    assert [u.audio for u in unsplit(tmp_path) if u.id.startswith("b/")] == [str(tmp_path / "b" / "1")]
+
+
+def test_a_textgrid_is_read_with_a_recording_in_audio(tmp_path: Path) -> None:
+    file(tmp_path / "1.TextGrid").write_text(TEXTGRID, encoding="utf-8")
+    file(tmp_path / "audio" / "1.flac")
+    assert {u.audio for u in unsplit(tmp_path)} == {str(tmp_path / "audio" / "1.flac")}

@@ -48,11 +48,55 @@ def write(path: Path, *tiers: str, slots: dict[str, int | None] = SLOTS, head: s
     return path
 
 
+def media(attributes: str) -> str:
+    return f"<MEDIA_DESCRIPTOR {attributes}/>"
+
+
+def put(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
 def read(root: Path, *wanted: str) -> Reading:
     return corpora.read_all([Source(root=root, tiers=wanted)], "mi", bear_unsplit=True)
 
 
 SENTENCE = tier("tx", aligned("a1", "ts1", "ts4", "kia ora koutou"))
+
+
+@pytest.mark.parametrize(
+    ("there", "named"),
+    [
+        ("audio/0.flac", 'MEDIA_URL="file:///C:/Users/anna/0.wav"'),
+        ("audio/0.flac", 'MEDIA_URL="file:///C:/Users/anna/0.wav" RELATIVE_MEDIA_URL="../../0.wav"'),
+        ("far/below/a b.wav", 'MEDIA_URL="file:///home/anna/a%20b.wav"'),
+        ("audio/x.mp3", ""),
+        ("audio/x.mp3", 'MEDIA_URL="https://example.org/other.wav"'),
+    ],
+)
+def test_a_recording_that_was_moved_is_found_as_by_every_reader(tmp_path: Path, there: str, named: str) -> None:
+    put(tmp_path / there)
+    write(tmp_path / "x.eaf", media(named), SENTENCE)
+    assert {u.audio for u in read(tmp_path).utterances} == {str(tmp_path / there)}
+
+
+def test_the_relative_path_is_tried_first_and_may_lead_out_of_the_corpus(tmp_path: Path) -> None:
+    put(tmp_path / "wav" / "0.wav")
+    put(tmp_path / "eaf" / "audio" / "0.wav")
+    write(
+        tmp_path / "eaf" / "0.eaf", media('RELATIVE_MEDIA_URL="../wav/0.wav" MEDIA_URL="file:///C:/0.wav"'), SENTENCE
+    )
+    assert [Path(u.audio).resolve() for u in read(tmp_path / "eaf").utterances] == [tmp_path / "wav" / "0.wav"]
+
+
+def test_files_of_one_name_in_two_folders_do_not_share_the_only_recording(tmp_path: Path) -> None:
+    put(tmp_path / "a" / "0.wav")
+    for folder in ("a", "b"):
+        write(tmp_path / folder / "0.eaf", media('MEDIA_URL="file:///C:/0.wav"'), SENTENCE)
+    assert {(u.id, u.audio) for u in read(tmp_path).utterances} == {
+        ("a/0.eaf#a1", str(tmp_path / "a" / "0.wav")),
+        ("b/0.eaf#a1", "/C:/0.wav"),
+    }
 
 
 def test_open_times_of_a_subdivision_are_interpolated(tmp_path: Path) -> None:

@@ -44,9 +44,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     finder = AudioFinder(root)
     for path in _files(root):
         points = 0
-        audio = finder.first(
-            dict.fromkeys((path.stem, _NAMED_LABELS.sub("", path.stem) or path.stem)), path, path.parent
-        )
+        audio = finder.annotated(path, dict.fromkeys((path.stem, _NAMED_LABELS.sub("", path.stem) or path.stem)))
         relative = path.relative_to(base)
         for number, raw in iterate_lines(path):
             place = f"{path}:{number}"

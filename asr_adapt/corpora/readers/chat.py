@@ -57,7 +57,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
                     untimed += 1
                     continue
                 if audio is None:
-                    audio = finder.first(sources, path, path.parent)
+                    audio = finder.annotated(path, sources)
                 if (start_ms := times[0][0]) >= (end_ms := times[-1][1]):
                     raise InputError(
                         f"an utterance from {start_ms} to {end_ms} ms ends before it begins", place=place

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from asr_adapt.audio import media
 from asr_adapt.corpora import tiers
+from asr_adapt.corpora.audio_files import AudioFinder
 from asr_adapt.corpora.rows import utterance_at
 from asr_adapt.corpora.tiers import Annotation, Tier
 from asr_adapt.errors import InputError
@@ -40,7 +41,8 @@ def read(root: Path, language: str, source: Source) -> Generator[Utterance, None
         InputError: a file is damaged, its tiers have to be chosen, or an annotation of a chosen tier has no times.
     """
     base = root.parent if root.is_file() else root
-    selection = tiers.chosen([tier for path in _files(root) for tier in _tiers(path)], source.tiers)
+    finder = AudioFinder(root)
+    selection = tiers.chosen([tier for path in _files(root) for tier in _tiers(path, finder)], source.tiers)
     for tier in selection.taken:
         for annotation in tier.annotations:
             place = f"{tier.file}, tier '{tier.name}', annotation {annotation.name}"
@@ -171,9 +173,9 @@ def _milliseconds(value: str | None) -> int | None:
     return milliseconds
 
 
-def _tiers(path: Path) -> Iterator[Tier]:
+def _tiers(path: Path, finder: AudioFinder) -> Iterator[Tier]:
     document = _parse(path)
-    audio, shift_s = _media(path, document.media)
+    audio, shift_s = _media(path, document.media, finder)
     by_name = {item.name: item for _, items in document.tiers for item in items}
     position: dict[int, int] = {}  # by identity: names may occur twice
     times: dict[int, tuple[float, float]] = {}
@@ -289,22 +291,34 @@ def _times_s(
     return found
 
 
-def _media(path: Path, descriptors: list[dict[str, str]]) -> tuple[str, float]:
+def _media(path: Path, descriptors: list[dict[str, str]], finder: AudioFinder) -> tuple[str, float]:
     """Return the recording, and the seconds of it that lie before the annotations' zero.
 
-    Files are moved between machines: the relative path goes first, then the name beside the .eaf, then the absolute
-    path, then a recording of the .eaf's own name.
+    Files are moved between machines. Tried in this order: the relative path, which may lead out of the corpus; the
+    name beside the .eaf; the absolute path; a recording of the .eaf's own name beside it; these names by the rule of
+    `audio_files`.
     """
-    ranked = sorted(descriptors, key=lambda d: not d.get("MIME_TYPE", "").startswith("audio"))
-    for descriptor in ranked:
-        relative, absolute = (_plain(descriptor.get(key, "")) for key in ("RELATIVE_MEDIA_URL", "MEDIA_URL"))
-        names = [relative, *(PurePosixPath(name).name for name in (relative, absolute)), absolute]
-        for name in names:
+    ranked = [
+        (
+            [_plain(descriptor.get(key, "")) for key in ("RELATIVE_MEDIA_URL", "MEDIA_URL")],
+            (_milliseconds(descriptor.get("TIME_ORIGIN")) or 0) / 1000,
+        )
+        for descriptor in sorted(descriptors, key=lambda d: not d.get("MIME_TYPE", "").startswith("audio"))
+    ]
+    for (relative, absolute), shift_s in ranked:
+        for name in (relative, *(PurePosixPath(name).name for name in (relative, absolute)), absolute):
             if name and _is_file(path.parent / name):
-                return str(path.parent / name), (_milliseconds(descriptor.get("TIME_ORIGIN")) or 0) / 1000
+                return str(path.parent / name), shift_s
     own = media.beside(path)
-    named = [_plain(d.get("RELATIVE_MEDIA_URL") or d.get("MEDIA_URL", "")) for d in ranked]
-    return str(own if own.is_file() or not any(named) else path.parent / next(filter(None, named))), 0.0
+    if own.is_file():
+        return str(own), 0.0
+    for names, shift_s in (*ranked, ([path.stem], 0.0)):
+        # Without what leads out of the corpus: that was tried as it is written.
+        below = ["/".join(part for part in name.split("/") if part not in ("", ".", "..")) for name in names]
+        if any(below) and _is_file(Path(found := finder.annotated(path, filter(None, below)))):
+            return found, shift_s
+    named = [name for names, _ in ranked for name in names if name]
+    return str(path.parent / named[0] if named else own), 0.0
 
 
 def _is_file(path: Path) -> bool:

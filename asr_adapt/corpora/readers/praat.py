@@ -10,6 +10,7 @@ from pathlib import Path
 
 from asr_adapt.audio import media
 from asr_adapt.corpora import tiers
+from asr_adapt.corpora.audio_files import AudioFinder
 from asr_adapt.corpora.rows import utterance_at
 from asr_adapt.corpora.tiers import Annotation, Tier
 from asr_adapt.errors import InputError
@@ -35,7 +36,8 @@ def read(root: Path, language: str, source: Source) -> Generator[Utterance, None
         InputError: a file is damaged, or its tiers have to be chosen.
     """
     base = root.parent if root.is_file() else root
-    selection = tiers.chosen((tier for path in _files(root) for tier in _tiers(path)), source.tiers)
+    finder = AudioFinder(root)
+    selection = tiers.chosen((tier for path in _files(root) for tier in _tiers(path, finder)), source.tiers)
     several = len({tier.name for tier in selection.taken}) > 1
     for tier in selection.taken:
         for annotation in tier.annotations:
@@ -58,7 +60,7 @@ def _files(root: Path) -> list[Path]:
     return media.below(root, (".textgrid",))
 
 
-def _tiers(path: Path) -> Iterator[Tier]:
+def _tiers(path: Path, finder: AudioFinder) -> Iterator[Tier]:
     from praatio.utilities import constants, textgrid_io
 
     text = read_text(path, legacy=True).replace("\r\n", "\n").replace("\r", "\n")
@@ -66,7 +68,7 @@ def _tiers(path: Path) -> Iterator[Tier]:
         grid = textgrid_io.parseTextgridStr(text, includeEmptyIntervals=True)
     except Exception as error:  # praatio's own errors, and those of the lists that it takes apart
         raise InputError(f"cannot be read as a TextGrid ({type(error).__name__}: {error})", place=path) from error
-    audio = str(media.beside(path))
+    audio = finder.annotated(path, [path.stem])
     used: set[str] = set()
     for tier in grid["tiers"]:
         if tier["class"] == constants.INTERVAL_TIER:

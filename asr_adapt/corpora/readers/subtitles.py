@@ -41,7 +41,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     base = root.parent if root.is_file() else root
     finder = AudioFinder(root)
     for path in _files(root):
-        audio = finder.first(_stems(path), path, path.parent)
+        audio = finder.annotated(path, _stems(path))
         relative = path.relative_to(base)
         for number, (place, start_s, end_s, text) in enumerate(_subtitles(path), start=1):
             voice = _VOICE.search(text)

@@ -40,7 +40,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     for path in _files(root):
         parsed = _parsed(path)
         names = [path.stem, *([parsed.audio] if parsed.audio else [])]
-        audio = finder.first(names, path, path.parent)
+        audio = finder.annotated(path, names)
         relative = path.relative_to(base)
         for number, segment in enumerate(parsed.segments, start=1):
             text = " ".join("".join(segment.text).split())
