@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from asr_adapt.audio.locators import warn
 from asr_adapt.errors import AudioError, InputError
 
 Channel = int | Literal["left", "right"]
@@ -131,9 +132,9 @@ def mixed(
     """Yield mono chunks of `(sample rate, chunk (num_samples, channels))`: a channel, or the mean of all.
 
     Where nearly all of the mean's energy is lost because channels cancel out, the louder channel is taken, for whole
-    seconds from the beginning of what is decoded; the first time is logged.
+    seconds from the beginning of what is decoded, with a warning.
     """
-    said = False
+    warned = False
     for rate, window in _seconds(decoded, whole=channel is None):
         channels = window.shape[1]
         if channel is not None:
@@ -143,9 +144,9 @@ def mixed(
         elif (index := cancelled(window)) is None:
             yield rate, window.mean(axis=1)
         else:
-            if not said:
-                _log.warning("%s: its channels cancel out when mixed; channel %d is used instead", place, index + 1)
-                said = True
+            if not warned:
+                warn(_log, place, "its channels cancel out when mixed; channel %d is used instead", index + 1)
+                warned = True
             yield rate, window[:, index]
 
 

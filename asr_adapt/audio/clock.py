@@ -2,6 +2,8 @@
 
 import logging
 
+from asr_adapt.audio.locators import warn
+
 # Timestamps in whole milliseconds, or of a recorder that reads its clock now and then, are off by this much while no
 # sample is missing. A packet of Opus or AAC lasts 20 or 21 ms.
 _JITTER_S = 0.04
@@ -76,9 +78,7 @@ class Clock:
         else:
             return True
         if not self._warned:
-            _log.warning(
-                "%s: %s at %.1f s; ignored, later times may differ from a player's",
-                *(self._place, problem, self.position_s),
-            )
+            message = "%s at %.1f s; ignored, later times may differ from a player's"
+            warn(_log, self._place, message, problem, self.position_s)
             self._warned = True
         return False

@@ -20,7 +20,7 @@ from asr_adapt.audio.channels import (
     reported,
 )
 from asr_adapt.audio.ffmpeg import CannotDecode
-from asr_adapt.audio.locators import Audio, opened, place_of
+from asr_adapt.audio.locators import Audio, opened, place_of, warn
 from asr_adapt.audio.resample import RATES_HZ, SAMPLE_RATE_HZ, check_rate, resampled
 from asr_adapt.errors import AudioError
 from asr_adapt.records import MAX_TIME_S
@@ -254,7 +254,7 @@ def _decoded(file: BinaryIO, origin_s: int, track: int | None, place: str) -> It
         raise AudioError(
             f"no audio can be decoded ({reason}); the file begins with {head!r}", place=place, remedy=_CONVERT
         )
-    _log.warning("%s: damaged (%s); going on with what could be decoded", place, reason)
+    warn(_log, place, "damaged (%s); going on with what could be decoded", reason)
 
 
 def _by_libsndfile(file: BinaryIO, from_s: float, track: int | None, place: str) -> Iterator[tuple[int, np.ndarray]]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from asr_adapt.audio.channels import Track, check_channels, check_track
 from asr_adapt.audio.clock import Clock
+from asr_adapt.audio.locators import warn
 
 _SILENCE_SAMPLES = 2**14  # of one chunk
 
@@ -133,7 +134,7 @@ def _chosen(container: Any, track: int | None, place: str) -> Any:
     chosen = check_track(track, found, place)
     if track is None and len(found) > 1:
         others = ", ".join(str(other) for other in found if other is not chosen)
-        _log.warning("%s: has several audio tracks; %s is read, not %s", place, chosen, others)
+        warn(_log, place, "has several audio tracks; %s is read, not %s", chosen, others)
     check_channels(chosen.channels, place)
     return container.streams.audio[chosen.number - 1]
 

@@ -1,6 +1,7 @@
 """What audio is read from: a path, a member of an archive, bytes, or an open file."""
 
 import io
+import logging
 import lzma
 import tarfile
 import tempfile
@@ -20,6 +21,9 @@ MAX_MEMBER_MB = 1_000
 """largest file that is read out of an archive, in MB after unpacking: 1.5 hours of stereo at 48 kHz in 16 bits"""
 _IN_MEMORY_BYTES = 2**25  # of an unpacked member; a larger one goes to a temporary file
 _COPIED_BYTES = 2**20
+_MAX_WARNED = 10_000
+
+_warned: set[tuple[str, str]] = set()
 
 _OPEN_ERRORS = (
     *(OSError, ValueError),  # ValueError: a NUL in the name
@@ -36,6 +40,20 @@ def place_of(audio: Audio) -> str:
         return str(audio)
     name = getattr(audio, "name", None)
     return name if isinstance(name, str) else "<file>"
+
+
+def warn(log: logging.Logger, place: str, message: str, *values: object) -> None:
+    """Log `place: message`, once for each file and message, however many of its segments are decoded.
+
+    Bytes and files without a name cannot be told apart, and are warned of each time.
+    """
+    if not place.startswith("<"):
+        if (place, message) in _warned:
+            return
+        if len(_warned) >= _MAX_WARNED:
+            _warned.clear()
+        _warned.add((place, message))
+    log.warning("%s: " + message, place, *values)
 
 
 @contextmanager

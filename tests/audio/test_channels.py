@@ -143,7 +143,7 @@ def voice(seconds=4.0, seed=0):
 
 @pytest.mark.parametrize("gain", [1.0, 0.8, 1.2])
 @pytest.mark.parametrize("codec", ["wav", "aac", "libopus"])
-def test_of_cancelling_channels_the_louder_one_is_taken_and_it_is_said_once(codec, gain, caplog):
+def test_of_cancelling_channels_the_louder_one_is_taken_with_one_warning(codec, gain, caplog):
     stereo = np.stack([tone(500, 4.0), -gain * tone(500, 4.0)], axis=1)
     data = wav(stereo) if codec == "wav" else muxed(stereo, {"aac": "ipod", "libopus": "webm"}[codec], codec)
     with caplog.at_level(logging.WARNING):
@@ -153,6 +153,20 @@ def test_of_cancelling_channels_the_louder_one_is_taken_and_it_is_said_once(code
     report = audio.channel_report(data)
     assert report.used == 1 and report.cancelled > 0.7 and report.track.channels == 2
     assert report.note == "its channels cancel out when mixed; channel 1 is used instead"
+
+
+@pytest.mark.parametrize("codec", ["wav", "mp3"])
+def test_a_file_is_warned_of_once_however_many_of_its_segments_are_read(codec, caplog, tmp_path: Path):
+    stereo = np.stack([tone(500, 4.0), -tone(500, 4.0)], axis=1)
+    paths = [tmp_path / f"{name}.{codec}" for name in "ab"]
+    for path in paths:
+        path.write_bytes(wav(stereo) if codec == "wav" else muxed(stereo, "mp3", "libmp3lame"))
+    with caplog.at_level(logging.WARNING):
+        for path in paths:
+            for start_s in (0.0, 1.0, 2.0):
+                audio.load(path, start_s=start_s, end_s=start_s + 1)
+    problem = "its channels cancel out when mixed; channel 1 is used instead"
+    assert caplog.messages == [f"{path}: {problem}" for path in paths]
 
 
 def test_the_louder_of_cancelling_channels_is_taken():

@@ -16,7 +16,7 @@ from conftest import RATE_HZ, say
 from test_cli import asr_adapt
 
 from asr_adapt import audio, bundled
-from asr_adapt.artifacts import EngineMeasurement, NGramWeights
+from asr_adapt.artifacts import DIGESTS, EngineMeasurement, NGramWeights
 from asr_adapt.console import Console
 from asr_adapt.decoding.beam_search import BeamSearch
 from asr_adapt.errors import InputError
@@ -126,7 +126,10 @@ def test_a_damaged_engine_is_one_line_and_made_anew_once_it_is_deleted(name: str
     model = CTCModel.load(small)
     graph = engines.made(model, small, name)
     graph.write_bytes(graph.read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"model.onnx: cannot be loaded .* Delete its folder"):
+    with pytest.raises(InputError, match=r"model\.onnx: is damaged or was edited.* Delete its folder"):
+        engines.load(model, small, name)
+    (graph.parent / DIGESTS).unlink()  # as an engine of 0.1.0
+    with pytest.raises(InputError, match=r"model\.onnx: (cannot be loaded|damaged).* Delete its folder"):
         engines.load(model, small, name)
     shutil.rmtree(graph.parent)
     assert engines.load(model, small, name)([say("ab")])

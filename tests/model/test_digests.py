@@ -14,9 +14,11 @@ from old_runs import unpack
 
 from asr_adapt import storage
 from asr_adapt.artifacts import DIGESTS, Digests, ModelMetadata, NGramWeights, check_digests
+from asr_adapt.cli import main
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
 from asr_adapt.errors import InputError
+from asr_adapt.inference import engines
 from asr_adapt.model import ctc_model, forward, ngram_file
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.records import Utterance
@@ -84,6 +86,30 @@ def test_seal_accepts_a_deliberate_edit(sealed: Path, capsys: pytest.CaptureFixt
     seal_model(sealed, Console())
     assert str(sealed / DIGESTS) in capsys.readouterr().out
     assert not CTCModel.load(sealed).normalise_waveform
+
+
+def test_the_command_seals_an_edited_model(
+    sealed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    edit(sealed / "processor_config.json", CHANGES["processor_config.json"])
+    monkeypatch.setattr("sys.argv", ["asr-adapt", "model", "seal", str(sealed)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert f"{sealed / DIGESTS}: digests of asr_adapt.json, config.json, lm.arpa" in capsys.readouterr().out
+    assert not CTCModel.load(sealed).normalise_waveform
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.onnx.data"])
+def test_a_changed_file_of_an_engine_is_refused(name: str, sealed: Path) -> None:
+    engine = sealed / "engines" / f"fp32-{engines.key(sealed)}"
+    engine.mkdir(parents=True)
+    for file in ("model.onnx", "model.onnx.data"):
+        (engine / file).write_bytes(bytes(1000))
+    Digests.of(engine, ["model.onnx", "model.onnx.data"]).write(engine)
+    edit(engine / name, flip)
+    with pytest.raises(InputError, match=rf"{name}: is damaged or was edited.*Delete its folder"):
+        engines.load(CTCModel.load(sealed), sealed, "onnx")
 
 
 def test_seal_refuses_what_does_not_load_and_keeps_the_digests(sealed: Path) -> None:
