@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from asr_adapt.artifacts import DIGESTS
 from asr_adapt.corpora import prepared
 from asr_adapt.corpora.unpacked import cache_folder
 from asr_adapt.errors import InputError, printable
@@ -66,22 +67,25 @@ class KeptSplits:
 
     rows: tuple[Row, ...] = ()
     data: Path | None = None
-    """prepared data of a run without `splits.tsv`, by an older version: read if a corpus has no splits of its own"""
+    """prepared data of a run without `splits.tsv`, by version 0.1.0: read if a corpus has no splits of its own"""
+    file: Path | None = None
+    """the `splits.tsv` that they were read from"""
 
     @classmethod
     def of_run(cls, folder: Path) -> Self:
-        """Return the splits of a run folder: of its `splits.tsv`, else of its prepared data; none if it has neither.
+        """Return the splits of a run folder: of its `splits.tsv`, else of data prepared by version 0.1.0, or none.
 
         Raises:
             InputError: the file is damaged.
         """
         path = folder / FILE
         if path.is_file():
-            return cls(
-                tuple(_row(line, f"{path}:{n}") for n, line in enumerate(read_lines(path), 1) if n > 1 and line)
-            )
-        prepared_splits = [prepared.path_of(folder / "data", split) for split in SPLITS]
-        return cls(data=folder / "data" if all(path.is_file() for path in prepared_splits) else None)
+            lines = enumerate(read_lines(path), 1)
+            return cls(tuple(_row(line, f"{path}:{n}") for n, line in lines if n > 1 and line), file=path)
+        data = folder / "data"
+        # Later versions write digests: there, the file was deleted so that the corpus is split anew.
+        of_0_1_0 = not (data / DIGESTS).is_file() and all(prepared.path_of(data, split).is_file() for split in SPLITS)
+        return cls(data=data if of_0_1_0 else None)
 
     @property
     def format_1(self) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from asr_adapt import audio, corpora
 from asr_adapt.artifacts import PreparationSummary
 from asr_adapt.console import Console
-from asr_adapt.corpora import checks, prepared
+from asr_adapt.corpora import KeptSplits, checks, prepared
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.recipe import Recipe
@@ -27,8 +27,13 @@ _SHOWN_CHANGES = 20
 _SHOWN_LEFT_OUT = 10
 
 
-def check_splits(recipe: Recipe, utterances: list[Utterance]) -> None:
+def check_splits(recipe: Recipe, utterances: list[Utterance], kept: KeptSplits | None = None) -> None:
     """Fail before any decoding if there is nothing to train on or nothing to evaluate on.
+
+    Args:
+        recipe: The recipe.
+        utterances: From `corpora.read`.
+        kept: The splits that were made before.
 
     Raises:
         InputError: a split is empty, or none of its utterances has a text.
@@ -37,9 +42,13 @@ def check_splits(recipe: Recipe, utterances: list[Utterance]) -> None:
     for split in SPLITS:
         members = [u for u in utterances if u.split == split]
         if not members:
-            raise InputError(
-                f"the {split} split is empty", place=recipe.corpus.root, remedy=f"Give the corpus a {split} split."
-            )
+            remedy = f"Give the corpus a {split} split."
+            if kept and kept.file and any(row.split == split for row in kept.rows):
+                remedy = (
+                    f"Its recordings were removed: restore some; or delete {kept.file} to split anew, after which "
+                    "scores cannot be compared with earlier ones."
+                )
+            raise InputError(f"the {split} split is empty", place=recipe.corpus.root, remedy=remedy)
         if not any(normalise(u.text or "") for u in members if normalise.unclear(u.text or "") is None):
             raise InputError(f"no utterance of the {split} split has a transcript", place=recipe.corpus.root)
 

@@ -77,7 +77,7 @@ class RunPlan:
         open_precision = recipe.train.precision is None
         recipe = settled(recipe)
         reading = corpora.read_all(sources, recipe.language, kept=kept)
-        prepare.check_splits(recipe, reading.utterances)
+        prepare.check_splits(recipe, reading.utterances, kept)
         noise = _noise_digests(recipe)
         digests = content_digests({u.audio for u in reading.utterances})
         prepare_inputs = fingerprint(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from asr_adapt import corpora
+from asr_adapt.artifacts import DIGESTS
 from asr_adapt.corpora import prepared
 from asr_adapt.corpora.kept_splits import FILE, Corpus, KeptSplits
 from asr_adapt.corpora.splits import _as_in_format_1, innermost_split, parts_by_split, split_named
@@ -137,6 +138,7 @@ def test_an_older_run_keeps_its_splits_and_their_order_and_what_is_added_is_dist
     then = _as_in_format_1(utterances)
     for split in SPLITS:
         prepared.write(tmp_path / "data", split, ((u, "x", np.zeros(1)) for u in then if u.split == split))
+    (tmp_path / "data" / DIGESTS).unlink()  # version 0.1.0 wrote none
     kept = KeptSplits.of_run(tmp_path)
     again = corpora.with_splits(utterances, kept, CORPUS)
     assert again == then

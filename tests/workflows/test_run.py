@@ -254,6 +254,12 @@ def test_a_recording_that_is_added_does_not_change_the_split_of_others(tmp_path:
     assert second.items() >= first.items() and len(second) == 30
     assert sides(20) == first
 
+    rows = [row for row in rows if first.get(row.split("\t")[1]) != "test"]
+    with pytest.raises(InputError, match=r"the test split is empty.*delete \S+splits\.tsv to split anew"):
+        sides(10)
+    (out / "splits.tsv").unlink()
+    assert set(sides(10).values()) == {*SPLITS}
+
 
 def test_an_empty_split_leaves_nothing_behind(tmp_path: Path) -> None:
     root = write_corpus(tmp_path / "corpus", train=0)
