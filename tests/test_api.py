@@ -43,7 +43,8 @@ def test_a_run_is_scored_on_another_split_and_its_corpus_examined(
     assert metrics.split == "dev" and (tmp_path / "dev" / "report.html").is_file()
     for corpus in (tones, str(tones), Corpus(root=tones, format="common_voice"), tone_recipe(tones)):
         found = doctor(corpus, language="art", quiet=True)
-        assert not found.fatal and set(found.hours) == {"train", "dev", "test"}
+        assert [finding.name for finding in found.findings if finding.severity == "fatal"] == ["too_little"]
+        assert set(found.hours) == {"train", "dev", "test"}
     assert not capsys.readouterr().err
 
 

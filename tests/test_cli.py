@@ -140,7 +140,7 @@ def test_a_wrong_field_inside_a_recipe_script_is_named_in_one_line(
     )
     assert asr_adapt(monkeypatch, "run", script) == 2
     error = capsys.readouterr().err
-    assert "'stepz' is no field of a recipe. Known are: steps" in error and error.count("\n") == 1
+    assert "'stepz' is not a recipe field." in error and error.count("\n") == 1
 
 
 def test_a_language_that_is_no_tag_is_one_line(

@@ -37,6 +37,7 @@ _MAX_REQUEST_BYTES = 4_096
 _MEMORY_BYTES = 4 << 30
 _START_S = 60.0
 _STOP_S = 1.0
+_PATIENCE_S = 1.0
 _MAX_PLACE = 200  # characters, in warnings
 _CONVERT = "Convert it to WAV or FLAC, for example with `ffmpeg -i IN OUT.wav`."
 
@@ -50,7 +51,8 @@ class DecodePool:
 
     Args:
         workers: Maximum number of recordings that are decoded at once; further ones wait.
-        spare: Number of idle workers that are kept for the next recordings.
+        spare: Number of workers that stay. More are started only when all of these have been busy for a second, as
+            with long recordings; starting one costs more than decoding most clips.
         timeout_s: Longest time for one block; a decoder that takes longer is killed.
     """
 
@@ -59,7 +61,8 @@ class DecodePool:
         self._slots = threading.BoundedSemaphore(workers)
         self._max_spare = spare
         self._spare: list[_Worker] = []
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._alive = 0
         self._is_closed = False
 
     def blocks(
@@ -97,26 +100,41 @@ class DecodePool:
 
     def _take(self) -> "_Worker":
         with self._lock:
+            self._lock.wait_for(lambda: self._spare or self._alive < self._max_spare, _PATIENCE_S)
             while self._spare:
                 worker = self._spare.pop()
                 if not worker.has_ended:
                     return worker
+                self._alive -= 1
                 worker.end()
-        return _Worker()
+            self._alive += 1
+        try:
+            return _Worker()
+        except OSError:
+            self._lose()
+            raise
 
     def _give_back(self, worker: "_Worker") -> None:
         is_usable = worker.stop()
         with self._lock:
             if is_usable and not self._is_closed and len(self._spare) < self._max_spare:
                 self._spare.append(worker)
+                self._lock.notify()
                 return
         worker.end()
+        self._lose()
+
+    def _lose(self) -> None:
+        with self._lock:
+            self._alive -= 1
+            self._lock.notify()
 
     def close(self) -> None:
         """End all workers; busy ones end with their recording."""
         with self._lock:
             self._is_closed = True
             idle, self._spare = self._spare, []
+            self._alive -= len(idle)
         for worker in idle:
             worker.end()
 

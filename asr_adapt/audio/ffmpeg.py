@@ -41,6 +41,7 @@ def decode(file: BinaryIO, from_s: float, track: int | None, place: str) -> Iter
     with _opened(file) as container:
         stream = _chosen(container, track, place)
         packed, clock = _Packed(place), Clock(place, _earliest_s(container, stream))
+        first_rate = None
         for packet in container.demux(stream):
             try:
                 frames: list[Any] = packet.decode()
@@ -49,7 +50,10 @@ def decode(file: BinaryIO, from_s: float, track: int | None, place: str) -> Iter
                 continue
             for frame in frames:
                 rate, chunk = frame.sample_rate, packed.samples(frame)
-                gap = round(clock.correction_s(_presentation_s(frame), len(chunk) / rate) * rate)
+                first_rate = first_rate or rate
+                # A stream that changes its rate, as concatenated FLACs do, counts time in samples of the first rate.
+                presentation_s = _presentation_s(frame) if rate == first_rate else None
+                gap = round(clock.correction_s(presentation_s, len(chunk) / rate) * rate)
                 for part in itertools.chain(_silence(gap, chunk.shape[1]), [chunk[max(0, -gap) :]]):
                     dropped = max(0, round((from_s - clock.position_s) * rate))
                     clock.position_s += len(part) / rate

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 import soundfile
 from conftest import RATE_HZ, say
@@ -58,6 +59,23 @@ def test_a_forged_length_is_read_to_the_end_and_a_forged_rate_is_refused(url: st
     for rate in (0, 1, 2**32 - 1):
         answer = post(url, honest[:24] + struct.pack("<I", rate) + honest[28:])
         assert answer.status_code == 400 and problem(answer)["code"] == "invalid_audio"
+
+
+def test_a_decoder_that_crashes_costs_its_request_only(url: str) -> None:
+    assert post(url, wav(say("ab"))).status_code == 200
+    decoders = [child for child in psutil.Process().children() if "asr_adapt.audio.decode_pool" in child.cmdline()]
+    assert decoders
+    for decoder in decoders:
+        decoder.suspend()
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(post, url, wav(say("ab")))
+        until(lambda: metric(url, "asr_requests_inside") == 1)
+        time.sleep(0.5)  # it is given to a decoder
+        for decoder in decoders:
+            decoder.kill()
+        answer = asked.result()
+    assert answer.status_code == 400 and "the decoder crashed" in problem(answer)["message"]
+    assert post(url, wav(say("ab"))).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a\0b.wav", "x" * 3000 + ".wav", "ŋ/–.wav", "", "C:\\a.wav"])

@@ -88,7 +88,7 @@ def test_an_n_gram_that_does_not_help_is_not_used(run_folder: Path, capfd: pytes
         sure.append(scores)
     heard = lm.DevOutputs(sure, texts)
     assert lm.lm(run_folder / "model", ["eee eee", "ŋŋŋ"], 2, heard, Console()) is None
-    assert "does not help" in capfd.readouterr().err
+    assert "does not lower the WER on dev: the model is unchanged" in capfd.readouterr().err
     assert ngram_file.read(run_folder / "model") is None
 
 
@@ -136,7 +136,7 @@ def test_a_missing_or_damaged_n_gram_is_one_line(run_folder: Path) -> None:
     with pytest.raises(InputError, match="not an ARPA n-gram"):
         Transcriber.from_folder(run_folder / "model")
     (run_folder / "model" / "lm.arpa").unlink()
-    with pytest.raises(InputError, match="n-gram is missing"):
+    with pytest.raises(InputError, match=r"lm\.arpa: cannot be read .*Copy the model again"):
         Transcriber.from_folder(run_folder / "model")
 
 
