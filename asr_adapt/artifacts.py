@@ -69,7 +69,7 @@ def _bounded_text(path: Path, remedy: str, max_bytes: int) -> str:
 class Digests(Artifact):
     """`digests.json` of a model folder, of an engine and of prepared data: SHA-256 of the files beside it.
 
-    A folder without one (made before there were any, or by others) is taken as it is.
+    A folder without one (made before there were any, or by others) is not checked.
     """
 
     files: dict[str, str]
@@ -327,7 +327,7 @@ class RunStages(Artifact):
     stages: dict[str, StageState] = {}
 
     def write_file(self, path: Path) -> None:
-        """Write the stages, without a key of their own around them."""
+        """Write the stages, without a key around them."""
         fields = {name: state.model_dump() for name, state in self.stages.items()}
         write_text(path, json.dumps(fields, indent=1) + "\n")
 

@@ -30,7 +30,7 @@ class Console:
         self._quiet = quiet
 
     def result(self, text: str = "") -> None:
-        """Print one line of what a command was asked for, on standard output.
+        """Print one line of a command's result, on standard output.
 
         Raises:
             DiskFull: standard output is a file on a full disk. Nothing more is written to it.
@@ -68,7 +68,7 @@ class Console:
     def table(
         self, title: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, is_result: bool = False
     ) -> None:
-        """Print a table; on standard output where it is what the command was asked for."""
+        """Print a table; on standard output where it is the command's result."""
         table = Table(title=title, title_justify="left", title_style="italic", box=None, pad_edge=False)
         for name in header:
             table.add_column(_safe(name))

@@ -70,11 +70,11 @@ class Interrupted(BaseException):
     """A signal ended the work at a place from which it can be resumed.
 
     No `Exception`, so that nothing that handles failures takes it for one; no `SystemExit`, so that a notebook
-    goes on.
+    continues.
 
     Args:
         signal_number: Of the signal.
-        message: One line: what was saved. Empty where another process says it.
+        message: One line: what was saved. Empty where another process reports it.
     """
 
     def __init__(self, signal_number: int, message: str) -> None:

@@ -26,7 +26,7 @@ class Utterance(BaseModel):
     """One stretch of speech with what is known about it. Waveforms are never in it.
 
     `audio` is a locator: a path, or `archive#member`. `start_s` and `end_s` are set where the utterance is a
-    piece of a longer recording; `duration_s` is None until somebody has looked at the audio. `text` is the
+    segment of a longer recording; `duration_s` is None until the audio was read. `text` is the
     reference exactly as the corpus has it, `hypothesis` what a model wrote.
     """
 
@@ -83,7 +83,7 @@ class Exclusion(BaseModel):
 class LeftOut(BaseModel):
     """Part of a corpus that was not read, so that no hours vanish without a line.
 
-    `missing tier`: a tier that the recipe names and that some files lack; it has no hours of its own. `tier`: a tier
+    `missing tier`: a tier that the recipe names and that some files lack; it counts no hours. `tier`: a tier
     with annotations that was not chosen. `split`: a split (a table, folder or value of a column) that is not used.
     """
 

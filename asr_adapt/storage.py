@@ -422,10 +422,10 @@ def iterate_lines(path: Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(_bounded_lines(text), start=1):
                 yield number, _without_nul(line.removeprefix("\ufeff") if number == 1 else line)
     except UnicodeDecodeError as error:
-        said = f"not {encoding.removesuffix('-sig').upper()} ({error.reason})"
+        problem = f"not {encoding.removesuffix('-sig').upper()} ({error.reason})"
         # In UTF-8 the line was split off before it was decoded; in UTF-16 it is in the block after `number`.
         where = f"{path}:{number}" if encoding == "utf-8-sig" else path
-        raise InputError(said, place=where, remedy="Save the file as UTF-8.") from error
+        raise InputError(problem, place=where, remedy="Save the file as UTF-8.") from error
     except _BadLine as error:
         raise InputError(str(error), place=f"{path}:{number}", remedy="The file may be damaged.") from error
     except _LongLine as error:

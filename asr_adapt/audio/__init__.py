@@ -4,7 +4,7 @@ A recording with several audio tracks is read by its default one, several channe
 
     audio.tracks("a.mkv")                             # (Track(number=1, channels=2, language='eng', …), …)
     audio.load("a.mkv", track=2, channel="left")      # channel: left, right, or a number from 1 on
-    audio.chosen_channels("a.mkv", "each", track=2)   # (1, 2): what a command line's --channel stands for
+    audio.chosen_channels("a.mkv", "each", track=2)   # (1, 2): the channels of a command line's --channel
     audio.channel_report("a.mkv").note                # one line for people, where mixing or choosing lost something
 """
 

@@ -1,4 +1,4 @@
-"""What makes little speech go further: speed, noise, rooms, levels, codecs, and SpecAugment that fits short clips."""
+"""Data augmentation: speed, noise, rooms, levels, codecs, and SpecAugment that fits short clips."""
 
 import io
 from collections.abc import Sequence
@@ -61,14 +61,14 @@ def add_noise(waveform: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndar
     return (waveform + noise * np.sqrt(power / noise_power) * 10 ** (-snr_db / 20)).astype(np.float32)
 
 
-def piece(waveform: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Return `num_samples` of a waveform from anywhere in it, again and again where it is shorter."""
+def random_segment(waveform: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Return `num_samples` of a waveform from a random position, repeating a shorter one."""
     start = int(rng.integers(len(waveform)))
     return np.take(waveform, np.arange(start, start + num_samples), mode="wrap")
 
 
 def room_response(rng: np.random.Generator) -> np.ndarray:
-    """Return the impulse response of a made-up room: float32 (num_samples,), 16 kHz.
+    """Return the impulse response of a synthetic room: float32 (num_samples,), 16 kHz.
 
     The direct sound, then after some milliseconds noise that decays by 60 dB in 0.15 to 0.8 s (Polack's model; Habets
     2006, "Room impulse response generator"), 3 to 15 dB below the direct sound in energy.
@@ -83,16 +83,16 @@ def room_response(rng: np.random.Generator) -> np.ndarray:
 
 
 def in_room(waveform: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Return a waveform as it is heard in a room, as loud and as long as it was, its direct sound where it was.
+    """Return a waveform with a room's reverberation; level, length and position of the direct sound stay the same.
 
     Args:
         waveform: float32 (num_samples,), 16 kHz.
         response: float32, the room's impulse response; its greatest sample is the direct sound.
     """
     direct = int(np.abs(response).argmax())
-    heard = fftconvolve(waveform, response)[direct : direct + len(waveform)]
-    power = float(np.mean(heard**2))
-    return (heard * np.sqrt(np.mean(waveform**2) / max(power, _SILENCE))).astype(np.float32)
+    reverberant = fftconvolve(waveform, response)[direct : direct + len(waveform)]
+    power = float(np.mean(reverberant**2))
+    return (reverberant * np.sqrt(np.mean(waveform**2) / max(power, _SILENCE))).astype(np.float32)
 
 
 def at_level(waveform: np.ndarray, gain_db: float) -> np.ndarray:
@@ -111,8 +111,8 @@ def coded(waveform: np.ndarray, codec: str) -> np.ndarray:
     file = io.BytesIO()
     sent = soxr.resample(waveform, SAMPLE_RATE_HZ, rate_hz) if rate_hz != SAMPLE_RATE_HZ else waveform
     soundfile.write(file, np.clip(sent, -1, 1), rate_hz, subtype, format=kind, compression_level=compression)
-    heard = audio.load(file.getvalue())[: len(waveform)]
-    return np.pad(heard, (0, len(waveform) - len(heard)))
+    decoded = audio.load(file.getvalue())[: len(waveform)]
+    return np.pad(decoded, (0, len(waveform) - len(decoded)))
 
 
 def time_mask(lengths: Sequence[int], share: float, span: int, rng: np.random.Generator) -> np.ndarray:
@@ -120,7 +120,7 @@ def time_mask(lengths: Sequence[int], share: float, span: int, rng: np.random.Ge
 
     Spans start anywhere and may overlap, so that on average at most `share` of a clip is hidden. Transformers' own
     masks hide 71 % of a clip of 0.4 s and refuse clips below one span; here a span is a quarter of the clip at most,
-    no clip is hidden wholly, and clips of less than four frames stay whole.
+    no clip is hidden completely, and clips of fewer than four frames are not masked.
 
     Args:
         lengths: Frames of each clip.

@@ -1,4 +1,4 @@
-"""A container's clock: what its presentation times say about silence before, between and instead of packets."""
+"""A container's clock: silence before, between and instead of packets, by their presentation times."""
 
 import logging
 
@@ -39,10 +39,10 @@ class Clock:
         self._silence_s = self._corrected_s = 0.0
         self._warned = False
         self.position_s = 0.0
-        """where the next sample lies"""
+        """time of the next sample"""
 
     def correction_s(self, presentation_s: float | None, duration_s: float) -> float:
-        """Return what lies between the last frame and the next: silence if positive, an overlap if negative.
+        """Return the gap between the last frame and the next: silence if positive, an overlap if negative.
 
         Args:
             presentation_s: The next frame's time on the container's clock; None where it has none.

@@ -25,11 +25,11 @@ from asr_adapt.audio.resample import RATES_HZ, SAMPLE_RATE_HZ, check_rate, resam
 from asr_adapt.errors import AudioError
 from asr_adapt.records import MAX_TIME_S
 
-# Frames of one read: 0.3 s at 48 kHz, whatever the header claims.
+# Frames of one read: 0.3 s at 48 kHz, independent of the header.
 _READ_FRAMES = 2**14
 # Decoded before a segment, so that its first samples are filtered with what precedes them.
 _EDGE_S = 0.25
-# Formats whose header does not settle how much there is.
+# Formats whose header does not determine the duration.
 _COMPRESSED = frozenset({"FLAC", "MP3", "OGG"})
 _NOT_LIBSNDFILES = frozenset({"MP3", "OGG"})  # see _by_libsndfile
 # What may follow a FLAC's last frame without being audio, such as an ID3 tag.
@@ -154,7 +154,7 @@ def duration_s(audio: Audio) -> float:
 
 
 def header_duration_s(audio: Audio) -> float | None:
-    """Return how long the header of a WAV says it is, whatever lies behind it; None where no header settles it."""
+    """Return the duration in a WAV's header, without checking it; None for other files and open-ended headers."""
     import wave
 
     try:
@@ -232,7 +232,7 @@ def is_seekable(audio: Audio) -> bool:
 def _decoded(file: BinaryIO, origin_s: int, track: int | None, place: str) -> Iterator[tuple[int, np.ndarray]]:
     """Yield `(sample rate, float32 chunk (num_samples, channels))` from second `origin_s` on.
 
-    Where libsndfile gives up, at once or in the middle, FFmpeg goes on from the same sample.
+    Where libsndfile fails, at once or in the middle, FFmpeg continues from the same sample.
     """
     file.seek(0)
     head = file.read(16)
@@ -261,7 +261,7 @@ def _by_libsndfile(file: BinaryIO, from_s: float, track: int | None, place: str)
     import soundfile
 
     try:
-        # TypeError: the name ends with .raw, and soundfile wants to be told its format.
+        # TypeError: the name ends with .raw, and soundfile requires its format.
         with soundfile.SoundFile(file) as sound:
             # Measured with libsndfile 1.2.2 and soundfile 0.14, which seeks after each read: an MP3 read in parts
             # is full of wrong samples, and seeking in Vorbis may miss. Of files put one after another only the
@@ -290,7 +290,7 @@ def _only_track(channels: int) -> Track:
 
 
 def _between(chunks: Iterator[np.ndarray], first: int, stop: int | None) -> Iterator[np.ndarray]:
-    """Yield what lies in samples `first` to `stop`; nothing after `stop` is asked for."""
+    """Yield samples `first` to `stop`; nothing after `stop` is decoded."""
     position = 0
     for chunk in chunks:
         end = None if stop is None else max(0, stop - position)

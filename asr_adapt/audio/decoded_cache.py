@@ -21,13 +21,13 @@ from asr_adapt.storage import disk_full_as_error
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _IN_FLIGHT_PER_WORKER = 4
-_SEVERAL = 3  # segments, from which on a copy is worth its room: 230 MB an hour, for as long as it is needed
+_SEVERAL = 3  # segments, from which on a copy is worth its disk space: 230 MB an hour, while it is needed
 _MAX_COPY_S = 100 * 3_600  # 23 GB; the segments of a longer recording are decoded one by one
 _SAMPLE_BYTES = 4
 
 
 class DecodedCache:
-    """Loads utterances, from several threads; decoded copies of compressed recordings lie in a folder meanwhile.
+    """Loads utterances, from several threads; decoded copies of compressed recordings are kept in a folder.
 
     A copy reaches to the end of the last segment that is needed of its recording, and holds float32 samples alone.
 
@@ -44,7 +44,7 @@ class DecodedCache:
         copied = [name for name, them in segments.items() if len(them) >= _SEVERAL and not audio.is_seekable(name)]
         self._left = {name: len(segments[name]) for name in copied}
         self._end_s = {name: _last_end_s(segments[name]) for name in copied}
-        # A name of its own for each recording, whichever copies are gone by then.
+        # Numbered over all recordings, so that a name is never used twice.
         self._copy_of = {name: scratch / f"{number}.f32" for number, name in enumerate(copied)}
         self._copies: dict[str, Path | None] = {}
         self._failed: dict[str, InputError] = {}

@@ -21,6 +21,6 @@ def encode_opus(waveform: np.ndarray) -> bytes:
         )
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform)[None], format="flt", layout="mono")
         frame.sample_rate = SAMPLE_RATE_HZ
-        for piece in (frame, None):
-            output.mux(stream.encode(piece))
+        for sent in (frame, None):
+            output.mux(stream.encode(sent))
     return file.getvalue()

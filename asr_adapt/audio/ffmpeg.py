@@ -27,9 +27,9 @@ def decode(file: BinaryIO, from_s: float, track: int | None, place: str) -> Iter
 
     Args:
         file: At its beginning.
-        from_s: What lies before is decoded and dropped.
+        from_s: Samples before it are decoded and dropped.
         track: The track's number, from 1 on; None for the container's default.
-        place: What errors and warnings call the file.
+        place: The name of the file in errors and warnings.
 
     Raises:
         CannotDecode: FFmpeg finds no audio, or damage; what could be decoded was yielded before.
@@ -80,7 +80,7 @@ def _earliest_s(container: Any, chosen: Any) -> float:
 
     return min(
         (
-            # Below 0 lies what a decoder needs to start with, and nothing is presented.
+            # Packets before 0 initialise the decoder and are not presented.
             max(0.0, float(stream.start_time * stream.time_base))
             for stream in container.streams
             if stream.index != chosen.index
@@ -148,15 +148,15 @@ def _num_channels(stream: Any) -> int:
     if stream.codec_context is None:
         return 0
     layout = stream.codec_context.layout
-    # A layout in an order of its own holds a pointer, which PyAV copies and frees twice (18.1: a segmentation fault
-    # at the first frame). Nothing here depends on the order, so that the stream is decoded without one.
+    # A layout with a custom channel order holds a pointer, which PyAV copies and frees twice (18.1: a segmentation
+    # fault at the first frame). Nothing here depends on the order, so that the stream is decoded without one.
     if _is_custom(layout):
         stream.codec_context.layout = f"{layout.nb_channels} channels"
     return layout.nb_channels
 
 
 def _is_custom(layout: Any) -> bool:
-    """Whether a layout may be in an order of its own, such as `2 channels (FR+FL)`."""
+    """Whether a layout may have a custom channel order, such as `2 channels (FR+FL)`."""
     return " channels (" in layout.name
 
 

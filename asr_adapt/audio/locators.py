@@ -1,4 +1,4 @@
-"""What audio is read from: a path, a member of an archive, bytes, or an open file."""
+"""Sources of audio: a path, a member of an archive, bytes, or an open file."""
 
 import io
 import logging
@@ -33,7 +33,7 @@ _OPEN_ERRORS = (
 
 
 def place_of(audio: Audio) -> str:
-    """Return how errors and warnings call a recording."""
+    """Return the name of a recording in errors and warnings."""
     if isinstance(audio, bytes):
         return "<bytes>"
     if isinstance(audio, str | Path):
@@ -95,7 +95,7 @@ def _member(archive: Path, name: str, place: str) -> BinaryIO:
                 return _copy(member, packed.getinfo(name).file_size, place)
         with tarfile.open(archive) as tar:
             entry = tar.getmember(name)
-            if entry.issparse():  # a header that stands for any amount of zeros
+            if entry.issparse():  # its header may claim any amount of zeros
                 raise OSError("a sparse file in the archive")
             content = tar.extractfile(entry)
             if content is None:

@@ -4,8 +4,8 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-# The one list of what a recording's name ends with. Of one recording in several formats the first is taken: what is
-# sought without decoding goes first, video last.
+# The one list of the suffixes of recordings. Of one recording in several formats the first is taken: formats that can
+# be sought without decoding are first, video is last.
 # fmt: off
 SUFFIXES = (
     ".wav", ".flac", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".sph", ".mp3", ".ogg", ".oga",

@@ -18,7 +18,7 @@ _CONTEXT = 64  # samples before a window that it sees too
 # them.
 SPEECH_THRESHOLD = 0.45
 _EDGE_THRESHOLD = 0.15
-_MIN_SPEECH = 3  # windows above the threshold; less is a click or the onset of a chord
+_MIN_SPEECH = 3  # windows above the threshold; fewer are a click or the onset of a chord
 
 # silero-vad misses speech below -60 dBFS, so quieter audio is amplified, by what the loudest window so far needs;
 # that is forgotten at 1 dB a second, so that a slammed door does not hide a distant voice.
@@ -32,7 +32,7 @@ _FAINT, _AMPLIFIED = 0.001, 0.01
 LIMIT_S = 30.0
 """Seconds in the longest segment."""
 # A model that learned from clips of a sentence each runs words together where a segment holds two: of an hour made of
-# clips, the demo's model had a WER of .49 in segments of up to 30 s, .26 when each pause was a cut.
+# clips, the demo's model had a WER of .49 in segments of up to 30 s, .26 in segments that end at each pause.
 _PAUSE = 10  # windows, 0.3 s
 _MARGIN = 6  # windows of silence that are kept on either side of speech, 0.2 s
 # Windows, 1 s: shorter silence at the ends of a recording is kept, so that a clip of a sentence is read whole, as in
@@ -86,8 +86,8 @@ class Segmenter:
     Segments fainter than -60 dBFS are amplified. At most a segment and a block are held.
 
     Args:
-        is_live: Segments are wanted as early as possible: 0.4 s after the speech, not when it is known that it is not
-            the recording's end.
+        is_live: Return segments as early as possible: 0.4 s after the speech, even where it may be the end of the
+            recording.
     """
 
     def __init__(self, *, is_live: bool = False) -> None:

@@ -45,7 +45,7 @@ def greedy(log_probs: np.ndarray, blank: int = 0) -> list[Run]:
 
 
 def align(log_probs: np.ndarray, labels: Sequence[int], blank: int = 0) -> list[Run]:
-    """Return the likeliest path that writes `labels`: where each label is heard (forced alignment).
+    """Return the likeliest path that writes `labels`: the frames of each label (forced alignment).
 
     Args:
         log_probs: float32 (frames, vocab).

@@ -14,7 +14,7 @@ from asr_adapt.errors import AudioTooShort
 
 @dataclass(frozen=True)
 class FrameGrid:
-    """Where the frames of a feature encoder lie: unpadded convolutions, one on top of the other.
+    """Positions of the frames of a feature encoder: unpadded convolutions, one on top of the other.
 
     The default is wav2vec 2.0's (Baevski et al. 2020, arXiv:2006.11477, section 4.2): 400 samples, every 320.
     """
@@ -38,7 +38,7 @@ class FrameGrid:
     def times_s(self, frames: int) -> np.ndarray:
         """Return when each frame's share of the sound begins: float64 (frames,), seconds at 16 kHz.
 
-        Shares are a stride long and lie in the middle of what the frames see.
+        Shares are a stride long, in the middle of what the frames see.
         """
         return (np.arange(frames) * self.stride + (self.receptive_field - self.stride) / 2) / 16_000
 

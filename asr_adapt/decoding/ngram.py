@@ -77,7 +77,7 @@ class NGram:
 
 
 def estimate(sentences: Iterable[str], order: int) -> NGram:
-    """Return the interpolated modified Kneser-Ney model of normalised sentences, words being apart by spaces.
+    """Return the interpolated modified Kneser-Ney model of normalised sentences, whose words are separated by spaces.
 
     Nothing is pruned. `<unk>` has what the uniform distribution leaves it; `<s>` has probability 1, as in `lmplz`.
 
@@ -119,7 +119,7 @@ def estimate(sentences: Iterable[str], order: int) -> NGram:
 
 
 def _longest_counts(sentences: Iterable[str], order: int) -> Counter[Gram]:
-    """Count n-grams of the highest order, and shorter ones that begin a sentence: nothing stands before them."""
+    """Count n-grams of the highest order, and shorter ones that begin a sentence, since nothing precedes them."""
     counts: Counter[Gram] = Counter()
     for sentence in sentences:
         words = (BEGIN, *sentence.split(), END)
@@ -129,7 +129,7 @@ def _longest_counts(sentences: Iterable[str], order: int) -> Counter[Gram]:
 
 
 def _adjusted(counts: Counter[Gram], order: int) -> list[Counter[Gram]]:
-    """Return each order's counts: below the highest, in how many different words' company an n-gram stands.
+    """Return each order's counts: below the highest, how many different words precede an n-gram.
 
     One that begins a sentence has its plain count, since nothing but `<s>` comes before it.
     """

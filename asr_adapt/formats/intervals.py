@@ -1,4 +1,4 @@
-"""Segments and words in whole milliseconds, as files that hold times need them: in order, apart, none empty."""
+"""Segments and words in whole milliseconds, as file formats require: in order, without overlaps, none empty."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from asr_adapt.records import Transcript, Word
 
 @dataclass(frozen=True)
 class Interval:
-    """Text spoken from `start_ms` to `end_ms`, at least 1 ms; a segment's words lie inside it."""
+    """Text spoken from `start_ms` to `end_ms`, at least 1 ms; a segment's words are inside it."""
 
     text: str
     start_ms: int
@@ -20,8 +20,8 @@ class Interval:
 def intervals(transcript: Transcript) -> list[Interval]:
     """Return the segments with their words.
 
-    No two words overlap, nor two segments, and none ends after the recording: where rounding or a frame that begins
-    before the end would have it so, times move, by a millisecond for each word that has no length of its own.
+    No two words overlap, nor two segments, and none ends after the recording: where rounding, or a frame that
+    begins before the end, would cause that, times move, by a millisecond for each word of no length.
     """
     end_ms = max(math.floor(transcript.duration_s * 1000 + 1e-6), len(transcript.words))
     times = iter(_apart(transcript.words, end_ms))

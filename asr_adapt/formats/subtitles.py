@@ -19,7 +19,7 @@ LINES = 2
 MIN_MS, MAX_MS = 1_000, 7_000
 CHARACTERS_PER_S = 17
 _BETWEEN_MS = 80
-# A subtitle never spans a pause of this length, and is as well cut at the second as anywhere.
+# A subtitle never spans a pause of this length, and a pause of the second costs nothing to divide at.
 _LONG_PAUSE_MS = 1_000
 _PAUSE_MS = 500
 
@@ -35,7 +35,7 @@ class Subtitle:
 
 @dataclass(frozen=True)
 class _Part:
-    """A word, or a part of a word that is longer than a line; `glue` is what stands before it."""
+    """A word, or a part of a word that is longer than a line; `glue` is the text before it."""
 
     text: str
     start_ms: int
@@ -53,14 +53,14 @@ def of_words(words: Sequence[Interval], end_ms: int) -> list[Subtitle]:
     """Return the subtitles of a recording: as few as the limits allow, divided where the pauses are longest.
 
     A subtitle begins with its first word and stays for as long as it takes to read, if the next one leaves time. A
-    word longer than a line (writing without spaces) is cut between grapheme clusters, its time shared out among them.
+    word longer than a line (writing without spaces) is divided between grapheme clusters, and its time among them.
 
     Args:
         words: Of the whole recording, in order, none overlapping.
         end_ms: When the recording ends.
     """
     parts = [part for word in words for part in _parts(word)]
-    # The cheapest way to cut the first n parts: its cost, and where its last subtitle begins.
+    # The cheapest division of the first n parts: its cost, and where its last subtitle begins.
     best: list[tuple[float, int]] = [(0.0, 0)] + [(math.inf, 0)] * len(parts)
     for first in range(len(parts)):
         lines, line, total = 1, 0, 0
@@ -85,14 +85,14 @@ def of_words(words: Sequence[Interval], end_ms: int) -> list[Subtitle]:
 
 
 def _cost(parts: Sequence[_Part], first: int, last: int, total: int, end_ms: int) -> float:
-    """Return a subtitle's cost: one, two more for a cut in running speech, two for each second that is missing."""
+    """Return a subtitle's cost: one, two more for a break in running speech, two for each second that is missing."""
     following = parts[last + 1] if last + 1 < len(parts) else None
     until = min(following.start_ms - _BETWEEN_MS if following else end_ms, parts[first].start_ms + MAX_MS)
     lack_s = max(0, _wanted_ms(total) - (until - parts[first].start_ms)) / 1000
     if following is None:
         return 1 + 2 * lack_s
-    cut = max(0.0, 1 - (following.start_ms - parts[last].end_ms) / _PAUSE_MS)
-    return 1 + 2 * lack_s + 2 * cut
+    at_break = max(0.0, 1 - (following.start_ms - parts[last].end_ms) / _PAUSE_MS)
+    return 1 + 2 * lack_s + 2 * at_break
 
 
 def _subtitle(parts: Sequence[_Part], first: int, stop: int, end_ms: int) -> Subtitle:

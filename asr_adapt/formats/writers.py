@@ -1,4 +1,4 @@
-"""What a transcript looks like as a file."""
+"""Output formats of transcripts."""
 
 import html
 import json
@@ -20,7 +20,7 @@ _LEAST_CONFIDENCE = 1e-10
 
 @dataclass(frozen=True)
 class Media:
-    """Where the recording of a transcript lies: its file, and from where in it the transcript counts its times."""
+    """The recording of a transcript: its file, and the time in it at which the transcript's times begin."""
 
     file: Path
     start_s: float = 0.0
@@ -88,7 +88,7 @@ def _compression_ratio(text: str) -> float:
 
 # pysubs2 would write these two as well, but takes the `\n` in a word of X-SAMPA (`r\n`) for the end of a line.
 def to_srt(transcript: Transcript) -> str:
-    """Return SubRip's subtitles. The format knows no escapes: a `<` stands as it is."""
+    """Return SubRip's subtitles. The format knows no escapes: `<` is written as is."""
     return _subtitles(transcript, ",", "{}: ", str)
 
 
@@ -134,9 +134,9 @@ def to_eaf(transcript: Transcript, media: Media | None = None, folder: Path | No
     """Return an ELAN document: a tier `segments`, and in it a tier `words`, of each speaker.
 
     Args:
-        transcript: What was said.
+        transcript: Its segments and words become annotations.
         media: The recording that it links, if there is a file of it.
-        folder: Where the document will lie, so that it finds the recording after both have moved; the working
+        folder: Where the document will be, so that it finds the recording after both have moved; the working
             folder by default.
     """
     from pympi import Elan

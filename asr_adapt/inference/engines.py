@@ -1,4 +1,4 @@
-"""Engines: a model run by something else than PyTorch on the processor, made once and kept beside it."""
+"""Engines: runtimes other than PyTorch on the processor, whose files are made once and kept beside the model."""
 
 import importlib.util
 import sys
@@ -35,7 +35,7 @@ LogProbs = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 
 def resolved(folder: Path, name: str) -> str:
-    """Return the engine that a name stands for.
+    """Return the engine that a name selects.
 
     `auto` is the fastest that was measured on these weights (`asr-adapt export --corpus`) and runs here, of those
     whose WER on dev is at most `WORSE_BY` above PyTorch's; without a measurement, and where there is a GPU, it is
@@ -83,17 +83,17 @@ def precision(name: str, folder: Path) -> "Precision":
         return "fp32"
     try:
         kept = _kept(folder)
-    except InputError:  # `auto` says so; whoever names an engine needs no measurement
+    except InputError:  # `auto` reports it; an engine that was named needs no measurement
         kept = None
     return mixed_precision.recorded_or_fastest(kept.precision if kept else None, torch.device("cpu"))
 
 
 def measured(folder: Path) -> dict[str, EngineMeasurement]:
-    """Return what was measured on a model as it is now; nothing where its weights were others.
+    """Return what was measured on the present weights of a model; nothing where they have changed.
 
     Nor where one of the processors has instructions for bf16 and the other has not: PyTorch and OpenVINO may multiply
-    in something else there, so that both rates and speeds were others. Which precision is the faster is not asked
-    again: two that are near each other would change places, and the measurement with them.
+    in something else there, so that error rates and speeds would differ. Which precision is faster is not measured
+    again: two of similar speed would alternate, and invalidate the measurement each time.
 
     Raises:
         InputError: the file is damaged.
@@ -103,7 +103,7 @@ def measured(folder: Path) -> dict[str, EngineMeasurement]:
 
 
 def keep_measured(folder: Path, found: Mapping[str, EngineMeasurement], multiplied_in: "Precision") -> Path:
-    """Write down how engines did on dev; `auto` goes by it from then on. Returns the file.
+    """Record measurements of engines on dev, by which `auto` chooses from then on. Returns the file.
 
     Args:
         folder: The model's.
@@ -133,7 +133,7 @@ def _kept(folder: Path) -> EngineMeasurements | None:
 def load(model: "CTCModel", folder: Path, name: str, openvino_in: "Precision | None" = None) -> LogProbs:
     """Return what runs a model instead of PyTorch, on the processor, with as many threads as PyTorch would take.
 
-    It reads clip by clip: alone, padding cannot change what is heard, and int8's scale, which is one for all that is
+    It reads clip by clip: alone, padding cannot change the output, and int8's scale, which is one for all that is
     multiplied at once, comes from the clip itself.
 
     Args:
@@ -158,7 +158,7 @@ def load(model: "CTCModel", folder: Path, name: str, openvino_in: "Precision | N
         else:
             log_probs = _onnxruntime(graph, torch.get_num_threads())
         (probe,) = log_probs([np.zeros(_PROBE_SAMPLES + model.shortest_clip, np.float32)])
-    except Exception as error:  # each of the two has exceptions of its own, of no common kind
+    except Exception as error:  # their exceptions have no common base class
         raise InputError(f"cannot be loaded ({error})", place=graph, remedy=_REMAKE) from error
     frames = model.grid.num_frames(_PROBE_SAMPLES + model.shortest_clip)
     if probe.shape != (frames, len(model.alphabet)) or np.isnan(probe).any():
@@ -224,7 +224,7 @@ def _onnxruntime(graph: Path, threads: int) -> LogProbs:
 
 
 def _openvino(graph: Path, threads: int, multiplies_in: "Precision") -> LogProbs:
-    # Importing openvino tells Google Analytics so, unasked; where this package is missing it does not.
+    # Importing openvino sends telemetry to Google Analytics, unless this package is missing.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 

@@ -25,7 +25,7 @@ FORMAT = 2
 
 
 def write(model: "CTCModel", path: Path) -> None:
-    """Write a model as a graph; its weights lie beside it, for one file holds 2 GB at most.
+    """Write a model as a graph; its weights are beside it, since one file holds at most 2 GB.
 
     Args:
         model: In evaluation mode, on the processor.
@@ -89,7 +89,7 @@ def _external_data(message: memoryview, kind: str, depth: int) -> Iterator[memor
         else:
             raise ValueError(f"wire type {wire}")
         if place > len(message):
-            raise ValueError("cut short")
+            raise ValueError("truncated")
     if kind == "entry" and key == b"location" and location is not None:
         yield location
 
@@ -109,7 +109,7 @@ def _varint(message: memoryview, place: int) -> tuple[int, int]:
 def write_in_8_bits(model: "CTCModel", path: Path) -> None:
     """Write a model as a graph whose products with weights are in 8 bits, the feature encoder's convolutions too.
 
-    What goes in, and where the weights lie, is as in `write`.
+    Input and weights are as in `write`.
     """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as scratch, _quiet():
         whole = Path(scratch) / path.name
@@ -149,7 +149,7 @@ def _export(model: "CTCModel", path: Path, *, on_windows: bool) -> None:
 
 @contextmanager
 def _written_out(net: Any, on_windows: bool) -> Iterator[None]:
-    """Have a model attend by plain products meanwhile: the graph of PyTorch's kernel looks for masks and for NaN.
+    """Make a model attend by plain products in the block: the graph of PyTorch's kernel tests for masks and NaN.
 
     Where `on_windows`, have all convolutions of the feature encoder but the first, whose one channel is the waveform,
     be products too.
@@ -190,8 +190,8 @@ def _windows(convolution: "torch.nn.Conv1d") -> "torch.nn.Module":
         def forward(self, hidden: torch.Tensor) -> torch.Tensor:
             frames = hidden.transpose(1, 2)  # (B, T, C)
             last = frames.shape[1] - width
-            cuts = [frames[:, at : last + at + 1 : stride] for at in range(width)]
-            return self.linear(torch.cat(cuts, dim=-1)).transpose(1, 2)
+            slices = [frames[:, at : last + at + 1 : stride] for at in range(width)]
+            return self.linear(torch.cat(slices, dim=-1)).transpose(1, 2)
 
     return Windows()
 
@@ -213,7 +213,7 @@ def _quantise(source: Path, path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep exporters from telling what they do not need."""
+    """Silence the exporters' warnings."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""What is to be transcribed: files, folders, patterns, manifests, standard input."""
+"""Inputs to transcribe: files, folders, patterns, manifests, standard input."""
 
 import glob
 import os
@@ -35,8 +35,8 @@ class Selection:
 class Input:
     """A recording to transcribe.
 
-    `recording` is None for standard input. `name` is what errors call it, `stem` what its transcript is called, and
-    `folder` (absolute) where it lies.
+    `recording` is None for standard input. `name` is for errors, `stem` is the stem of its transcript's name, and
+    `folder` (absolute) is the one that holds it.
     """
 
     recording: Path | Utterance | None
@@ -59,8 +59,8 @@ class Input:
         if isinstance(self.recording, Path):
             return os.path.relpath(self.recording.resolve(), out.resolve())
         start_s, end_s = self.recording.start_s, self.recording.end_s
-        piece = "" if start_s is None and end_s is None else f"#t={start_s or 0},{end_s or ''}"
-        return os.path.relpath(Path(self.recording.audio).resolve(), out.resolve()) + piece
+        segment = "" if start_s is None and end_s is None else f"#t={start_s or 0},{end_s or ''}"
+        return os.path.relpath(Path(self.recording.audio).resolve(), out.resolve()) + segment
 
     def opened(self) -> Path | Utterance | BinaryIO:
         """Return what a transcriber reads. Standard input is copied to the disk first: a pipe cannot be sought."""

@@ -40,7 +40,7 @@ Decode = Callable[[np.ndarray], list[ctc.Run]]
 
 # forced_align keeps two bits in a byte each for every frame and every letter with its blank: four gigabytes.
 _ALIGNED_CELLS = 1_000_000_000
-# CTC writes a letter as soon as it is sure of it and is silent while it goes on: ends of words spoken by eSpeak NG
+# CTC writes a letter as soon as it is sure of it and outputs blanks while it continues: ends of words of eSpeak NG
 # were 71 ms early on average, with 80 ms more (as far as nothing else is written) 19 (`benchmarks/word_times.py`).
 _TAIL_S = 0.08
 _DECODED_AHEAD = 16  # segments that are decoded while the model works
@@ -60,8 +60,8 @@ class _Waiting:
 
 
 @dataclass(frozen=True)
-class _Said:
-    """A word of a text that is known: in which line, how it is spelt there, and how the model writes it."""
+class _ReferenceWord:
+    """A word of a known text: its line, its spelling there, and its normalised spelling."""
 
     line: int
     text: str
@@ -126,7 +126,7 @@ class Transcriber:
         hotwords: Sequence[str] = (),
         use_ngram: bool = True,
     ) -> "Transcriber":
-        """Load a run's `model/` folder onto a device: the GPU where there is one, unless told.
+        """Load a run's `model/` folder onto a device: by default the GPU, where there is one.
 
         An n-gram beside the model (`asr-adapt lm`) is decoded with where ctc-beam-decoder runs; `decoding` says so,
         and names hotwords and an engine that is not PyTorch.
@@ -214,14 +214,14 @@ class Transcriber:
         yield from done()
 
     def align(self, recording: Recording, lines: Sequence[str]) -> Transcript:
-        """Return when the words of a text that is known are said; each line becomes a segment.
+        """Return the times of the words of a known text; each line becomes a segment.
 
         The words keep the spelling that they have in `lines`; what the model's normaliser drops has no sound, and
         stays with the word before it.
 
         Args:
             recording: Of any length for which frames times letters fit into memory (some 40 minutes of fast speech).
-            lines: What is said, in order, from the first word to the last.
+            lines: The whole text of the recording, in order.
 
         Raises:
             AudioError: the recording cannot be read as sound.
@@ -231,9 +231,9 @@ class Transcriber:
         """
         if isinstance(recording, np.ndarray):
             raise _without_rate()
-        words = [_Said(number, *pair) for number, line in enumerate(lines) for pair in self._spoken(line)]
+        words = [_ReferenceWord(number, *pair) for number, line in enumerate(lines) for pair in self._spoken(line)]
         if not words:
-            raise InputError("there is no word in the text", place="TEXT", remedy="Name the text that is said.")
+            raise InputError("there is no word in the text", place="TEXT", remedy="Give the text of the recording.")
         labels = [self.model.alphabet.encode(word.normalised) for word in words]
         joined = [label for of_word in labels for label in (*of_word, DELIMITER_ID)][:-1]
         times_s, log_probs, samples = self.frames(recording)
@@ -242,7 +242,7 @@ class Transcriber:
             raise InputError(
                 f"{minutes:.0f} minutes with {len(joined):,} letters are too much to align at once",
                 place="AUDIO",
-                remedy="Cut recording and text in two.",
+                remedy="Split the recording and the text in two.",
             )
         runs = iter(ctc.align(log_probs, joined))
         aligned: list[list[Word]] = [[] for _ in lines]
@@ -298,12 +298,12 @@ class Transcriber:
 
     def _word(self, text: str, letters: list[ctc.Run], following: ctc.Run | None, times_s: np.ndarray) -> Word:
         """Return a word with its times; `following` is the delimiter or letter after it, if there is one."""
-        heard_until_s = float(times_s[letters[-1].end - 1]) + self.model.frame_s
+        last_frame_end_s = float(times_s[letters[-1].end - 1]) + self.model.frame_s
         limit_s = float(times_s[following.start]) if following else float(times_s[-1]) + self.model.frame_s
         return Word(
             text=text,
             start_s=float(times_s[letters[0].start]),
-            end_s=max(heard_until_s, min(heard_until_s + _TAIL_S, limit_s)),
+            end_s=max(last_frame_end_s, min(last_frame_end_s + _TAIL_S, limit_s)),
             confidence=float(np.mean([run.confidence for run in letters])),
         )
 

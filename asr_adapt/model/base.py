@@ -69,7 +69,7 @@ def configuration(spec: Model) -> Wav2Vec2Config:
             HfApi().model_info(spec.base, revision=spec.revision, timeout=10)
         except RepositoryNotFoundError as missing:
             raise InputError(
-                f"the Hub has no model '{spec.base}', or it wants a login", place="model.base"
+                f"the Hub has no model '{spec.base}', or it requires a login", place="model.base"
             ) from missing
         except HfHubHTTPError as refused:  # the Hub was reached: a revision that is not there, say
             raise InputError(f"the Hub refuses '{spec.base}': {refused}", place="model.base") from refused
@@ -109,7 +109,7 @@ def configuration(spec: Model) -> Wav2Vec2Config:
 
 
 def frame_grid(config: Wav2Vec2Config) -> FrameGrid:
-    """Return where the frames of a model lie."""
+    """Return the positions of the frames of a model."""
     return FrameGrid(tuple(config.conv_kernel), tuple(config.conv_stride))
 
 
@@ -145,7 +145,7 @@ def adapter(spec: Model, language: str, config: Wav2Vec2Config | None = None) ->
 
 
 def load(spec: Model, seed: int, language: str, resolved: ResolvedBase | None = None) -> tuple[Wav2Vec2ForCTC, bool]:
-    """Return the base model in float32, and whether it wants each clip at zero mean and unit variance.
+    """Return the base model in float32, and whether it expects each clip at zero mean and unit variance.
 
     Its head is its own where it has one, else as good as random. `resolved`: from `resolve`, if that was called.
 
@@ -169,7 +169,7 @@ def load(spec: Model, seed: int, language: str, resolved: ResolvedBase | None = 
     elif resolved.adapter is not None:
         mms.load(net, *resolved.adapter, pickled_weights=spec.pickled_weights, revision=spec.revision)
     elif spec.adapter_language == mms.NONE and _has_adapters(config):
-        mms.begin_without(net)
+        mms.start_without(net)
     return net, normalises(source, spec.revision)
 
 
@@ -245,7 +245,7 @@ def from_pretrained(
     whole: bool = False,
     **settings: Any,
 ) -> Wav2Vec2ForCTC:
-    """Load a checkpoint in float32, whatever precision it is kept in.
+    """Load a checkpoint in float32, from any precision.
 
     Args:
         base: A folder, or a name on the Hub.

@@ -1,7 +1,7 @@
 """The files of a checkpoint folder, checked before anything is built or read from them.
 
-transformers builds whatever `config.json` describes, follows any path in an index of shards, and takes an adapter
-that lies beside the weights; a downloaded folder must be able to do none of that.
+transformers builds whatever `config.json` describes, follows any path in an index of shards, and loads an adapter
+that is beside the weights; a downloaded folder must not be able to exploit any of that.
 """
 
 import json

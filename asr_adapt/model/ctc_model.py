@@ -54,7 +54,7 @@ class CTCModel:
     language: str
     text: Text
     normalise_waveform: bool
-    """whether the base model wants each clip at zero mean and unit variance"""
+    """whether the base model expects each clip at zero mean and unit variance"""
     lora: Any = None
     """peft's wrapper of `net`, while low-rank additions are trained"""
 
@@ -65,7 +65,7 @@ class CTCModel:
 
     @property
     def grid(self) -> FrameGrid:
-        """Where its frames lie."""
+        """The positions of its frames."""
         return base.frame_grid(self.net.config)
 
     @property

@@ -36,7 +36,7 @@ def create(
     resolved = resolved or base.resolve(spec, language)
     net, normalises = base.load(spec, seed, language, resolved)
     torch.manual_seed(seed)
-    # A head of the same size must not be taken over as it is: its rows are other letters.
+    # A head of the same size must not be taken over unchanged: its rows are other letters.
     head = torch.nn.Linear(net.lm_head.in_features, len(alphabet))
     torch.nn.init.normal_(head.weight, std=net.config.initializer_range)
     torch.nn.init.zeros_(head.bias)

@@ -1,7 +1,7 @@
 """MMS checkpoints such as facebook/mms-1b-all: an adapter, a head and a vocabulary for each of many languages.
 
-Pratap et al. 2023, arXiv:2305.13516. The weights that lie in the checkpoint itself are English's, whatever language
-is meant (and "work surprisingly well for French", transformers#24223): so whose they are is settled here, or refused.
+Pratap et al. 2023, arXiv:2305.13516. The weights in the checkpoint itself are English's, for any language
+(and "work surprisingly well for French", transformers#24223): the language is determined here, or refused.
 """
 
 import difflib
@@ -38,7 +38,7 @@ def vocabularies(source: str, revision: str | None) -> dict[str, Vocabulary]:
         raise InputError(
             "the model has adapter layers, and does not say of which language: its vocabulary is missing",
             place=place,
-            remedy=f"Fetch it, or begin with layers of its own: --model.adapter_language {NONE}.",
+            remedy=f"Fetch it, or start from new layers: --model.adapter_language {NONE}.",
         ) from error
     fields = read_json(Path(str(path)), "Fetch it again.")
     if not isinstance(fields, dict):
@@ -65,16 +65,16 @@ def chosen(language: str, named: str | None, known: Iterable[str], source: str) 
         InputError: the checkpoint has no such language; the error lists those near it.
     """
     tags = sorted(known)
-    asked = (named,) if named else (language, _alpha3(language))
-    for tag in asked:
+    candidates = (named,) if named else (language, _alpha3(language))
+    for tag in candidates:
         if tag in tags:
             return tag
-    near = _near(asked[0], tags)
+    near = _near(candidates[0], tags)
     listed = f"Near it are {', '.join(near)}" if near else f"It has {len(tags):,} others"
     raise InputError(
-        f"'{source}' has no adapter for the language '{asked[0]}'",
+        f"'{source}' has no adapter for the language '{candidates[0]}'",
         place="model.adapter_language",
-        remedy=f"{listed}: name one to start from it, or {NONE} to begin without.",
+        remedy=f"{listed}: name one to start from it, or {NONE} to start without.",
     )
 
 
@@ -84,7 +84,7 @@ def load(
     """Put a language's adapter and head into `net`, in place.
 
     Raises:
-        InputError: they cannot be had, are another model's, or the head is not the vocabulary's.
+        InputError: they cannot be loaded, are another model's, or the head is not the vocabulary's.
     """
     place = f"{net.config._name_or_path}/adapter.{tag}.safetensors"
     try:
@@ -103,7 +103,7 @@ def load(
         )
 
 
-def begin_without(net: Wav2Vec2ForCTC) -> None:
+def start_without(net: Wav2Vec2ForCTC) -> None:
     """Replace a checkpoint's adapters, in place, by new ones that add nothing yet.
 
     Not by transformers' `init_adapter_layers`, which leaves weights that were loaded as they are (5.23).

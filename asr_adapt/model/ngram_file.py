@@ -1,4 +1,4 @@
-"""The n-gram that lies beside a model."""
+"""The n-gram beside a model."""
 
 from contextlib import ExitStack
 from pathlib import Path

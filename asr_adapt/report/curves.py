@@ -26,9 +26,9 @@ class Drawn:
     path: str
     """of an SVG polyline"""
     marks: Sequence[tuple[float, float, str]]
-    """`(x, y, what stands there)` of its points, where they are few"""
+    """`(x, y, label)` of its points, where they are few"""
     label_y: float
-    """where its name stands, at the right of its end"""
+    """position of its name, at the right of its end"""
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ class Inputs:
             )
             waveform = augment.in_room(waveform, room)
         if conf.noise_share and rng.random() < conf.noise_share:
-            noise = augment.piece(self._any(self._noise, rng), len(waveform), rng)
+            noise = augment.random_segment(self._any(self._noise, rng), len(waveform), rng)
             waveform = augment.add_noise(waveform, noise, rng.uniform(*conf.noise_snr_db))
         if conf.gain_share and rng.random() < conf.gain_share:
             waveform = augment.at_level(waveform, rng.uniform(-conf.gain_db, conf.gain_db))

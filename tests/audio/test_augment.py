@@ -79,7 +79,7 @@ def test_noise_that_is_silent_adds_nothing() -> None:
 
 
 def test_a_piece_of_short_noise_goes_round() -> None:
-    found = augment.piece(np.arange(5.0), 12, np.random.default_rng(0))
+    found = augment.random_segment(np.arange(5.0), 12, np.random.default_rng(0))
     assert len(found) == 12 and set(np.diff(found) % 5) == {1}
 
 
