@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "asr_adapt"
 # From the ground up. A folder or a top-level module may import what stands before it, and nothing after it.
 LAYERS: list[tuple[str, ...]] = [
-    ("errors", "background", "bundled"),
+    ("errors", "background", "bundled", "telemetry"),
     ("storage", "languages", "console"),
     ("recipe", "records"),
     ("artifacts", "recipe_script", "process_exit"),

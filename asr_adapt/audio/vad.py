@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from asr_adapt.audio import SAMPLE_RATE_HZ
+from asr_adapt.telemetry import import_onnxruntime
 
 WINDOW = 512  # samples; silero-vad's own at 16 kHz, 32 ms
 _CONTEXT = 64  # samples before a window that it sees too
@@ -204,8 +205,7 @@ def _quietest(waveform: np.ndarray) -> int:
 @functools.cache
 def _session() -> Any:
     """Return silero-vad's network for many windows at once, on one thread: some 400 times real time."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     # Importing the package would set torch to one thread for the whole process.
     spec = importlib.util.find_spec("silero_vad")
     if spec is None or not spec.submodule_search_locations:

@@ -1,7 +1,6 @@
 """Engines: runtimes other than PyTorch on the processor, whose files are made once and kept beside the model."""
 
 import importlib.util
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from asr_adapt.artifacts import Digests, EngineMeasurement, EngineMeasurements, 
 from asr_adapt.errors import InputError
 from asr_adapt.inference import onnx_graphs
 from asr_adapt.storage import atomic_folder, digest_of_folder
+from asr_adapt.telemetry import import_onnxruntime, import_openvino
 
 if TYPE_CHECKING:
     from asr_adapt.model.ctc_model import CTCModel
@@ -204,8 +204,7 @@ def key(folder: Path) -> str:
 
 
 def _onnxruntime(graph: Path, threads: int) -> LogProbs:
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -224,10 +223,7 @@ def _onnxruntime(graph: Path, threads: int) -> LogProbs:
 
 
 def _openvino(graph: Path, threads: int, multiplies_in: "Precision") -> LogProbs:
-    # Importing openvino sends telemetry to Google Analytics, unless this package is missing.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
+    openvino = import_openvino()
     core: Any = openvino.Core()
     hint = {"fp32": "f32", "bf16": "bf16"}[multiplies_in]
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": hint}

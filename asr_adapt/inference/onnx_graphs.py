@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr_adapt.errors import InputError
+from asr_adapt.telemetry import import_onnxruntime
 
 if TYPE_CHECKING:
     import torch
@@ -197,6 +198,7 @@ def _windows(convolution: "torch.nn.Conv1d") -> "torch.nn.Module":
 
 
 def _quantise(source: Path, path: Path) -> None:
+    import_onnxruntime()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(
