@@ -121,7 +121,7 @@ def _read_one(source: Source, language: str) -> tuple[str, list[Utterance], Sequ
         raise InputError(
             describe_validation_error(error), place=root, remedy="Rename the file, or correct the table."
         ) from error
-    utterances = _as_chosen(utterances, source)
+    utterances, unused = _as_chosen(utterances, source)
     if not utterances:
         raise InputError("the corpus has no utterances", place=root, remedy=f"It was read as {kind}.")
     twice = [name for name, count in Counter(u.id for u in utterances).items() if count > 1]
@@ -133,11 +133,11 @@ def _read_one(source: Source, language: str) -> tuple[str, list[Utterance], Sequ
         )
     if (line := missing_audio(utterances, root)) is not None:
         _log.warning("%s: %s", root, line)
-    return kind, utterances, left_out
+    return kind, utterances, [*left_out, *unused]
 
 
-def _as_chosen(utterances: list[Utterance], source: Source) -> list[Utterance]:
-    """Return the utterances with the splits that `source.splits` asks for, each once.
+def _as_chosen(utterances: list[Utterance], source: Source) -> tuple[list[Utterance], list[LeftOut]]:
+    """Return the utterances with the splits that `source.splits` asks for, each once, and the folders of the others.
 
     Parts may overlap, as Common Voice's `validated.tsv` and its splits do: an utterance of several is in test before
     dev, and in dev before train.
@@ -146,10 +146,10 @@ def _as_chosen(utterances: list[Utterance], source: Source) -> list[Utterance]:
         InputError: a split that the recipe names has no utterances.
     """
     if source.splits == "own":
-        return utterances
+        return utterances, []
     if source.splits == "made":
         once = {u.id: u for u in utterances}
-        return [u.model_copy(update={"split": None}) for u in once.values()]
+        return [u.model_copy(update={"split": None}) for u in once.values()], []
     first: dict[str, Utterance] = {}
     for utterance in sorted(utterances, key=lambda u: -SPLITS.index(u.split) if u.split else 1):
         first.setdefault(utterance.id, utterance)
@@ -161,7 +161,8 @@ def _as_chosen(utterances: list[Utterance], source: Source) -> list[Utterance]:
                 place=f"corpus.splits.{split}",
                 remedy="Give names of tables (without suffix), of folders, or values of the column of splits.",
             )
-    return chosen
+    unused = Counter(Path(u.audio).parent for u in utterances if first[u.id].split is None)
+    return chosen, [LeftOut.of("split", path.name, [path], utterances=count) for path, count in unused.items()]
 
 
 def _collected(rows: Iterator[Utterance]) -> tuple[list[Utterance], Sequence[LeftOut]]:

@@ -524,6 +524,45 @@ def test_a_workbook_is_read_with_its_sheets_as_splits(tmp_path: Path) -> None:
     assert [u.id for u in raw(tmp_path / "corpus.xlsx", "xlsx")] == [u.id for u in found]
 
 
+def unused(root: Path, splits: dict) -> list[tuple[str, int]]:
+    """Return what is left out, of a corpus of which some has a split."""
+    reading = corpora.read_all([Source(root=root, splits=splits)], "mi")
+    assert {u.split for u in reading.utterances} == {"train", "test"}
+    return sorted((left.name, left.utterances) for left in reading.left_out)
+
+
+PARTS = {"train": ("a",), "test": ("b",)}
+
+
+def test_the_sheets_and_values_of_a_workbook_that_are_not_used_are_returned(tmp_path: Path) -> None:
+    for name in "abc":
+        clip(tmp_path / f"{name}.wav")
+    sheets: dict[str, list[list[object]]] = {name: [["audio", "text"], [f"{name}.wav", "x"]] for name in "abc"}
+    workbook(tmp_path / "sheets" / "t.xlsx", sheets)
+    column: list[list[object]] = [["audio", "text", "split"], *([f"{name}.wav", "x", name] for name in "abcc")]
+    column[-1][0] = "d.wav"
+    workbook(tmp_path / "column" / "t.xlsx", {"all": column})
+    assert unused(tmp_path / "sheets" / "t.xlsx", PARTS) == [("c", 1)]
+    assert unused(tmp_path / "column" / "t.xlsx", PARTS) == [("c", 2)]
+
+
+def test_the_folders_and_values_of_an_audio_folder_that_are_not_used_are_returned(tmp_path: Path) -> None:
+    for name in "abc":
+        clip(tmp_path / "folders" / name / f"{name}.wav")
+        clip(tmp_path / "column" / f"{name}.wav")
+    put(tmp_path / "folders" / "metadata.csv", "file_name,text\na/a.wav,x\nb/b.wav,x\nc/c.wav,x\n")
+    put(tmp_path / "column" / "metadata.csv", "file_name,text,split\na.wav,x,a\nb.wav,x,b\nc.wav,x,c\n")
+    assert unused(tmp_path / "folders", PARTS) == [("c", 1)]
+    assert unused(tmp_path / "column", PARTS) == [("c", 1)]
+
+
+def test_the_folders_of_texts_that_are_not_used_are_returned(tmp_path: Path) -> None:
+    for name in "abc":
+        clip(tmp_path / name / "1.wav")
+        put(tmp_path / name / "1.txt", "x")
+    assert unused(tmp_path, PARTS) == [("c", 1)]
+
+
 def test_a_workbook_without_the_columns_is_named_with_its_sheet(tmp_path: Path) -> None:
     path = workbook(tmp_path / "c.xlsx", {"Sheet1": [["file", "Satz"], ["a.wav", "x"]]})
     with pytest.raises(InputError, match=r"c\.xlsx, sheet 'Sheet1':1: no column for text"):

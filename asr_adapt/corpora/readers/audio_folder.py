@@ -4,7 +4,8 @@ It lies in the data set's folder, or in one for each split.
 https://huggingface.co/docs/datasets/audio_dataset
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
 from pathlib import Path, PurePosixPath
 
 from asr_adapt.audio import media
@@ -13,7 +14,7 @@ from asr_adapt.corpora.audio_files import AudioFinder
 from asr_adapt.corpora.splits import innermost_split
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
-from asr_adapt.records import Utterance
+from asr_adapt.records import LeftOut, Utterance
 
 LAYOUT = "metadata.csv or metadata.jsonl with a column file_name, in the folder or in one for each split"
 _COLUMN = "file_name"
@@ -24,13 +25,14 @@ def recognises(root: Path) -> bool:
     return bool(_metadata(root))
 
 
-def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
+def read(root: Path, language: str, source: Source) -> Generator[Utterance, None, list[LeftOut]]:
     """Yield the utterances; a folder on the way to a recording that is named as a split says which it is.
 
     Raises:
         InputError: a table has no column for the transcript, or a row is broken.
     """
     finder = AudioFinder(root)
+    unused: Counter[str] = Counter()
     for table in _metadata(root):
         folder = table.parent.relative_to(root).as_posix()
         read_table = _csv_rows if table.suffix == ".csv" else _jsonl_rows
@@ -41,8 +43,12 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
             name = fields[places["audio"]]
             split = innermost_split([*PurePosixPath(folder).parts, *PurePosixPath(name).parts[:-1]], source.splits)
             own = {} if "id" in places or folder == "." else {"id": f"{folder}/{name}"}
-            for utterance in rows.utterances([(place, fields)], places, finder, table.parent, language, split):
+            one = rows.utterances([(place, fields)], places, finder, table.parent, language, split, source.splits)
+            if (utterance := next(one, None)) is not None:
                 yield utterance.model_copy(update=own)
+            else:
+                unused[fields[places["split"]].strip()] += 1
+    return [LeftOut.of("split", name, [root], utterances=count) for name, count in unused.items()]
 
 
 def _metadata(root: Path) -> list[Path]:

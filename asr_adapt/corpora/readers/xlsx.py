@@ -5,7 +5,7 @@ openpyxl reads them: `pip install 'asr-adapt[xlsx]'`. Formulas are read as the v
 
 import datetime
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from asr_adapt.corpora.audio_files import AudioFinder
 from asr_adapt.corpora.splits import split_named
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
-from asr_adapt.records import Utterance
+from asr_adapt.records import LeftOut, Utterance
 
 LAYOUT = "an .xlsx workbook, or a folder with one"
 _MOST_BYTES = 1_000_000_000  # unpacked; a million rows of text are about 200 MB
@@ -26,7 +26,7 @@ def recognises(root: Path) -> bool:
     return bool(_workbooks(root))
 
 
-def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
+def read(root: Path, language: str, source: Source) -> Generator[Utterance, None, list[LeftOut]]:
     """Yield the utterances of each sheet that has columns for audio and text; a sheet named as a split is that split.
 
     Raises:
@@ -34,9 +34,11 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
             columns, or a row is broken.
     """
     finder = AudioFinder(root)
+    left_out: list[LeftOut] = []
     for path in _workbooks(root):
         _refuse_bombs(path)
-        yield from _of_workbook(path, source, finder, language)
+        left_out += yield from _of_workbook(path, source, finder, language)
+    return left_out
 
 
 def _workbooks(root: Path) -> list[Path]:
@@ -72,7 +74,9 @@ def _refuse_bombs(path: Path) -> None:
         raise InputError(f"cannot be read as a workbook ({error})", place=path) from error
 
 
-def _of_workbook(path: Path, source: Source, finder: AudioFinder, language: str) -> Iterator[Utterance]:
+def _of_workbook(
+    path: Path, source: Source, finder: AudioFinder, language: str
+) -> Generator[Utterance, None, list[LeftOut]]:
     try:
         from openpyxl import load_workbook
     except ImportError as error:
@@ -84,6 +88,7 @@ def _of_workbook(path: Path, source: Source, finder: AudioFinder, language: str)
     try:
         failed: InputError | None = None
         read_any = False
+        left_out: list[LeftOut] = []
         for sheet in book.worksheets:
             sheet.reset_dimensions()  # those that the file claims may be of a million empty columns
             lines = _lines(sheet, path)
@@ -96,21 +101,28 @@ def _of_workbook(path: Path, source: Source, finder: AudioFinder, language: str)
                 failed = failed or error
                 continue
             read_any = True
-            yield from rows.utterances(
-                (
-                    (f"{path}, sheet '{sheet.title}':{line}", _padded(row, len(header)))
-                    for line, row in lines
-                    if any(row)
-                ),
+            split = split_named(sheet.title, source.splits)
+            rows_of_sheet = (
+                (f"{path}, sheet '{sheet.title}':{line}", _padded(row, len(header)))
+                for line, row in lines
+                if any(row)
+            )
+            if isinstance(source.splits, dict) and split is None and "split" not in chosen:
+                count = sum(1 for _ in rows_of_sheet)
+                left_out.append(LeftOut.of("split", sheet.title, [path], utterances=count))
+                continue
+            left_out += yield from rows.utterances(
+                rows_of_sheet,
                 {field: header.index(name) for field, name in chosen.items()},
                 finder,
                 path.parent,
                 language,
-                split_named(sheet.title, source.splits),
+                split,
                 source.splits,
             )
         if failed and not read_any:
             raise failed
+        return left_out
     finally:
         book.close()
 
