@@ -98,7 +98,10 @@ def transfer(
     context: typer.Context,
     script: Annotated[Path, typer.Argument(metavar="RECIPE.py", help="A recipe script.", show_default=False)],
 ) -> None:
-    """Measure what the base model brings: from scratch, head only, encoder frozen, nothing frozen."""
+    """Measure what the base model contributes.
+
+    Trains from scratch, the head only, with the encoder frozen, and with nothing frozen.
+    """
     if str(script) in {"--help", "-h"}:
         print(context.get_help())
         return
@@ -207,7 +210,7 @@ def mms(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Model folder to write; default: models/mms-LANGUAGE.")] = None,
 ) -> None:
-    """Make a model folder from an MMS adapter, to transcribe and evaluate a language without training."""
+    """Make a model folder from an MMS adapter. It transcribes a language without training."""
     from asr_adapt import languages
     from asr_adapt.recipe import recipe_from
 
@@ -231,7 +234,10 @@ def mms(
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
 ) -> None:
-    """Adapt the embedded base model to the embedded corpus, score unseen speech, transcribe a clip. Offline."""
+    """Adapt the embedded base model, offline.
+
+    Trains on the embedded corpus, scores unseen speech and transcribes a clip.
+    """
     from asr_adapt.console import Console
     from asr_adapt.workflows import demo as embedded
 
@@ -301,7 +307,7 @@ def align(
     model: Annotated[Path, typer.Option(help="Model folder, such as a run's model/.")],
     format: Annotated[str, typer.Option(help="txt, json, srt, vtt, tsv, textgrid or eaf.")] = "json",
 ) -> None:
-    """Align a known transcript with its recording: print start and end times of each word."""
+    """Print the start and end of each word of a known transcript."""
     from asr_adapt.formats import writers
     from asr_adapt.storage import read_lines
 
@@ -325,7 +331,10 @@ def evaluate(
     names: _NAMES = False,
     no_lm: _NO_LM = False,
 ) -> None:
-    """Score a model on a corpus: WER and CER with intervals, and report.html. Corpus fields may follow."""
+    """Score a model on a corpus.
+
+    Prints WER and CER with intervals, and writes report.html. Corpus fields may follow.
+    """
     from asr_adapt.console import Console
     from asr_adapt.workflows.model_folder import evaluate_folder
 
@@ -343,7 +352,7 @@ def report(
     audio: _AUDIO = True,
     names: _NAMES = False,
 ) -> None:
-    """Rewrite report.html from metrics.json and hypotheses.jsonl, without transcribing again."""
+    """Rewrite report.html without transcribing again. It is made of metrics.json and hypotheses.jsonl."""
     from asr_adapt.console import Console
     from asr_adapt.report.write import write_page
 
@@ -362,7 +371,10 @@ def compare(
     html: Annotated[Path | None, typer.Option(help="Write the comparison as an HTML page to this file.")] = None,
     names: Annotated[bool, typer.Option("--names", help="Name speakers and clips; default: numbered.")] = False,
 ) -> None:
-    """Compare systems scored on the same test set with the first one: paired intervals and significance."""
+    """Compare systems on one test set with the first of them.
+
+    Prints paired intervals and significance.
+    """
     from asr_adapt.console import Console
     from asr_adapt.report import render
     from asr_adapt.stages import compare as stage
@@ -402,7 +414,10 @@ def lm(
         Path | None, typer.Option(help="Corpus whose dev split tunes the n-gram weights; default: the run's.")
     ] = None,
 ) -> None:
-    """Estimate a word n-gram from the training text and TEXT, and use it from then on if it lowers the WER on dev."""
+    """Add a word n-gram of the training text and TEXT.
+
+    It is used from then on if it lowers the WER on dev.
+    """
     from asr_adapt.console import Console
     from asr_adapt.workflows.model_folder import add_ngram
 
@@ -426,7 +441,7 @@ def export(
         Path | None, typer.Option(help="Measure accuracy and speed on this corpus's dev split.")
     ] = None,
 ) -> None:
-    """Export a model to faster inference engines; measured on dev, --engine auto picks the best."""
+    """Export a model to faster inference engines. They are measured on dev; --engine auto picks the best."""
     from asr_adapt.console import Console
     from asr_adapt.workflows.model_folder import export_engines
 
@@ -499,7 +514,10 @@ def serve(
         ),
     ] = 5,
 ) -> None:
-    """Serve models over HTTP: OpenAI's transcription API, live audio, a web page. SIGTERM shuts down gracefully."""
+    """Serve models over HTTP.
+
+    OpenAI's transcription API, live audio, and a web page. SIGTERM shuts down gracefully.
+    """
     try:
         from asr_adapt.serve import server
     except ImportError as error:

@@ -76,7 +76,7 @@ class Source(_Section):
     split_seed: int = Field(default=0, ge=0, json_schema_extra={"since": 2})
     """seed of splits that are made; recordings that have a split keep it"""
     max_clip_mb: float = Field(default=1000.0, gt=0, json_schema_extra={"since": 2})
-    """largest file in an archive, in MB (10^6 bytes) after unpacking; an archive with a larger one is refused"""
+    """largest file in an archive or clip in a data set, in MB (10^6 bytes); a corpus with a larger one is refused"""
 
 
 class Corpus(Source):

@@ -97,9 +97,14 @@ def _refuse_bomb(member: tarfile.TarInfo, archive: Path, max_mb: float) -> None:
     place = f"{archive}#{member.name}"
     if member.issparse():
         raise InputError("is a sparse file", place=place, remedy="Pack the archive without --sparse.")
-    if member.size > max_mb * 1e6:
+    refuse_large(member.size, max_mb, place)
+
+
+def refuse_large(num_bytes: int, max_mb: float, place: object) -> None:
+    """Raise `InputError` for a file of more than `max_mb`, the recipe's `corpus.max_clip_mb`."""
+    if num_bytes > max_mb * 1e6:
         raise InputError(
-            f"has {member.size / 1e6:,.0f} MB, more than {max_mb:g} MB",
+            f"has {num_bytes / 1e6:,.0f} MB, more than {max_mb:g} MB",
             place=place,
             remedy="If that is right, raise corpus.max_clip_mb.",
         )

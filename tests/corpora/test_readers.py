@@ -676,6 +676,16 @@ def test_clips_beside_a_parquet_file_are_sought_beside_it(tmp_path: Path) -> Non
         assert found.audio == str(tmp_path / "clips" / "a.wav")
 
 
+def test_a_clip_of_a_data_set_above_the_limit_is_refused_and_leaves_nothing(tmp_path: Path, cache: Path) -> None:
+    from datasets import Dataset
+
+    rows = {"audio": [{"bytes": bytes(size), "path": "a.wav"} for size in (1000, 3000)], "text": ["x", "y"]}
+    Dataset.from_dict(rows).to_parquet(str(tmp_path / "set" / "train.parquet"))
+    with pytest.raises(InputError, match=r"train, row 1: has 0 MB, more than 0\.002 MB. .*corpus\.max_clip_mb"):
+        rows_of(tmp_path / "set", max_clip_mb=0.002)
+    assert not list(cache.rglob("*.wav"))
+
+
 def test_a_data_set_that_is_all_train_brings_no_splits(tmp_path: Path) -> None:
     from datasets import Dataset
 

@@ -16,7 +16,7 @@ from asr_adapt.audio import media
 from asr_adapt.corpora import columns
 from asr_adapt.corpora.rows import utterance_at
 from asr_adapt.corpora.splits import split_named
-from asr_adapt.corpora.unpacked import stamp, unpacked
+from asr_adapt.corpora.unpacked import refuse_large, stamp, unpacked
 from asr_adapt.errors import DiskFull, InputError
 from asr_adapt.recipe import Source
 from asr_adapt.records import SPLITS, Utterance, read_jsonl, write_jsonl
@@ -40,8 +40,8 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     """Yield the rows of each split; a data set whose only split is called train brings no splits.
 
     Raises:
-        InputError: the data set cannot be loaded, has no column for audio or text, or one of audio holds none; or a
-            column is named for a field that is not taken from data sets.
+        InputError: the data set cannot be loaded, has no column for audio or text, one of audio holds none, or a clip
+            is larger than `source.max_clip_mb`; or a column is named for a field that is not taken from data sets.
     """
     if unused := sorted(source.columns.keys() - _FIELDS):
         raise InputError(
@@ -145,12 +145,14 @@ def _rows(part: Any, name: str, split: str | None, root: Path, source: Source, f
         audio = row[fields["audio"]] or {}
         path = Path(audio.get("path") or "")
         where = beside / path
+        place = f"{root}, {name}, row {number}"
         if audio.get("bytes") is not None:
             where = Path(name) / f"{number:06d}{path.suffix}"
+            refuse_large(len(audio["bytes"]), source.max_clip_mb, place)
             (folder / where).write_bytes(audio["bytes"])
         speaker = row.get(fields.get("speaker", ""))
         yield utterance_at(
-            f"{root}, {name}, row {number}",
+            place,
             id=f"{name}-{number:06d}",
             audio=str(where),
             split=split,
