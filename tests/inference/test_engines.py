@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import RATE_HZ, say
+from conftest import RATE_HZ, say, shared_folder
 from test_cli import asr_adapt
 
 from asr_adapt import audio, bundled
@@ -44,12 +44,27 @@ def untrained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def write_small(folder: Path) -> None:
+    spec = Model(base="none", hidden_size=64, layers=1)
+    head.create(spec, Alphabet.from_texts(["ab cde"]), "art", Text(), 0).save(folder)
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """A model of one's own."""
-    spec = Model(base="none", hidden_size=64, layers=1)
-    head.create(spec, Alphabet.from_texts(["ab cde"]), "art", Text(), 0).save(tmp_path / "model")
+    write_small(tmp_path / "model")
     return tmp_path / "model"
+
+
+@pytest.fixture
+def exported(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of one's own, with the graph of `onnx` and `openvino` beside it."""
+
+    def make(folder: Path) -> None:
+        write_small(folder)
+        engines.made(CTCModel.load(folder), folder, "onnx")
+
+    return Path(shutil.copytree(shared_folder(tmp_path_factory, "exported", make), tmp_path / "model"))
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
@@ -110,29 +125,29 @@ def test_an_engine_is_made_once_and_read_by_all(small: Path) -> None:
     assert engines.made(model, small, "openvino") == engines.made(model, small, "onnx") != graph
 
 
-def test_changed_weights_get_their_own_engine(small: Path) -> None:
-    model = CTCModel.load(small)
-    graph = engines.made(model, small, "onnx")
+def test_changed_weights_get_their_own_engine(exported: Path) -> None:
+    model = CTCModel.load(exported)
+    graph = engines.made(model, exported, "onnx")
     model.net.lm_head.bias.data += torch.arange(len(model.alphabet)).float()
-    model.net.save_pretrained(small)
-    assert engines.made(model, small, "onnx") != graph
+    model.net.save_pretrained(exported)
+    assert engines.made(model, exported, "onnx") != graph
     clip = say("ab cde")
-    (said,) = engines.load(model, small, "onnx")([clip])
+    (said,) = engines.load(model, exported, "onnx")([clip])
     np.testing.assert_allclose(said, forward.log_probs(model, [clip])[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
-def test_a_damaged_engine_is_one_line_and_made_anew_once_it_is_deleted(name: str, small: Path) -> None:
-    model = CTCModel.load(small)
-    graph = engines.made(model, small, name)
+def test_a_damaged_engine_is_one_line_and_made_anew_once_it_is_deleted(name: str, exported: Path) -> None:
+    model = CTCModel.load(exported)
+    graph = engines.made(model, exported, name)
     graph.write_bytes(graph.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"model\.onnx: is damaged or was edited.* Delete its folder"):
-        engines.load(model, small, name)
+        engines.load(model, exported, name)
     (graph.parent / DIGESTS).unlink()  # as an engine of 0.1.0
     with pytest.raises(InputError, match=r"model\.onnx: (cannot be loaded|damaged).* Delete its folder"):
-        engines.load(model, small, name)
+        engines.load(model, exported, name)
     shutil.rmtree(graph.parent)
-    assert engines.load(model, small, name)([say("ab")])
+    assert engines.load(model, exported, name)([say("ab")])
 
 
 @pytest.mark.parametrize(
@@ -186,18 +201,18 @@ FOUND = {"torch": measured(0.2, 10), "openvino": measured(0.2, 20)}
 
 @pytest.mark.parametrize("kept", ["fp32", "bf16"])
 def test_engines_run_in_the_precision_that_they_were_measured_in(
-    kept: Precision, small: Path, monkeypatch: pytest.MonkeyPatch
+    kept: Precision, exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mixed_precision, "has_bf16", lambda device: True)
     monkeypatch.setattr(mixed_precision, "fastest", lambda device: {"fp32": "bf16", "bf16": "fp32"}[kept])
-    assert engines.precision("torch", small) != kept
-    engines.keep_measured(small, FOUND, kept)
-    assert engines.resolved(small, "auto") == "openvino"
-    assert [engines.precision(name, small) for name in engines.NAMES] == [kept, "fp32", "fp32", kept]
-    model = CTCModel.load(small)
-    exact = engines.load(model, small, "openvino", kept)([say("ab")])
-    np.testing.assert_array_equal(engines.load(model, small, "openvino")([say("ab")])[0], exact[0])
-    (said,) = Transcriber.from_folder(small, device="cpu")._log_probs([say("ab")])
+    assert engines.precision("torch", exported) != kept
+    engines.keep_measured(exported, FOUND, kept)
+    assert engines.resolved(exported, "auto") == "openvino"
+    assert [engines.precision(name, exported) for name in engines.NAMES] == [kept, "fp32", "fp32", kept]
+    model = CTCModel.load(exported)
+    exact = engines.load(model, exported, "openvino", kept)([say("ab")])
+    np.testing.assert_array_equal(engines.load(model, exported, "openvino")([say("ab")])[0], exact[0])
+    (said,) = Transcriber.from_folder(exported, device="cpu")._log_probs([say("ab")])
     np.testing.assert_array_equal(said, forward.log_probs(model, [say("ab")], kept)[0])
 
 
