@@ -59,6 +59,9 @@ async def read_form(request: Request, limits: Limits, deadline_s: float) -> Form
         return await parser.parse()
     except MultiPartException as error:
         raise ApiError(400, f"The form cannot be read: {error.message}", code="invalid_form") from error
+    except (LookupError, ValueError) as error:  # of its charset
+        raise ApiError(400, "The form cannot be read: its charset is unknown, or not that of its fields.",
+                       code="invalid_form") from error  # fmt: skip
     except OSError as error:
         if error.errno not in _NO_SPACE:
             raise
