@@ -6,7 +6,7 @@ transcription and a French translation (Godard et al. 2018, arXiv:1710.03501). F
 github.com/besacier/mboshi-french-parallel-corpus. Licence: none is stated beyond "made available to the community
 for reproducible computational language documentation experiments", so ask before you share a model made from it.
 
-Orthography: 31 letters, lower case, no punctuation. High tone is an acute accent. Greek ε, έ, ω, ώ stand where
+Orthography: 31 letters, lower case, no punctuation. High tone is an acute accent. Greek ε, έ, ω, ώ are used where
 others write ɛ and ɔ: they are letters here and stay as they are.
 
 All three speakers are in every split: the figures say how well the model reads known voices, not new ones.
@@ -15,7 +15,7 @@ Seen: after a whole hour on one core of a Xeon, fp32, test CER .340 and WER .840
 --train.steps 5200`), .305 and .801 from the embedded base model (`--model.base embedded --model.freeze nothing
 --train.steps 5100 --train.head_steps 100 --train.mask_time 0.3 --train.mask_features 0.12`, the rate 1e-3 in both);
 with an n-gram of the training text .321 and .635, .272 and .585 (docs/results.md).
-With the default base, XLS-R 300m, it wants a GPU and has not been run here.
+With the default base, XLS-R 300m, it needs a GPU and has not been run here.
 """
 
 from asr_adapt import Augment, Corpus, Recipe, Train, run_recipe

@@ -57,7 +57,7 @@ def read(root: Path, language: str) -> list[Utterance]:
 
 
 def read_all(
-    named: Sequence[Source], language: str, *, bear_unsplit: bool = False, kept: KeptSplits | None = None
+    named: Sequence[Source], language: str, *, allow_unsplit: bool = False, kept: KeptSplits | None = None
 ) -> Reading:
     """Return every utterance of the corpora, each with a split.
 
@@ -68,7 +68,7 @@ def read_all(
     Args:
         named: Of `sources`.
         language: Of utterances that name none.
-        bear_unsplit: Leave utterances without a split, instead of raising, where none can be made.
+        allow_unsplit: Leave utterances without a split, instead of raising, where none can be made.
         kept: The splits that were made before, of `KeptSplits.of_run`; what was test stays test.
 
     Raises:
@@ -91,7 +91,7 @@ def read_all(
         try:
             split = with_splits(found, kept, corpus, source.split_seed, needed)
         except InputError as error:
-            if not bear_unsplit:
+            if not allow_unsplit:
                 raise
             unsplit, split = error, found
         if any(u.split is None for u in found):

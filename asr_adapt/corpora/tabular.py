@@ -26,14 +26,14 @@ def fields(table: Path) -> Iterator[tuple[int, list[str]]]:
     lines = iterate_lines(table)
     first = next(lines, (1, ""))[1]
     tabs = table.suffix.lower() == ".tsv"
-    said = _SEPARATOR.match(first)
-    if tabs and not said and not first.startswith('"'):
+    declared = _SEPARATOR.match(first)
+    if tabs and not declared and not first.startswith('"'):
         for number, line in chain([(1, first)], lines):
             yield number, [_unquoted(field) for field in line.rstrip("\r\n").split("\t")]
         return
-    separator = said[1] if said else "\t" if tabs else max(",;\t|", key=first.count)
-    above = 1 if said else 0
-    text = (line for _, line in lines) if said else chain([first], (line for _, line in lines))
+    separator = declared[1] if declared else "\t" if tabs else max(",;\t|", key=first.count)
+    above = 1 if declared else 0
+    text = (line for _, line in lines) if declared else chain([first], (line for _, line in lines))
     rows = csv.reader(text, delimiter=separator, strict=True)
     while True:
         try:

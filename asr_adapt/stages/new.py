@@ -45,7 +45,7 @@ def new(recipe: Recipe, base: str | None, out: Path, console: Console) -> None:
     """Write the recipe script `out` for the corpus that `recipe` names.
 
     Args:
-        recipe: Language, corpus, and whatever else is said already; all of it is kept.
+        recipe: Language, corpus, and whatever else is set already; all of it is kept.
         base: Base model; None: MMS for less than an hour of transcribed speech in train, else XLS-R.
         out: Where the script goes.
         console: Where to report.
@@ -56,7 +56,7 @@ def new(recipe: Recipe, base: str | None, out: Path, console: Console) -> None:
     if out.exists():
         raise InputError("is there already, and is not written over", place=out, remedy="Give another --out.")
     sources = corpora.sources(recipe)
-    reading = corpora.read_all(sources, recipe.language, bear_unsplit=True)
+    reading = corpora.read_all(sources, recipe.language, allow_unsplit=True)
     for note in reading.notes:
         console.say(note)
     for part in reading.left_out:
@@ -144,14 +144,14 @@ def _spoken(speech: Speech) -> str:
         for split in SPLITS
         if split in speech.hours
     ]
-    said = ("about " if speech.estimated else "") + "; ".join(parts)
+    summary = ("about " if speech.estimated else "") + "; ".join(parts)
     if speech.untranscribed:
-        said += f"; {speech.untranscribed:,} utterances have no transcript"
+        summary += f"; {speech.untranscribed:,} utterances have no transcript"
     if speech.unclear:
-        said += f"; {speech.unclear:,} utterances are marked as unclear"
+        summary += f"; {speech.unclear:,} utterances are marked as unclear"
     if speech.unreadable:
-        said += f"; of {speech.looked_at:,} clips that were looked at {speech.unreadable:,} cannot be read"
-    return said
+        summary += f"; of {speech.looked_at:,} clips that were looked at {speech.unreadable:,} cannot be read"
+    return summary
 
 
 def _script(

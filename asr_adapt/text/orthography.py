@@ -16,7 +16,7 @@ _INSIDE_WORDS = regex.compile(r"(?<=[\p{L}\p{M}])[^\p{L}\p{M}\p{N}\s'’‘`´](
 _LETTERS = frozenset({"Lu", "Ll", "Lt", "Lo"})  # categories
 _UNITS_SHOWN = 200
 _SHOWN = 12  # of a list, the commonest
-# A label wants examples: where clusters of a letter with its vowel signs are many times the signs, signs are learned.
+# A label needs examples: where clusters of a letter with its vowel signs are many times the signs, signs are learned.
 _MANY_CLUSTERS = 100
 
 
@@ -38,13 +38,13 @@ class Orthography:
     marks: tuple[tuple[str, int], ...]
     """accents and other marks (taken apart, NFD), the commonest first"""
     spaced: bool
-    """whether words stand apart: a space among every 25 characters"""
+    """whether words are separated: a space among every 25 characters"""
     digits: int
     """transcripts that hold a digit"""
     dropped: tuple[tuple[str, int], ...]
     """characters that normalisation drops, the commonest first"""
     inside: tuple[tuple[str, int], ...]
-    """of these, what stands inside words"""
+    """of these, what occurs inside words"""
     edges: int
     """apostrophes that begin or end a word, which are dropped as quotation marks"""
 
@@ -57,32 +57,34 @@ class Orthography:
         """Return it in words, a fact in each."""
         (main, _), *_ = self.scripts
         way = "right to left" if self.right_to_left else "left to right"
-        said = [f"{main} script, {way}, {self.case}"]
+        lines = [f"{main} script, {way}, {self.case}"]
         if self.wants_code_points:
-            said.append(f"{len(self.units)} clusters of letters and signs, made of {self.signs} code points")
+            lines.append(f"{len(self.units)} clusters of letters and signs, made of {self.signs} code points")
         else:
             shown = " ".join(_shown(unit) for unit in self.units[:_UNITS_SHOWN])
-            said.append(f"{len(self.units):,} letters: {shown}{' …' if len(self.units) > _UNITS_SHOWN else ''}")
+            lines.append(f"{len(self.units):,} letters: {shown}{' …' if len(self.units) > _UNITS_SHOWN else ''}")
         if self.strays:
-            said.append(f"Of another script, so perhaps look-alikes: {_listed(self.strays)}")
+            lines.append(f"Of another script, so perhaps look-alikes: {_listed(self.strays)}")
         if self.marks:
-            said.append(f"Marks, which may write tone, length or nasality: {_listed(self.marks)}")
+            lines.append(f"Marks, which may write tone, length or nasality: {_listed(self.marks)}")
         if not self.spaced:
-            said.append("Words stand without spaces, so CER is the figure to look at")
+            lines.append("Words are not separated by spaces, so CER is the relevant figure")
         if self.digits:
-            said.append(
-                f"{self.digits:,} transcripts hold digits: write numbers as they are said, if they are numbers"
+            lines.append(
+                f"{self.digits:,} transcripts hold digits: write numbers as they are spoken, if they are numbers"
             )
         if self.dropped:
-            said.append(f"Normalisation drops {_listed(self.dropped)}")
+            lines.append(f"Normalisation drops {_listed(self.dropped)}")
         if self.inside:
-            said.append(f"Inside words stand {_listed(self.inside)}: a sign that is orthography belongs in text.keep")
+            lines.append(
+                f"Inside words there are {_listed(self.inside)}: a sign of the orthography belongs in text.keep"
+            )
         if self.edges:
-            said.append(
+            lines.append(
                 f"{self.edges:,} apostrophes begin or end a word, and are dropped there as quotation marks: one that "
                 "is a letter belongs in text.replace, as U+02BC"
             )
-        return said
+        return lines
 
 
 def described(texts: Sequence[str], normalise: Normaliser) -> Orthography:
@@ -144,5 +146,5 @@ def _listed(counts: Iterable[tuple[str, int]]) -> str:
 
 
 def _shown(unit: str) -> str:
-    """Return a unit so that it can be seen: a mark that stands alone gets a dotted circle to stand on."""
+    """Return a unit so that it can be seen: a mark on its own gets a dotted circle as its base."""
     return "\u25cc" + unit if unicodedata.category(unit[0]).startswith("M") else unit

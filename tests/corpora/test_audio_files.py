@@ -41,7 +41,7 @@ def kaldi(root: Path, name: str) -> None:
 
 
 def unsplit(root: Path) -> list[Utterance]:
-    return corpora.read_all([Source(root=root)], "mi", bear_unsplit=True).utterances
+    return corpora.read_all([Source(root=root)], "mi", allow_unsplit=True).utterances
 
 
 TEXTGRID = (
@@ -78,7 +78,7 @@ def test_every_reader_finds_a_recording_that_was_moved(
     expected = file(tmp_path / "corpus" / there)
     file(tmp_path / "corpus" / "other" / "b.wav")
     write(tmp_path / "corpus", name)
-    (found,) = corpora.read_all([Source(root=tmp_path / "corpus" / entry)], "mi", bear_unsplit=True).utterances
+    (found,) = corpora.read_all([Source(root=tmp_path / "corpus" / entry)], "mi", allow_unsplit=True).utterances
     assert Path(found.audio) == expected
 
 
@@ -93,7 +93,7 @@ def test_no_relative_path_leads_out_of_a_corpus(
     write(root, name)
     entry = next(entry for entry, writer in WRITERS.items() if writer is write)
     with pytest.raises(InputError, match="is not a file inside"):
-        corpora.read_all([Source(root=root / entry)], "mi", bear_unsplit=True)
+        corpora.read_all([Source(root=root / entry)], "mi", allow_unsplit=True)
 
 
 def test_a_path_may_go_up_inside_a_corpus(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_one_line_says_that_most_recordings_are_missing_and_where_they_were_look
     for number in range(there):
         file(tmp_path / "clips" / f"{number}.wav")
     with caplog.at_level(logging.WARNING):
-        corpora.read_all([Source(root=tmp_path)], "mi", bear_unsplit=True)
+        corpora.read_all([Source(root=tmp_path)], "mi", allow_unsplit=True)
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == (said is not None)
     if said is not None:
@@ -196,7 +196,7 @@ def test_one_line_says_that_most_recordings_are_missing_and_where_they_were_look
 
 def test_rows_of_one_recording_share_its_name_in_memory(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("audio,text,start,end\n" + "".join(f"a.wav,x,{i},{i + 1}\n" for i in range(5)))
-    found: list[Utterance] = corpora.read_all([Source(root=tmp_path)], "mi", bear_unsplit=True).utterances
+    found: list[Utterance] = corpora.read_all([Source(root=tmp_path)], "mi", allow_unsplit=True).utterances
     assert len({id(u.audio) for u in found}) == 1
 
 

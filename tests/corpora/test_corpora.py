@@ -254,6 +254,6 @@ def test_kaldis_tables_may_be_in_any_order_and_a_name_may_not_stand_twice(tmp_pa
     for table in ("segments", "utt2spk", "wav.scp"):
         before = (tmp_path / table).read_text()
         (tmp_path / table).write_text(before + before.splitlines()[0] + "\n")
-        with pytest.raises(InputError, match=rf"{table}:\d+: '\w+' stands twice"):
+        with pytest.raises(InputError, match=rf"{table}:\d+: '\w+' occurs twice"):
             corpora.read(tmp_path, "mi")
         (tmp_path / table).write_text(before)

@@ -58,7 +58,7 @@ def put(path: Path) -> None:
 
 
 def read(root: Path, *wanted: str) -> Reading:
-    return corpora.read_all([Source(root=root, tiers=wanted)], "mi", bear_unsplit=True)
+    return corpora.read_all([Source(root=root, tiers=wanted)], "mi", allow_unsplit=True)
 
 
 SENTENCE = tier("tx", aligned("a1", "ts1", "ts4", "kia ora koutou"))

@@ -28,5 +28,5 @@ from asr_adapt.recipe import Source
 def test_what_breaks_parsers_is_refused_with_its_line(tmp_path: Path, name: str, content: bytes, said: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=said) as caught:
-        corpora.read_all([Source(root=tmp_path / name)], "mi", bear_unsplit=True)
+        corpora.read_all([Source(root=tmp_path / name)], "mi", allow_unsplit=True)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500

@@ -38,7 +38,7 @@ def put(path: Path, content: str | bytes) -> Path:
 def read(root: Path, kind: str, **options: Any) -> list[Utterance]:
     """Return the utterances of a corpus that is recognised as `kind`; their recordings are there."""
     assert [name for name, reader in READERS.items() if reader.recognises(root)] == [kind]
-    found = corpora.read_all([Source(root=root, **options)], "mi", bear_unsplit=True).utterances
+    found = corpora.read_all([Source(root=root, **options)], "mi", allow_unsplit=True).utterances
     assert all(Path(u.audio).is_file() for u in found)
     return found
 

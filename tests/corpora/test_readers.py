@@ -40,7 +40,7 @@ def clip(path: Path, value: float = 0.1, seconds: float = 0.1) -> Path:
 
 def rows_of(root: Path, **options: object) -> list[Utterance]:
     source = Source(root=root, **options)
-    return corpora.read_all([source], "mi", bear_unsplit=True).utterances
+    return corpora.read_all([source], "mi", allow_unsplit=True).utterances
 
 
 def put(path: Path, content: str | bytes) -> Path:
@@ -247,7 +247,7 @@ def test_a_kaldi_folder_has_pieces_speakers_and_paths_from_where_its_scripts_run
         ({"wav_scp": "a b.wav\n", "text": "c x\n"}, r"text:1: recording 'c' is not in wav\.scp"),
         ({"wav_scp": "a b.wav\n", "text": "a x\n", "segments": "a b 1\n"}, "segments:1: 3 columns where .* 4"),
         ({"wav_scp": "a b.wav\n", "text": "a x\n", "segments": "a b 1 2\n"}, "segments:1: recording 'b' is not in"),
-        ({"wav_scp": "a b.wav\na c.wav\n", "text": "a x\n"}, r"wav\.scp:2: 'a' stands twice"),
+        ({"wav_scp": "a b.wav\na c.wav\n", "text": "a x\n"}, r"wav\.scp:2: 'a' occurs twice"),
         ({"wav_scp": "a b.wav\n"}, "text: is missing"),
     ],
 )

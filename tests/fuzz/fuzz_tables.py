@@ -139,12 +139,12 @@ def read_one(value: tuple[str, str, bytes]) -> None:
         (root / name).write_bytes(data)
         whole = kind in ("manifest", "nemo", "lhotse", "table", "xlsx")
         corpus = root / name if whole else root
-        found = corpora.read_all([Source(root=corpus, format=kind)], "mi", bear_unsplit=True).utterances
+        found = corpora.read_all([Source(root=corpus, format=kind)], "mi", allow_unsplit=True).utterances
         for utterance in found:
             times = [t for t in (utterance.start_s, utterance.end_s, utterance.duration_s) if t is not None]
             assert all(math.isfinite(t) and t >= 0 for t in times), times
             assert "\0" not in utterance.audio and utterance.text is not None
-        corpora.read_all([Source(root=corpus)], "mi", bear_unsplit=True)  # whatever it is recognised as
+        corpora.read_all([Source(root=corpus)], "mi", allow_unsplit=True)  # whatever it is recognised as
 
 
 TARGET = Target("tables", inputs(), read_one)

@@ -144,11 +144,11 @@ def seen(*texts: str, language: str = "und") -> str:
         ("Чӑваш", "Cyrillic script, left to right, cased"),
         (unicodedata.normalize("NFC", "bàsàa"), "Marks, .*: U+0300 COMBINING GRAVE ACCENT × 2"),
         ("nzembi εa", "Of another script, so perhaps look-alikes: U+03B5 GREEK SMALL LETTER EPSILON × 1"),
-        ("ភាសាខ្មែរភាសាខ្មែរភាសាខ្មែរ", "Words stand without spaces"),
+        ("ភាសាខ្មែរភាសាខ្មែរភាសាខ្មែរ", "Words are not separated by spaces"),
         ("he 2 kuri", "1 transcripts hold digits"),
         ("ta' Ġorġ", "1 apostrophes begin or end a word"),
         ("‘Ōlelo", "1 apostrophes begin or end a word"),
-        ("il-kelb", "Inside words stand U+002D HYPHEN-MINUS × 1: .* text.keep"),
+        ("il-kelb", "Inside words there are U+002D HYPHEN-MINUS × 1: .* text.keep"),
         ("Kia ora!", "Normalisation drops U+0021 EXCLAMATION MARK × 1"),
     ],
 )

@@ -87,7 +87,7 @@ def chosen(folder: Path, language: str, place: object) -> Path:
 
 
 def unpack(archive: Path, folder: Path, source: Source) -> None:
-    """Write `LOCALE/*.tsv` and `LOCALE/clips/*`, whatever stands above them in the archive.
+    """Write `LOCALE/*.tsv` and `LOCALE/clips/*`, whatever folders are above them in the archive.
 
     Raises:
         InputError: the archive is damaged, has a member larger than `source.max_clip_mb`, or holds no such layout.

@@ -1,6 +1,6 @@
 """Common Voice by its data set's ID at the Mozilla Data Collective, through their client `datacollective`.
 
-The client wants an account's key in `MDC_API_KEY`, and the data set's terms accepted on its page. It keeps the
+The client needs an account's key in `MDC_API_KEY`, and the data set's terms accepted on its page. It keeps the
 archive in `~/.mozdata/datasets` (`MDC_DOWNLOAD_PATH`) and takes up again what was interrupted. What is read is
 unpacked once into the cache; after that neither the archive nor the network is needed.
 """
@@ -20,7 +20,7 @@ LAYOUT = "with --corpus.format data_collective, the ID of a data set there"
 
 
 def recognises(root: Path) -> bool:
-    """Whether `root` is such an ID: never taken for one that is not said to be."""
+    """Whether `root` is such an ID: never taken for one that is not declared as one."""
     return False
 
 
@@ -47,9 +47,9 @@ def _fetch(name: str, source: Source, folder: Path) -> None:
     except DiskFull:
         raise
     except Exception as error:  # the client's own, those of requests, and many built-in ones
-        said = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         raise InputError(
-            f"cannot be fetched ({type(error).__name__}: {said})",
+            f"cannot be fetched ({type(error).__name__}: {message})",
             place=name,
             remedy="Is MDC_API_KEY set, and are the terms accepted on the data set's page?",
         ) from error

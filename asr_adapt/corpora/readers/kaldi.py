@@ -66,7 +66,7 @@ def _utterances(folder: Path, split: Split | None, language: str, finder: AudioF
     recordings = _Table(folder / "wav.scp", columns=2)
     segments = _Table(folder / "segments", columns=4) if (folder / "segments").is_file() else None
     speakers = _Table(folder / "utt2spk", columns=2) if (folder / "utt2spk").is_file() else None
-    for place, name, said in _rows(folder / "text", columns=1):
+    for place, name, text in _rows(folder / "text", columns=1):
         start_s = end_s = None
         recording = name
         if segments:
@@ -88,7 +88,7 @@ def _utterances(folder: Path, split: Split | None, language: str, finder: AudioF
             split=split,
             language=language,
             speaker=spoken[1][0] if spoken else None,
-            text=said[0] if said else "",
+            text=text[0] if text else "",
         )
     for table in (recordings, segments, speakers):
         if table:
@@ -118,7 +118,7 @@ class _Table:
         return self._kept.get(name)
 
     def finish(self) -> None:
-        """Read what is left, whose names may stand twice."""
+        """Read what is left, whose names may be duplicates."""
         for place, name, _ in self._rows:
             self._once(name, place)
 
@@ -132,7 +132,7 @@ class _Table:
 
     def _once(self, name: str, place: str) -> None:
         if hash(name) in self._seen:
-            raise InputError(f"'{name}' stands twice", place=place)
+            raise InputError(f"'{name}' occurs twice", place=place)
         self._seen.add(hash(name))
 
 

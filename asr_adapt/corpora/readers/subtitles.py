@@ -73,26 +73,26 @@ def _stems(path: Path) -> list[str]:
 
 
 def _subtitles(path: Path) -> Iterator[tuple[str, float, float, str]]:
-    """Yield `(place, start_s, end_s, text)`; what stands before a line of times is a number, a name or a note."""
+    """Yield `(place, start_s, end_s, text)`; what precedes a line of times is a number, a name or a note."""
     current: tuple[str, float, float] | None = None
-    said: list[str] = []
+    lines: list[str] = []
     for number, raw in iterate_lines(path):
         line = raw.rstrip("\r\n")
         place = f"{path}:{number}"
         if match := _ARROW.match(line):
             if current:
-                yield *current, "\n".join(said)
+                yield *current, "\n".join(lines)
             times = [seconds(match[group], field, place) for group, field in ((1, "start"), (2, "end"))]
             if times[1] < times[0]:
                 raise InputError(f"a subtitle ends before it begins: {line.strip()}", place=place)
-            current, said = (place, times[0], times[1]), []
+            current, lines = (place, times[0], times[1]), []
         elif "-->" in line:
             raise InputError(f"no times of a subtitle: {line.strip()[:80]!r}", place=place)
         elif not line.strip():
             if current:
-                yield *current, "\n".join(said)
+                yield *current, "\n".join(lines)
             current = None
         elif current:
-            said.append(line)
+            lines.append(line)
     if current:
-        yield *current, "\n".join(said)
+        yield *current, "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Transcriber: .trs files beside their recordings; what stands between two synchronisation points is an utterance.
+"""Transcriber: .trs files beside their recordings; what is between two synchronisation points is an utterance.
 
 The recording is not cut: an utterance has its times. Events and comments are left out. Where two speak at once, both
 texts are one utterance without a speaker. http://trans.sourceforge.net

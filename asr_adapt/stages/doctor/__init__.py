@@ -132,7 +132,7 @@ def examine(
         InputError: the corpus cannot be read at all.
     """
     _require_temporary_folder()
-    reading = corpora.read_all(corpora.sources(recipe), recipe.language, bear_unsplit=True)
+    reading = corpora.read_all(corpora.sources(recipe), recipe.language, allow_unsplit=True)
     texts_as_written = [u.text or "" for u in reading.utterances]
     proposed = markup.find(texts_as_written, recipe.text, recipe.language)
     marks = _unclear(reading.utterances, Normaliser(recipe.text, recipe.language))
