@@ -77,10 +77,10 @@ def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, l
     chosen: dict[str, Choice] = {}
 
     def choose(section: str, name: str, value: object, reason: str) -> Any:
-        said = getattr(getattr(recipe, section), name)
-        if said is None:
+        explicit = getattr(getattr(recipe, section), name)
+        if explicit is None:
             chosen[name] = Choice(f"{section}.{name}", value, reason)
-        return value if said is None else said
+        return value if explicit is None else explicit
 
     train = {name: choose("train", name, *_of_table(name, column)) for name in ("steps", "batch_s")}
     choose("augment", "speed", *_of_table("speed", column))

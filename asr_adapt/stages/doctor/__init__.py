@@ -157,11 +157,11 @@ def examine(
     if marks:
         reasons["unclear"] = list(marks.items())
     clips: list[tuple[Utterance, Measurements, str, float | None]] = []
-    for utterance, text, (heard, claimed_s, problem) in zip(*to_decode, outcomes, strict=True):
+    for utterance, text, (measured, claimed_s, problem) in zip(*to_decode, outcomes, strict=True):
         if problem and problem[0] != "unknown_letter":
             reasons[problem[0]].append((utterance.id, problem[1]))
-        if heard:
-            clips.append((utterance, heard, text, claimed_s))
+        if measured:
+            clips.append((utterance, measured, text, claimed_s))
     bad = {id for where in reasons.values() for id, _ in where}
     findings = [
         f for reason, where in reasons.items() for f in found(reason, "error", *UNTRAINABLE[reason], where, always)
@@ -170,10 +170,10 @@ def examine(
     findings += transcripts.check(utterances, [proposed.cleaned(u.text or "", normalise) for u in utterances])
     findings += sound.check(clips, frozenset(bad))
     findings += channels.check(to_decode[0])
-    digests = {u.id: heard.digest for u, heard, _, _ in clips if heard.peak >= checks.SILENCE_PEAK}
+    digests = {u.id: measured.digest for u, measured, _, _ in clips if measured.peak >= checks.SILENCE_PEAK}
     findings += splits.check(utterances, texts, digests)
     findings += _unknown_letters(utterances, texts, alphabet)
-    hours = _hours(utterances, {u.id: heard.duration_s for u, heard, _, _ in clips}, bad)
+    hours = _hours(utterances, {u.id: measured.duration_s for u, measured, _, _ in clips}, bad)
     findings += _unusable(reading, bad | unclear.keys(), sum(hours.get("train", {}).values()))
     order = {severity: number for number, severity in enumerate(SEVERITIES)}
     findings.sort(key=lambda f: (order[f.severity], -f.count, f.name))
@@ -187,9 +187,9 @@ def examine(
         letters=tuple((unit, describe_unit(unit), count) for unit, count in sorted(units.items())),
         hours={split: sum(spoken.values()) for split, spoken in hours.items()},
         speakers={split: dict(spoken) for split, spoken in hours.items()},
-        durations_s=tuple(heard.duration_s for _, heard, _, _ in clips),
-        snrs_db=tuple(min(heard.snr_db, 80.0) for _, heard, _, _ in clips),
-        letters_s=tuple(len(text.replace(" ", "")) / heard.duration_s for _, heard, text, _ in clips),
+        durations_s=tuple(measured.duration_s for _, measured, _, _ in clips),
+        snrs_db=tuple(min(measured.snr_db, 80.0) for _, measured, _, _ in clips),
+        letters_s=tuple(len(text.replace(" ", "")) / measured.duration_s for _, measured, text, _ in clips),
         utterances=tuple(reading.utterances),
         rules=recipe.text,
         markup=proposed,
@@ -424,7 +424,7 @@ def _measured(
         console.progress("decode", total=len(utterances)) as progress,
     ):
 
-        def hear(checked: checks.Checked) -> tuple[Measurements | None, float | None, tuple[str, str] | None]:
+        def measure(checked: checks.Checked) -> tuple[Measurements | None, float | None, tuple[str, str] | None]:
             if checked.waveform is None:
                 return None, None, checked.problem
             return sound.measure(checked.waveform), _claimed_s(checked.utterance), checked.problem
@@ -432,7 +432,7 @@ def _measured(
         trainability = checks.Trainability(alphabet, grid, recipe.corpus.min_duration_s, recipe.corpus.max_duration_s)
         workers = recipe.corpus.workers or os.cpu_count() or 1
         return list(
-            progress.over(checks.decode_and_check(utterances, texts, trainability, Path(scratch), workers, hear))
+            progress.over(checks.decode_and_check(utterances, texts, trainability, Path(scratch), workers, measure))
         )
 
 

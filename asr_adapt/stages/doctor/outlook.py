@@ -30,10 +30,12 @@ def expectation(hours: float) -> str:
     above = [point for point in CURVE if point.hours > hours]
     amount = describe_duration(hours * 3600)
     if not below:
-        said = f"less than was ever measured; expect more errors than with {_described(above[0])}"
+        expectation = f"less than was ever measured; expect more errors than with {_described(above[0])}"
         step = "Next: transcribe 10 min before training, and an hour for drafts that save time."
     elif above:
-        said = f"expect error rates between those with {_described(below[-1])}, and with {_described(above[0])}"
+        expectation = (
+            f"expect error rates between those with {_described(below[-1])}, and with {_described(above[0])}"
+        )
         step = (
             "Next: transcribe more, up to an hour; text without recordings helps too (asr-adapt lm)."
             if hours < 1
@@ -41,12 +43,12 @@ def expectation(hours: float) -> str:
             f"{_rate(_WITH_NGRAM.wer)}."
         )
     else:
-        said = f"expect lower error rates than with {_described(below[-1])}"
+        expectation = f"expect lower error rates than with {_described(below[-1])}"
         step = (
             f"Next: train, then add an n-gram (asr-adapt lm; WER {_rate(_WITH_NGRAM.wer)} there); on a GPU, a larger "
             "base model brings more."
         )
-    return f"{amount} of transcribed speech in train: {said} ({_SOURCE}). {step}"
+    return f"{amount} of transcribed speech in train: {expectation} ({_SOURCE}). {step}"
 
 
 def _described(point: Measured) -> str:

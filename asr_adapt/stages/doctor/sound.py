@@ -82,28 +82,28 @@ def check(
     """Return what is wrong with the sound of clips.
 
     Args:
-        clips: `(utterance, what was heard, normalised text, length that header or manifest claims)`.
+        clips: `(utterance, its measurements, normalised text, length that header or manifest claims)`.
         skipped: Ids of clips that cannot be trained on anyway, and are not judged twice.
     """
     clipped, offset, noisy, narrow, fast, slow, lying = [], [], [], [], [], [], []
-    for utterance, heard, text, declared_s in clips:
-        if declared_s is not None and abs(declared_s - heard.duration_s) > LENGTH_TOLERANCE_S:
-            lying.append((utterance.id, f"{declared_s:.2f} s stated, {heard.duration_s:.2f} s decoded"))
+    for utterance, sound, text, declared_s in clips:
+        if declared_s is not None and abs(declared_s - sound.duration_s) > LENGTH_TOLERANCE_S:
+            lying.append((utterance.id, f"{declared_s:.2f} s stated, {sound.duration_s:.2f} s decoded"))
         if utterance.id in skipped:
             continue
-        letters_s = len(text.replace(" ", "")) / heard.duration_s
-        if heard.clipped_share > CLIPPED_SHARE:
-            clipped.append((utterance.id, f"{heard.clipped_share:.1%} of the samples at the peak"))
-        if abs(heard.mean) > DC_OFFSET:
-            offset.append((utterance.id, f"mean {heard.mean:+.3f} of full scale"))
-        if heard.snr_db < NOISY_SNR_DB:
-            noisy.append((utterance.id, f"loud parts {heard.snr_db:.0f} dB above soft ones"))
-        if heard.wall_db > BAND_WALL_DB:
-            narrow.append((utterance.id, f"{heard.wall_db:.0f} dB less above 4 kHz than below"))
+        letters_s = len(text.replace(" ", "")) / sound.duration_s
+        if sound.clipped_share > CLIPPED_SHARE:
+            clipped.append((utterance.id, f"{sound.clipped_share:.1%} of the samples at the peak"))
+        if abs(sound.mean) > DC_OFFSET:
+            offset.append((utterance.id, f"mean {sound.mean:+.3f} of full scale"))
+        if sound.snr_db < NOISY_SNR_DB:
+            noisy.append((utterance.id, f"loud parts {sound.snr_db:.0f} dB above soft ones"))
+        if sound.wall_db > BAND_WALL_DB:
+            narrow.append((utterance.id, f"{sound.wall_db:.0f} dB less above 4 kHz than below"))
         if letters_s > MOST_LETTERS_S:
             fast.append((utterance.id, f"{letters_s:.0f} letters per second"))
-        elif letters_s < LEAST_LETTERS_S and heard.duration_s >= _LONG_ENOUGH_S:
-            slow.append((utterance.id, f"{letters_s:.2f} letters per second in {heard.duration_s:.1f} s"))
+        elif letters_s < LEAST_LETTERS_S and sound.duration_s >= _LONG_ENOUGH_S:
+            slow.append((utterance.id, f"{letters_s:.2f} letters per second in {sound.duration_s:.1f} s"))
     return [
         *found("length_claimed", "error", "recordings whose duration is not the stated one",
                "Copy or export them again, or correct the times.", lying),
