@@ -43,7 +43,7 @@ def expectation(hours: float) -> str:
             f"{_rate(_WITH_NGRAM.wer)}."
         )
     else:
-        expectation = f"expect lower error rates than with {_described(below[-1])}"
+        expectation = f"expect error rates no higher than with {_described(below[-1])}"
         step = (
             f"Next: train, then add an n-gram (asr-adapt lm; WER {_rate(_WITH_NGRAM.wer)} there); on a GPU, a larger "
             "base model brings more."
