@@ -15,7 +15,7 @@ from asr_adapt.stages.doctor import outlook
         (0.05, "^3 min of .*: less than was ever measured; .* 10 min: CER 0.527, .* transcribe 10 min"),
         (0.5, "^30 min .* with 10 min: CER 0.527, WER 1.05, and with 1.00 h: CER 0.456, .* up to an hour"),
         (2.0, "between those with 1.00 h: .* 2.67 h: CER 0.305, WER 0.8 .*asr-adapt lm"),
-        (20.0, "lower error rates than with 2.67 h: CER 0.305, .* larger base model"),
+        (20.0, "error rates no higher than with 2.67 h: CER 0.305, .* larger base model"),
     ],
 )  # fmt: skip
 def test_an_amount_of_speech_is_placed_on_the_measured_curve(hours: float, said: str) -> None:
