@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,12 @@ ROOT = TESTS.parent
 TONES_HZ = {"a": 400.0, "b": 700.0, "c": 1100.0, "d": 1700.0, "e": 2600.0, "ŋ": 3800.0}
 _LETTER_S = 0.08
 RATE_HZ = 16_000
+
+
+def pytest_configure() -> None:
+    """Undo what a shell does to its background jobs, which ignore SIGINT: so would all that tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def say(text: str, seed: int = 0) -> np.ndarray:
