@@ -56,14 +56,14 @@ class Tier:
 
 
 @dataclass(frozen=True)
-class Selection:
+class TierSelection:
     """The tiers that are read, and what else has annotations."""
 
     taken: list[Tier]
     left_out: list[LeftOut]
 
 
-def chosen(tiers: Iterable[Tier], wanted: Sequence[str]) -> Selection:
+def chosen(tiers: Iterable[Tier], wanted: Sequence[str]) -> TierSelection:
     """Return the tiers that are named by `wanted`, by name, by type, or by the name's part before `@`.
 
     Where nothing is wanted, those of the only type that has annotations, since each speaker has one; tiers below
@@ -82,7 +82,7 @@ def chosen(tiers: Iterable[Tier], wanted: Sequence[str]) -> Selection:
             raise InputError(
                 "several tiers may hold the transcript", place="corpus.tiers", remedy=f"Name them: {listed}."
             )
-        return Selection(filled, [])
+        return TierSelection(filled, [])
     missing = {*wanted}.difference(*(tier.names for tier in tiers))
     taken = [tier for tier in filled if tier.names & {*wanted}]
     if missing or not taken:
@@ -94,7 +94,7 @@ def chosen(tiers: Iterable[Tier], wanted: Sequence[str]) -> Selection:
             place="corpus.tiers",
             remedy=" ".join((*offered, f"{listed}.")),
         )
-    return Selection(taken, [*_missing(tiers, wanted), *_not_taken(tiers, taken)])
+    return TierSelection(taken, [*_missing(tiers, wanted), *_not_taken(tiers, taken)])
 
 
 def near_names(name: str, others: Iterable[str]) -> list[str]:

@@ -24,9 +24,12 @@ _STANDARD_INPUT = "-"
 
 @dataclass(frozen=True)
 class Selection:
-    """What is read of a recording: one channel, or the mix of all (None), of one audio track, or the default one."""
+    """What is read of a recording: one channel, or the mix of all (None), of one audio track, or the default one.
 
-    source: audio.Audio | Utterance
+    A `source` that is an error is raised where the recording would be read, so that it costs this recording only.
+    """
+
+    source: audio.Audio | Utterance | AudioError
     channel: audio.Channel | None = None
     track: int | None = None
 
@@ -84,8 +87,8 @@ class Input:
         locator = opened.audio if isinstance(opened, Utterance) else opened
         try:
             channels = audio.chosen_channels(locator, channel, track=track)
-        except AudioError:  # it is raised again where the recording is read, for this recording alone
-            return [(None, Selection(opened, None, track))]
+        except AudioError as error:
+            return [(None, Selection(error))]
         return [(f"channel {number}", Selection(opened, number, track)) for number in channels]
 
     def is_newer_than(self, place: Path) -> bool:

@@ -440,6 +440,8 @@ def _blocks(recording: Recording) -> Iterable[np.ndarray]:
         waveform = _at_16_khz(recording)
         return (waveform[i : i + _BLOCK] for i in range(0, max(1, len(waveform)), _BLOCK))
     chosen = recording if isinstance(recording, Selection) else Selection(recording)
+    if isinstance(chosen.source, AudioError):
+        raise chosen.source
     read = functools.partial(audio.blocks, channel=chosen.channel, track=chosen.track)
     if isinstance(chosen.source, Utterance):
         utterance = chosen.source

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,19 @@ _COMMIT = "input_audio_buffer.commit"
 _COMMITTED = "input_audio_buffer.committed"
 
 
+async def next_message(socket: WebSocket, service: Service) -> Mapping[str, Any] | None:
+    """Return the next message of a WebSocket, None where it is closed.
+
+    Raises:
+        ApiError: 408, none arrives for `stream_idle_s`.
+    """
+    try:
+        message = await asyncio.wait_for(socket.receive(), service.limits.stream_idle_s)
+    except TimeoutError:
+        raise ApiError(408, "No message arrived in time.", code="request_timeout") from None
+    return None if message["type"] == "websocket.disconnect" else message
+
+
 async def serve_stream(socket: WebSocket, service: Service, model: LoadedModel) -> None:
     """Transcribe the audio of an accepted WebSocket until it is closed.
 
@@ -30,11 +44,8 @@ async def serve_stream(socket: WebSocket, service: Service, model: LoadedModel) 
     """
     segmenter = vad.Segmenter(is_live=True)
     while True:
-        try:
-            message = await asyncio.wait_for(socket.receive(), service.limits.stream_idle_s)
-        except TimeoutError:
-            raise ApiError(408, "No message arrived in time.", code="request_timeout") from None
-        if message["type"] == "websocket.disconnect":
+        message = await next_message(socket, service)
+        if message is None:
             return
         data = message.get("bytes")
         if data is not None:

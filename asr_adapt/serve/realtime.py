@@ -1,6 +1,5 @@
 """OpenAI's realtime transcription events over a WebSocket, on top of the live stream's segmenter."""
 
-import asyncio
 import base64
 import binascii
 import itertools
@@ -15,6 +14,7 @@ from asr_adapt.audio.resample import StreamResampler
 from asr_adapt.errors import printable
 from asr_adapt.records import Segment
 from asr_adapt.serve.api_error import ApiError
+from asr_adapt.serve.live import next_message
 from asr_adapt.serve.service import LoadedModel, Service
 
 _MAX_EVENT_ID = 512  # characters, as OpenAI's
@@ -37,11 +37,8 @@ async def serve_realtime(socket: WebSocket, service: Service, model: LoadedModel
     session = _Session(socket, service, model)
     await session.send("session.created", session=session.settings())
     while True:
-        try:
-            message = await asyncio.wait_for(socket.receive(), service.limits.stream_idle_s)
-        except TimeoutError:
-            raise ApiError(408, "No message arrived in time.", code="request_timeout") from None
-        if message["type"] == "websocket.disconnect":
+        message = await next_message(socket, service)
+        if message is None:
             return
         event: dict[str, Any] = {}
         try:

@@ -16,8 +16,9 @@ import pytest
 import soundfile
 from conftest import RATE_HZ, say
 
+from asr_adapt import audio
 from asr_adapt.console import Console
-from asr_adapt.errors import DiskFull, InputError
+from asr_adapt.errors import AudioError, DiskFull, InputError
 from asr_adapt.inference.recordings import find
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import head
@@ -196,6 +197,23 @@ def test_each_channel_is_a_speaker(stage: Stage, clips: Path, capsys: pytest.Cap
     assert stage(clips / "two.wav", clips / "x" / "one.wav", out=clips / "right", channel="right") == 1
     assert "x/one.wav: has no channel 'right': it has 1" in " ".join(capsys.readouterr().err.split())
     assert stage(clips / "x" / "one.wav", out=clips / "third", track=3) == 1
+
+
+def test_a_recording_whose_channels_cannot_be_told_is_an_error_and_not_mixed(
+    stage: Stage, clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    chosen = audio.chosen_channels
+
+    def once(recording: object, *arguments: object, **options: object) -> tuple[int, ...]:
+        if str(recording).endswith("one.wav"):  # which can be read all the same
+            raise AudioError("cannot be opened (Input/output error)", place=recording)
+        return chosen(recording, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(audio, "chosen_channels", once)
+    soundfile.write(clips / "two.wav", np.stack([say("ab"), say("ab")], axis=1), RATE_HZ)
+    assert stage(clips / "x" / "one.wav", clips / "two.wav", out=clips / "out", channel="each") == 1
+    assert "cannot be opened (Input/output error)" in " ".join(capsys.readouterr().err.split())
+    assert list((clips / "out").rglob("two.txt")) and not list((clips / "out").rglob("one.txt"))
 
 
 def test_transcripts_of_another_model_are_not_taken_for_this_ones(
