@@ -11,6 +11,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from noises import noises
 
 from asr_adapt import audio, bundled, corpora
 from asr_adapt.inference.transcriber import Transcriber
@@ -70,11 +71,9 @@ def main(
             found.append(wer(together, joined))
         print(f"  {pause_s:g} s: " + ", ".join(f"{rate:.3f}" for rate in found), flush=True)
 
-    speaking = [name for seconds in LENGTHS_S for name, noise in noises(seconds).items()
-                if transcriber.transcribe((noise, RATE_HZ)).text]  # fmt: skip
-    print(
-        f"noises with words: {len(speaking)} of {len(LENGTHS_S) * len(noises(1))} {', '.join(speaking)}", flush=True
-    )
+    recordings = {f"{name} {s} s": noise for s in LENGTHS_S for name, noise in noises(s, seed=100 + s).items()}
+    speaking = [name for name, noise in recordings.items() if transcriber.transcribe((noise, RATE_HZ)).text]
+    print(f"noises with words: {len(speaking)} of {len(recordings)} {', '.join(speaking)}", flush=True)
 
     count = int(np.searchsorted(np.cumsum([len(w) / RATE_HZ + 0.5 for w in waveforms]), 31)) + 1
     half = np.zeros(RATE_HZ // 2, np.float32)
@@ -84,35 +83,6 @@ def main(
         recording = np.concatenate([spoken, np.zeros(int(rest_s * RATE_HZ), np.float32)])
         words.append(len(transcriber.transcribe((recording, RATE_HZ)).words))
     print(f"words of {len(spoken) / RATE_HZ:.0f} s with 0 to 5 s of silence after them: {words}")
-
-
-def noises(seconds: int) -> dict[str, np.ndarray]:
-    """Return what a room without speech may sound like: float32 (num_samples,) each, 16 kHz."""
-    rng = np.random.default_rng(100 + seconds)
-    t = np.arange(seconds * RATE_HZ) / RATE_HZ
-    white = rng.standard_normal(len(t))
-    low = np.fft.irfft(np.fft.rfft(white) / (1 + np.fft.rfftfreq(len(t), 1 / RATE_HZ) / 150), len(t))
-    low /= low.std()
-    hum = sum(np.sin(2 * np.pi * 50 * k * t + k) / k for k in (1, 2, 3, 5, 7))
-    chords = np.zeros(len(t))
-    for begin in range(0, len(t), RATE_HZ // 2):
-        note = t[: RATE_HZ // 2]
-        root = rng.choice([220, 261.6, 293.7, 329.6, 392])
-        sounds = (np.sin(2 * np.pi * root * r * h * note) / h for r in (1, 1.26, 1.5) for h in (1, 2, 3))
-        chords[begin : begin + RATE_HZ // 2] = 0.1 * sum(sounds) * np.exp(-2 * note)
-    clicks = 0.0005 * white
-    for at in rng.integers(0, len(t) - 200, 3 * seconds):
-        clicks[at : at + 160] += 0.5 * rng.standard_normal(160) * np.exp(-np.arange(160) / 30)
-    found = {
-        "room": 0.0005 * low,
-        "loud room": 0.006 * low,
-        "hum": 0.03 * hum + 0.0005 * white,
-        "chords": chords,
-        "clicks": clicks,
-        "wind": 0.1 * low * (1 + 0.9 * np.sin(2 * np.pi * 0.3 * t)),
-        "hiss": 0.01 * white,
-    }
-    return {f"{name} {seconds} s": np.clip(noise, -1, 1).astype(np.float32) for name, noise in found.items()}
 
 
 if __name__ == "__main__":
