@@ -9,8 +9,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response, WebSocket
@@ -75,11 +75,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # its warnings quote request data
-        logging.getLogger("asr_adapt.audio").setLevel(logging.ERROR)
-        service.start()
-        yield
-        await service.stop()
+        with _quiet("python_multipart", logging.CRITICAL), _quiet("asr_adapt.audio", logging.ERROR):
+            service.start()
+            yield
+            await service.stop()
 
     app = FastAPI(title="asr_adapt", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
                   description="Speech to text, compatible with OpenAI's transcription API.")  # fmt: skip
@@ -100,6 +99,18 @@ def create_app(
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST"],
                            allow_headers=["*"], expose_headers=["Retry-After", _PROMPT_IGNORED])  # fmt: skip
     return app
+
+
+@contextmanager
+def _quiet(logger_name: str, level: int) -> Iterator[None]:
+    """Keep out of the log what quotes or describes clients' uploads, for as long as the application runs."""
+    logger = logging.getLogger(logger_name)
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 class _Authentication:

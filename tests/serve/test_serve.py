@@ -44,6 +44,16 @@ def long(clips: list[Path]) -> bytes:
     return wav(np.concatenate(parts * (1 + int(40 * RATE_HZ / sum(map(len, parts))))))
 
 
+def test_a_server_silences_warnings_about_uploads_only_while_it_runs(phones: Transcriber) -> None:
+    def levels() -> list[int]:
+        return [logging.getLogger(name).level for name in ("python_multipart", "asr_adapt.audio")]
+
+    before = levels()
+    with running({"base": lambda: phones}):
+        assert levels() == [logging.CRITICAL, logging.ERROR]
+    assert levels() == before
+
+
 def test_openai_s_client_reads_every_format(client: openai.OpenAI, phones: Transcriber, clips: list[Path]) -> None:
     expected = phones.transcribe(clips[0])
     assert expected.text
@@ -260,17 +270,19 @@ def test_the_page_and_the_docs_take_nothing_from_elsewhere(url: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_sigterm_answers_what_is_in_and_leaves(long: bytes, phones: Transcriber, workers: int) -> None:
+def test_sigterm_answers_what_is_in_and_leaves(long: bytes, workers: int) -> None:
+    long = wav(np.tile(audio.load(long), 5))  # so long that it is seen inside while it is transcribed
     process, url = start("--model", f"base={bundled.folder('base')}", "--workers", workers)
     try:
         until(lambda: _status(f"{url}/ready") == 200, 120)
+        undisturbed = post(url, long).json()["text"]
         answers: list[httpx.Response] = []
         asking = threading.Thread(target=lambda: answers.append(post(url, long)))
         asking.start()
         until(lambda: metric(url, "asr_requests_inside") == 1)
         process.send_signal(signal.SIGTERM)
         asking.join(60)
-        assert answers[0].json()["text"] == phones.transcribe(long).text
+        assert undisturbed and answers[0].json()["text"] == undisturbed
         assert process.wait(60) in {0, -signal.SIGTERM}
         with pytest.raises(httpx.ConnectError):
             httpx.get(url)
