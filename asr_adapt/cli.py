@@ -105,9 +105,11 @@ def transfer(
     if str(script) in {"--help", "-h"}:
         print(context.get_help())
         return
-    from asr_adapt import recipe_script
+    from asr_adapt import recipe_options, recipe_script
 
-    recipe, out = _overridden(recipe_script.load(script), context.args, f"{script.stem}-transfer", str(script))
+    recipe, out = recipe_options.override(
+        recipe_script.load(script), context.args, f"{script.stem}-transfer", str(script)
+    )
     from asr_adapt.console import Console
     from asr_adapt.workflows.transfer import transfer as measure
 
@@ -123,14 +125,14 @@ def new(
     out: Annotated[Path | None, typer.Option(help="Recipe script to write; default: recipes/LANGUAGE.py.")] = None,
 ) -> None:
     """Examine a corpus and write a recipe script for it. Recipe fields, such as --corpus.tiers, may follow."""
-    from asr_adapt import languages
+    from asr_adapt import languages, recipe_options
     from asr_adapt.console import Console
     from asr_adapt.recipe import recipe_from
     from asr_adapt.stages import new as stage
 
     language = languages.find(language)
     recipe = recipe_from({"language": language, "corpus": {"root": corpus}}, "command line")
-    recipe, _ = _overridden(recipe, context.args)
+    recipe, _ = recipe_options.override(recipe, context.args)
     script = out or Path("recipes") / f"{language.lower().replace('-', '_')}.py"
     stage.new(recipe, base, script, Console())
 
@@ -164,7 +166,7 @@ def doctor(
     ] = None,
 ) -> None:
     """Find problems in a corpus before training. Recipe fields, such as --corpus.format, may follow."""
-    from asr_adapt import languages, recipe_script
+    from asr_adapt import languages, recipe_options, recipe_script
     from asr_adapt.console import Console
     from asr_adapt.recipe import recipe_from
     from asr_adapt.stages import doctor as stage
@@ -182,7 +184,7 @@ def doctor(
             "model": {"base": "embedded"},
         }
         recipe = recipe_from(fields, "command line")
-    recipe, _ = _overridden(recipe, context.args)
+    recipe, _ = recipe_options.override(recipe, context.args)
     if sample and fix:
         raise InputError("a sample cannot be fixed", place="--sample", remedy="Leave out --sample, or --fix.")
     stage.refuse_places([place for place in (json, html) if place], fix)
@@ -573,9 +575,10 @@ def run_recipe(recipe: Any, arguments: Sequence[str] | None = None, name: str | 
 
 
 def _run_with(recipe: Any, arguments: list[str], name: str, script: str) -> Any:
+    from asr_adapt import recipe_options
     from asr_adapt.console import Console
 
-    overridden, out = _overridden(recipe, arguments, name, script)
+    overridden, out = recipe_options.override(recipe, arguments, name, script)
     from asr_adapt.workflows.run import run as run_stages
 
     process_exit.begin_work()
@@ -590,52 +593,8 @@ def _is_interactive() -> bool:
 
 def _source(root: Path, arguments: list[str]) -> Any:
     """Return the corpus at `root`, with the fields that `--corpus.FIELD value` sets."""
+    from asr_adapt import recipe_options
     from asr_adapt.recipe import recipe_from
 
-    recipe, _ = _overridden(recipe_from({"language": "und", "corpus": {"root": root}}, "command line"), arguments)
-    return recipe.corpus
-
-
-def _overridden(recipe: Any, arguments: list[str], name: str = "", script: str = "RECIPE.py") -> tuple[Any, Path]:
-    """Return the recipe with the command line's values, and the run folder. `script --help` lists the fields."""
-    if not arguments:
-        return recipe, Path("runs") / name
-
-    from pydantic import Field, ValidationError, create_model
-    from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
-
-    from asr_adapt.recipe import Recipe, field_error, refuse_moved_options
-
-    refuse_moved_options(arguments)
-
-    class CommandLine(BaseSettings):
-        model_config = SettingsConfigDict(
-            cli_prog_name=script,
-            cli_exit_on_error=False,
-            cli_avoid_json=True,
-            cli_hide_none_type=True,
-            cli_use_class_docs_for_groups=True,
-            nested_model_default_partial_update=True,
-            extra="forbid",
-        )
-
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: Any, init_settings: Any, *_: Any, **__: Any
-        ) -> tuple[Any, ...]:
-            """Read the command line only, never the environment."""
-            return (init_settings,)
-
-    fields: dict[str, Any] = {field: (info.annotation, Field(getattr(recipe, field), description=info.description))
-                              for field, info in Recipe.model_fields.items()}  # fmt: skip
-    out = (Path, Field(Path("runs") / name, description="run folder; the same one again resumes"))
-    parser: Any = create_model("parser", __base__=CommandLine, out=out, **fields)
-    try:
-        parsed: Any = parser(_cli_parse_args=arguments)
-        whole = Recipe.model_validate({field: getattr(parsed, field) for field in fields})
-    except SettingsError as error:
-        complaint = str(error).removeprefix("error parsing CLI: ")
-        raise InputError(complaint, place="command line", remedy=f"{script} --help lists the fields.") from error
-    except ValidationError as error:
-        raise field_error(error, "command line") from error
-    return whole, parsed.out
+    recipe = recipe_from({"language": "und", "corpus": {"root": root}}, "command line")
+    return recipe_options.override(recipe, arguments)[0].corpus

@@ -151,7 +151,7 @@ class Model(_Section):
 
 
 class Train(_Section):
-    """Optimisation. Fields that are None are chosen by the hours of speech."""
+    """Optimisation. What is not set is chosen by the hours of speech."""
 
     steps: int | None = Field(default=None, ge=1)
     """optimiser steps; None: chosen by the hours"""

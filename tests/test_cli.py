@@ -177,6 +177,8 @@ def test_recipe_help_lists_every_section(capsys: pytest.CaptureFixture) -> None:
     assert not ended.value.code
     said = capsys.readouterr().out
     assert all(field in said for field in ("--out", "--corpus.root", "--text.lower", "--model.base", "--train.steps"))
+    assert "None" not in said and "tuple" not in said and "usage: art.py [--out <path>]" in said
+    assert "librispeech, elan" in " ".join(said.split())
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("errors", "background", "bundled", "telemetry"),
     ("storage", "languages", "console"),
     ("recipe", "records"),
-    ("artifacts", "recipe_script", "process_exit"),
+    ("artifacts", "recipe_options", "recipe_script", "process_exit"),
     ("audio",),
     ("text",),
     ("decoding",),
