@@ -73,10 +73,18 @@ class Source(_Section):
     splits: Splits = Field(default="own", json_schema_extra={"since": 2})
     """`own`: those of the corpus, a missing dev or test taken from train; `made`: all anew, from everything in the
     corpus; or the names of tables, folders or values of each, as {"train": ["train_nodev"], "test": ["eval2000"]}"""
+    split: Literal["train"] | None = Field(default=None, json_schema_extra={"since": 2})
+    """`train`: every utterance of this corpus is trained on and none is scored; None: see `splits`"""
     split_seed: int = Field(default=0, ge=0, json_schema_extra={"since": 2})
     """seed of splits that are made; recordings that have a split keep it"""
     max_clip_mb: float = Field(default=1000.0, gt=0, json_schema_extra={"since": 2})
     """largest file in an archive or clip in a data set, in MB (10^6 bytes); a corpus with a larger one is refused"""
+
+    @model_validator(mode="after")
+    def _one_split_or_several(self) -> Self:
+        if self.split is not None and self.splits != "own":
+            raise ValueError("split and splits exclude each other: with split='train' the corpus has no other splits")
+        return self
 
 
 class Corpus(Source):

@@ -61,9 +61,9 @@ def read_all(
 ) -> Reading:
     """Return every utterance of the corpora, each with a split.
 
-    Splits are kept where a corpus has them, else made by speaker, else by recording (see `with_splits`), in each
-    corpus on its own, and as they were made before. Where there are several, ids and speakers get their corpus's
-    name before them.
+    Where `Source.split` names one, all of that corpus is in it. Else splits are kept where a corpus has them, else
+    made by speaker, else by recording (see `with_splits`), in each corpus on its own, and as they were made before.
+    Where there are several, ids and speakers get their corpus's name before them.
 
     Args:
         named: Of `sources`.
@@ -82,18 +82,22 @@ def read_all(
     names = [source.root.resolve().name or "corpus" if source.root else "" for source in named]
     kept = kept or KeptSplits()
     read_as = [_read_one(source, language) for source in named]
-    needed = missing_splits([found for _, found, _ in read_as])
+    needed = missing_splits(
+        [found for source, (_, found, _) in zip(named, read_as, strict=True) if source.split is None]
+    )
     for number, (source, (kind, found, unread)) in enumerate(zip(named, read_as, strict=True)):
         name = names[number] + (f"-{number + 1}" if names.count(names[number]) > 1 else "")
         left_out += unread
         note = f"{source.root}: {kind}, {len(found):,} utterances"
         corpus = Corpus(name, source.root)
         try:
-            split = with_splits(found, kept, corpus, source.split_seed, needed)
+            split = with_splits(found, kept, corpus, source.split_seed, needed if source.split is None else ())
         except InputError as error:
             if not allow_unsplit:
                 raise
             unsplit, split = error, found
+        if source.split is not None:
+            note += ", all for training"
         if any(u.split is None for u in found):
             note += f", split by {grouping(found)}"
         elif split != found:
@@ -122,6 +126,8 @@ def _read_one(source: Source, language: str) -> tuple[str, list[Utterance], Sequ
             describe_validation_error(error), place=root, remedy="Rename the file, or correct the table."
         ) from error
     utterances, unused = _as_chosen(utterances, source)
+    if source.split is not None:
+        utterances = [u.model_copy(update={"split": source.split}) for u in utterances]
     if not utterances:
         raise InputError("the corpus has no utterances", place=root, remedy=f"It was read as {kind}.")
     twice = [name for name, count in Counter(u.id for u in utterances).items() if count > 1]

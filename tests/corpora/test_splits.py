@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from asr_adapt import corpora
 from asr_adapt.artifacts import DIGESTS
@@ -209,6 +210,23 @@ def test_a_corpus_that_is_all_train_beside_one_with_dev_and_test_stays_train(tmp
     found = corpora.read_all([Source(root=tmp_path / "a"), Source(root=tmp_path / "b")], "mi")
     assert {u.split for u in found.utterances if u.id.startswith("b/")} == {"train"}
     assert not found.kept.rows
+
+
+def test_a_corpus_for_training_only_gives_nothing_to_dev_and_test(tmp_path: Path) -> None:
+    for name in ("own", "donor"):
+        (tmp_path / name).mkdir()
+        for split in SPLITS if name == "donor" else ("clips",):
+            rows = "".join(f"s{n}\t{split}{n}.mp3\ttext\n" for n in range(20))
+            (tmp_path / name / f"{split}.tsv").write_text("client_id\tpath\tsentence\n" + rows)
+    own = Source(root=tmp_path / "own" / "clips.tsv", format="table", columns={"audio": "path", "text": "sentence"})
+    donor = Source(root=tmp_path / "donor", split="train")
+    found = corpora.read_all([own, donor], "mi")
+    assert {u.split for u in found.utterances if u.id.startswith("donor/")} == {"train"}
+    assert {u.split for u in found.utterances if not u.id.startswith("donor/")} == set(SPLITS)
+    assert "60 utterances, all for training: train 60" in found.notes[1]
+    assert all("donor" not in row.recording for row in found.kept.rows)
+    with pytest.raises(ValidationError, match="split and splits exclude each other"):
+        Source(root=tmp_path, split="train", splits="made")
 
 
 # Names of splits, and what a recipe says of them
