@@ -368,13 +368,52 @@ class Environment(Artifact):
     versions: dict[str, str] = {}
 
 
+class DraftTier(BaseModel):
+    """What a model wrote into one tier."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    segments: tuple[str, ...] = ()
+    """a mark for each segment: see `corpora.provenance.Mark`"""
+    of: str | None = None
+    """the tier of a person that it is a draft of"""
+    words: str | None = None
+    """the tier of its words, which follow it"""
+    status: str | None = None
+    """the tier in which `ok` says that a person takes a segment as it is"""
+
+
+class Draft(BaseModel):
+    """What a model wrote into one file, by tier; formats without tiers have one without a name."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: str = ""
+    """fingerprint of the model and its settings"""
+    tiers: dict[str, DraftTier] = {}
+
+
 class TranscriptionRecord(Artifact):
     """`.asr-adapt.json` in a folder of transcripts: which model wrote them, and from which recordings."""
 
     max_bytes = _LISTS_BYTES
+    FILE: ClassVar[str] = ".asr-adapt.json"
 
     model: str = ""
     sources: dict[str, str] = {}
     """transcript → recording, both relative to the folder; names in the form of `storage.name_as_text`"""
     digests: dict[str, str] = {}
     """transcript → SHA-256 of what was written: one that has another was edited by hand since"""
+    drafts: dict[str, Draft] = {}
+    """transcript → what the model wrote, for formats that have no place for it"""
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Return the record of a folder, an empty one where there is none.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        path = folder / cls.FILE
+        remedy = "Restore it: without it, drafts cannot be told from corrections."
+        return cls.read_file(path, remedy) if path.exists() else cls()

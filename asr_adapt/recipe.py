@@ -77,6 +77,8 @@ class Source(_Section):
     """`train`: every utterance of this corpus is trained on and none is scored; None: see `splits`"""
     split_seed: int = Field(default=0, ge=0, json_schema_extra={"since": 2})
     """seed of splits that are made; recordings that have a split keep it"""
+    trust_drafts: bool = Field(default=False, json_schema_extra={"since": 2})
+    """train on and score against transcripts that a model wrote and nobody corrected"""
     max_clip_mb: float = Field(default=1000.0, gt=0, json_schema_extra={"since": 2})
     """largest file in an archive or clip in a data set, in MB (10^6 bytes); a corpus with a larger one is refused"""
 

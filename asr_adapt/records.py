@@ -13,6 +13,8 @@ from asr_adapt.storage import iterate_lines, write_text
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+Provenance = Literal["machine", "corrected", "human"]
+"""where a text comes from: a model's draft, a draft that a person changed or confirmed, or a person"""
 MAX_TIME_S = 1e9  # 30 years: a time beyond it is no time
 _LISTED_FILES = 5
 
@@ -27,7 +29,8 @@ class Utterance(BaseModel):
 
     `audio` is a locator: a path, or `archive#member`. `start_s` and `end_s` are set where the utterance is a
     segment of a longer recording; `duration_s` is None until the audio was read. `text` is the
-    reference exactly as the corpus has it, `hypothesis` what a model wrote.
+    reference exactly as the corpus has it, `hypothesis` what a model wrote. `provenance` is None where nothing says
+    that a model wrote the reference.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -42,16 +45,28 @@ class Utterance(BaseModel):
     speaker: str | None = None
     text: str | None = None
     hypothesis: str | None = None
+    provenance: Provenance | None = None
 
     def model_post_init(self, context: Any) -> None:
-        """Share the set of given fields with other utterances: it is more than half of what one takes."""
+        """Keep an utterance small: a corpus may have a million.
+
+        The set of given fields is shared with other utterances, and a provenance that is None is the class's: a
+        dictionary of eleven entries takes 192 bytes more than one of ten.
+        """
         object.__setattr__(self, "__pydantic_fields_set__", _shared(frozenset(self.__pydantic_fields_set__)))
+        values = self.__dict__
+        if values.get("provenance", "") is None:
+            few = {name: value for name, value in values.items() if name != "provenance"}
+            object.__setattr__(self, "__dict__", few)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Utterance":
         """Return a copy with some fields changed; values are not validated."""
         copy = super().model_copy(update=update, deep=deep)
         copy.model_post_init(None)
         return copy
+
+
+Utterance.provenance = None  # of all that have none of their own
 
 
 def describe_duration(seconds: float) -> str:
@@ -80,16 +95,21 @@ class Exclusion(BaseModel):
         return cls(id=utterance.id, audio=utterance.audio, split=utterance.split or "", reason=reason, detail=detail)
 
 
+LeftOutKind = Literal["missing tier", "tier", "split", "machine draft", "differing copy"]
+
+
 class LeftOut(BaseModel):
     """Part of a corpus that was not read, so that no hours vanish without a line.
 
     `missing tier`: a tier that the recipe names and that some files lack; it counts no hours. `tier`: a tier
     with annotations that was not chosen. `split`: a split (a table, folder or value of a column) that is not used.
+    `machine draft`: drafts that nobody has corrected, of a corpus. `differing copy`: annotations of a person in a
+    draft's copy of an ELAN file that are others than in the file itself.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["missing tier", "tier", "split"]
+    kind: LeftOutKind
     name: str
     near: tuple[str, ...] = ()
     """names in those files that are nearly the same"""
@@ -101,7 +121,7 @@ class LeftOut(BaseModel):
     @classmethod
     def of(
         cls,
-        kind: Literal["missing tier", "tier", "split"],
+        kind: LeftOutKind,
         name: str,
         files: Iterable[Path],
         *,
@@ -129,6 +149,16 @@ class LeftOut(BaseModel):
             return f"tier '{self.name}' is missing in {first}{near}"
         hours = f", {describe_duration(self.hours * 3600)}" if self.hours else ""
         count = f"{self.utterances:,} utterances{hours} in " if self.utterances else ""
+        if self.kind == "machine draft":
+            return (
+                f"machine drafts are not used: {count}{first}. Correct them; asr-adapt draft --accept FILE takes a "
+                "draft as it is; --corpus.trust_drafts true uses them all"
+            )
+        if self.kind == "differing copy":
+            return (
+                f"{self.name} and its draft differ in what people wrote; the former is used: {count}{first}. Correct "
+                "it there"
+            )
         remedy = "; --corpus.splits made uses everything, or names what is used" if self.kind == "split" else ""
         return f"{self.kind} '{self.name}' is not used: {count}{first}{remedy}"
 

@@ -125,6 +125,7 @@ def _read_one(source: Source, language: str) -> tuple[str, list[Utterance], Sequ
         raise InputError(
             describe_validation_error(error), place=root, remedy="Rename the file, or correct the table."
         ) from error
+    utterances, drafts = _without_drafts(utterances, source)
     utterances, unused = _as_chosen(utterances, source)
     if source.split is not None:
         utterances = [u.model_copy(update={"split": source.split}) for u in utterances]
@@ -139,7 +140,31 @@ def _read_one(source: Source, language: str) -> tuple[str, list[Utterance], Sequ
         )
     if (line := missing_audio(utterances, root)) is not None:
         _log.warning("%s: %s", root, line)
-    return kind, utterances, [*left_out, *unused]
+    return kind, utterances, [*left_out, *drafts, *unused]
+
+
+def _without_drafts(utterances: list[Utterance], source: Source) -> tuple[list[Utterance], list[LeftOut]]:
+    """Return the utterances without what a model wrote and nobody corrected, unless `source` trusts it.
+
+    Raises:
+        InputError: nothing else is there.
+    """
+    machine = [u for u in utterances if u.provenance == "machine"]
+    if not machine or source.trust_drafts:
+        return utterances, []
+    left_out = LeftOut.of(
+        "machine draft",
+        str(source.root),
+        [Path(u.audio) for u in machine],
+        utterances=len(machine),
+        duration_s=sum(u.end_s - (u.start_s or 0.0) for u in machine if u.end_s is not None),
+    )
+    kept = [u for u in utterances if u.provenance != "machine"]
+    if not kept:
+        raise InputError(
+            "has no other text than that of a model", place=source.root, remedy=f"{left_out.describe()}."
+        )
+    return kept, [left_out]
 
 
 def _as_chosen(utterances: list[Utterance], source: Source) -> tuple[list[Utterance], list[LeftOut]]:

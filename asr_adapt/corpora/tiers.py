@@ -2,12 +2,13 @@
 
 import difflib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from asr_adapt.corpora.provenance import without_draft_suffix
 from asr_adapt.errors import InputError
-from asr_adapt.records import LeftOut
+from asr_adapt.records import LeftOut, Provenance
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,12 @@ class Annotation:
     text: str
     problem: str | None = None
     """why it cannot be used"""
+    provenance: Provenance | None = None
 
 
 @dataclass(frozen=True)
 class Tier:
-    """One tier of one file, with the annotations that have a text.
+    """One tier of one file.
 
     An empty annotation is silence, or speech that nobody has written down yet: no utterance.
     """
@@ -38,6 +40,8 @@ class Tier:
     annotations: Sequence[Annotation] = field(repr=False)
     above: str | None = None
     """the tier that it divides or describes; its text repeats that one's"""
+    draft_of: str | None = None
+    """the tier of a person that it is a draft of; it is chosen by that one's names, too"""
 
     def __str__(self) -> str:
         """Return the tier in words, for a list to choose from."""
@@ -46,7 +50,8 @@ class Tier:
     @property
     def names(self) -> set[str]:
         """What it can be chosen by: its name, its type, and its name before `@`."""
-        return {self.name, self.kind, self.name.partition("@")[0]}
+        of = self.draft_of or self.name
+        return {self.name, self.kind, self.name.partition("@")[0], of, of.partition("@")[0]}
 
     def duration_s(self) -> float:
         """Return the length of all its annotations, as far as their times are known."""
@@ -95,6 +100,49 @@ def chosen(tiers: Iterable[Tier], wanted: Sequence[str]) -> TierSelection:
             remedy=" ".join((*offered, f"{listed}.")),
         )
     return TierSelection(taken, [*_missing(tiers, wanted), *_not_taken(tiers, taken)])
+
+
+def without_copies(files: Sequence[Path], read: Callable[[Path], Iterable[Tier]]) -> tuple[list[Tier], list[LeftOut]]:
+    """Return the tiers of all files with those annotations that have a text, each once.
+
+    A draft's copy of a file that is there too (`a.draft.eaf` beside `a.eaf`) gives only what that one does not have.
+
+    Args:
+        files: The annotated files.
+        read: Returns the tiers of one, with empty annotations too.
+
+    Returns:
+        The tiers, and where a person has written other texts in the copy than in the file itself.
+    """
+    known = {*files}
+    found: list[Tier] = []
+    differing: list[LeftOut] = []
+    for path in files:
+        copies = [replace(tier, annotations=[a for a in tier.annotations if a.text]) for tier in read(path)]
+        if (original := without_draft_suffix(path)) == path or original not in known:
+            found += copies
+            continue
+        originals = [*read(original)]
+        for tier in copies:
+            there = {
+                (a.start_s, a.end_s): a.text for of in originals if of.name == tier.name for a in of.annotations
+                if a.text
+            }  # fmt: skip
+            found.append(
+                replace(tier, annotations=[a for a in tier.annotations if (a.start_s, a.end_s) not in there])
+            )
+            others = [a for a in tier.annotations if there.get((a.start_s, a.end_s), a.text) != a.text]
+            if others:
+                differing.append(
+                    LeftOut.of(
+                        "differing copy",
+                        f"tier '{tier.name}'",
+                        [path],
+                        utterances=len(others),
+                        duration_s=sum((a.end_s or 0.0) - (a.start_s or 0.0) for a in others),
+                    )
+                )
+    return found, differing
 
 
 def near_names(name: str, others: Iterable[str]) -> list[str]:

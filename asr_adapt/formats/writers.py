@@ -6,16 +6,22 @@ import math
 import mimetypes
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from asr_adapt.artifacts import Draft, DraftTier
+from asr_adapt.corpora import provenance
+from asr_adapt.corpora.provenance import Span
+from asr_adapt.corpora.readers import elan
+from asr_adapt.corpora.readers import subtitles as subtitle_files
 from asr_adapt.errors import printable
 from asr_adapt.formats import subtitles
 from asr_adapt.formats.intervals import Interval, intervals
 from asr_adapt.records import Segment, Transcript
 
 _LEAST_CONFIDENCE = 1e-10
+_SRT_SPEAKER = "{}: "
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def _compression_ratio(text: str) -> float:
 # pysubs2 would write these two as well, but takes the `\n` in a word of X-SAMPA (`r\n`) for the end of a line.
 def to_srt(transcript: Transcript) -> str:
     """Return SubRip's subtitles. The format knows no escapes: `<` is written as is."""
-    return _subtitles(transcript, ",", "{}: ", str)
+    return _subtitles(transcript, ",", _SRT_SPEAKER, str)
 
 
 def to_vtt(transcript: Transcript) -> str:
@@ -130,7 +136,9 @@ def to_textgrid(transcript: Transcript) -> str:
     return textgrid_io.getTextgridAsStr(grid, "long_textgrid", includeBlankSpaces=True)
 
 
-def to_eaf(transcript: Transcript, media: Media | None = None, folder: Path | None = None) -> str:
+def to_eaf(
+    transcript: Transcript, media: Media | None = None, folder: Path | None = None, draft: Draft | None = None
+) -> str:
     """Return an ELAN document: a tier `segments`, and in it a tier `words`, of each speaker.
 
     Args:
@@ -138,10 +146,11 @@ def to_eaf(transcript: Transcript, media: Media | None = None, folder: Path | No
         media: The recording that it links, if there is a file of it.
         folder: Where the document will be, so that it finds the recording after both have moved; the working
             folder by default.
+        draft: What a model wrote (`draft_of`), kept in the document; None where a person did.
     """
     from pympi import Elan
 
-    eaf = Elan.Eaf(author="asr-adapt")
+    eaf = Elan.Eaf(author=elan.AUTHOR)
     eaf.header = {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"}
     eaf.add_linguistic_type("words-lt", constraints="Included_In")
     for speaker, segments in _by_speaker(transcript):
@@ -152,6 +161,10 @@ def to_eaf(transcript: Transcript, media: Media | None = None, folder: Path | No
             for interval in found:
                 eaf.add_annotation(name, interval.start_ms, interval.end_ms, interval.text)
     eaf.remove_tier("default")
+    # Documents without a property are drafts of older versions.
+    eaf.add_property("lastUsedAnnotationId", str(eaf.maxaid))
+    if draft is not None:
+        eaf.add_property(provenance.PROPERTY, draft.model_dump_json(exclude_none=True))
     if media is not None:
         file = Path(printable(media.file.resolve()))
         relative = printable(Path(os.path.relpath(media.file.resolve(), (folder or Path()).resolve())).as_posix())
@@ -175,9 +188,57 @@ WRITERS: dict[str, Callable[[Transcript], str]] = {
 }
 
 
-def written(transcript: Transcript, format: str, media: Media | None = None, folder: Path | None = None) -> str:
-    """Return a transcript in a format of `WRITERS`; `media` and `folder` are for those that link the recording."""
-    return to_eaf(transcript, media, folder) if format == "eaf" else WRITERS[format](transcript)
+def written(
+    transcript: Transcript,
+    format: str,
+    media: Media | None = None,
+    folder: Path | None = None,
+    draft: Draft | None = None,
+) -> str:
+    """Return a transcript in a format of `WRITERS`.
+
+    Args:
+        transcript: The transcript.
+        format: A name in `WRITERS`.
+        media: For formats that link the recording.
+        folder: Where the file will be, for the same.
+        draft: For formats that keep what a model wrote; see `to_eaf`.
+    """
+    return to_eaf(transcript, media, folder, draft) if format == "eaf" else WRITERS[format](transcript)
+
+
+def draft_of(transcript: Transcript, format: str, model: str) -> Draft:
+    """Return what a model wrote into a file of this format, as it is read again.
+
+    Args:
+        transcript: Its transcript.
+        format: A name in `WRITERS`.
+        model: Fingerprint of the model.
+    """
+    if format == "json":  # is read by nothing
+        return Draft(model=model)
+    if format in ("textgrid", "eaf"):
+        return Draft(model=model, tiers={
+            _tier("segments", speaker): DraftTier(
+                segments=provenance.marks(_spans(segments)), words=_tier("words", speaker)
+            )
+            for speaker, segments in _by_speaker(transcript)
+        })  # fmt: skip
+    if format == "txt":
+        spans = [Span(0, 0, transcript.text)]
+    elif format == "tsv":
+        spans = _spans(segment for _, segments in _by_speaker(transcript) for segment in segments)
+    else:
+        spans = [
+            Span(s.start_ms, s.end_ms, " ".join(s.lines) if format == "vtt" else subtitle_files.shown(said))
+            for s, speaker in _shown(transcript)
+            for said in [_SRT_SPEAKER.format(speaker) * bool(speaker) + " ".join(s.lines)]
+        ]
+    return Draft(model=model, tiers={"": DraftTier(segments=provenance.marks(spans))})
+
+
+def _spans(found: Iterable[Interval]) -> list[Span]:
+    return [Span(interval.start_ms, interval.end_ms, interval.text) for interval in found]
 
 
 def _words(segments: list[Interval]) -> list[Interval]:
@@ -201,19 +262,24 @@ def _tier(name: str, speaker: str | None) -> str:
 
 
 def _subtitles(transcript: Transcript, point: str, voice: str, escape: Callable[[str], str]) -> str:
+    return "".join(
+        f"{number}\n{_clock(subtitle.start_ms, point)} --> {_clock(subtitle.end_ms, point)}\n"
+        + (voice.format(escape(speaker)) if speaker else "")
+        + "".join(f"{escape(line)}\n" for line in subtitle.lines)
+        + "\n"
+        for number, (subtitle, speaker) in enumerate(_shown(transcript), start=1)
+    )
+
+
+def _shown(transcript: Transcript) -> list[tuple[subtitles.Subtitle, str | None]]:
+    """Return the subtitles with their speakers, in the order of time."""
     end_ms = math.floor(transcript.duration_s * 1000)
     shown = [
-        (subtitle, voice.format(escape(speaker)) if speaker else "")
+        (subtitle, speaker)
         for speaker, segments in _by_speaker(transcript)
         for subtitle in subtitles.of_words(_words(segments), end_ms)
     ]
-    shown.sort(key=lambda pair: pair[0].start_ms)
-    return "".join(
-        f"{number}\n{_clock(subtitle.start_ms, point)} --> {_clock(subtitle.end_ms, point)}\n{prefix}"
-        + "".join(f"{escape(line)}\n" for line in subtitle.lines)
-        + "\n"
-        for number, (subtitle, prefix) in enumerate(shown, start=1)
-    )
+    return sorted(shown, key=lambda pair: pair[0].start_ms)
 
 
 def _clock(time_ms: int, point: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from asr_adapt.artifacts import TranscriptionRecord
+from asr_adapt.artifacts import Draft, TranscriptionRecord
 from asr_adapt.console import Console
 from asr_adapt.errors import DiskFull, InputError, printable
 from asr_adapt.formats import writers
@@ -23,8 +23,6 @@ from asr_adapt.storage import digest_of_folder, disk_full_as_error, name_as_text
 if TYPE_CHECKING:  # it brings torch, and a misspelt path shall be answered at once
     from asr_adapt.inference.transcriber import Transcriber
 
-# In the folder of the transcripts: which model wrote them, and from which recordings.
-_RECORD = ".asr-adapt.json"
 _RECORDED_EVERY = 50  # transcripts; a record of many thousands is not written again after each
 _SHOWN = 3
 _FREE_SPACE = "Free some space, then run the same command again."
@@ -89,8 +87,9 @@ def transcribe(
     if format != "txt" and not out and len(inputs) > 1:
         raise InputError(f"{len(inputs)} files as {format} need a folder", place="--out", remedy="Give --out DIR.")
     work: list[tuple[Input, Path | None]] = [(item, None) for item in inputs]
+    fingerprint = _fingerprint(model, settings)
     if out:
-        work = [*_missing(inputs, destinations(inputs, out, format), out, _fingerprint(model, settings), console)]
+        work = [*_missing(inputs, destinations(inputs, out, format), out, fingerprint, console)]
     if not work:
         return 0
     from asr_adapt.inference.decoding import Decoding
@@ -99,7 +98,7 @@ def transcribe(
     if transcriber.decoding != Decoding():
         console.say(transcriber.decoding.describe())
     failed, audio_s, began = 0, 0.0, time.perf_counter()
-    written: dict[Path, str] = {}  # digests that are not recorded yet
+    written: dict[Path, tuple[str, Draft]] = {}  # digests and marks that are not recorded yet
     done = 0
     try:
         with console.progress("transcribe", total=len(work)) as progress:
@@ -120,12 +119,13 @@ def transcribe(
                     if isinstance(result, InputError):
                         raise InputError(result.problem, place=item.name, remedy=result.remedy)
                     audio_s += result.duration_s
-                    text = writers.written(result, format, item.media, place.parent if place else None)
+                    draft = writers.draft_of(result, format, fingerprint)
+                    text = writers.written(result, format, item.media, place.parent if place else None, draft)
                     if place is None:
                         _print(f"{item.name}: {text}" if len(inputs) > 1 else text)
                     else:
                         _keep(text, place)
-                        written[place] = hashlib.sha256(text.encode()).hexdigest()
+                        written[place] = hashlib.sha256(text.encode()).hexdigest(), draft
                     done += 1
                 except DiskFull:
                     raise
@@ -133,7 +133,7 @@ def transcribe(
                     failed += 1
                     console.error(str(error))
                 if out and len(written) >= _RECORDED_EVERY:
-                    _record_digests(out, written)
+                    _record(out, written, format)
                     written = {}
     except (KeyboardInterrupt, DiskFull):
         console.say(f"{done} of {len(work)} files are transcribed; the same command does the others.")
@@ -141,7 +141,7 @@ def transcribe(
     finally:
         if out and written:
             with contextlib.suppress(OSError, DiskFull):  # what ended the work is the error to report
-                _record_digests(out, written)
+                _record(out, written, format)
     elapsed_s = time.perf_counter() - began
     console.say(
         f"{len(work) - failed} of {len(work)} files, {audio_s / 60:.1f} min of audio in {elapsed_s:.1f} s "
@@ -174,7 +174,7 @@ def _missing(
         raise InputError(f"nothing can be written here ({error.strerror})", place=printable(out)) from error
     there = [exists(place) for place in places]
     newer = [old and item.is_newer_than(p) for item, p, old in zip(inputs, places, there, strict=True)]
-    digests = TranscriptionRecord.read_file(out / _RECORD, "").digests
+    digests = TranscriptionRecord.read(out).digests
     # What is piped in has no time of its own and is always done.
     due = [again or (old and item.recording is None) for item, again, old in zip(inputs, newer, there, strict=True)]
     edited = [again and _is_edited(place, out, digests) for place, again in zip(places, due, strict=True)]
@@ -182,12 +182,10 @@ def _missing(
         console.say(f"{kept} of {len(inputs)} are there already")
     if again := sum(new and not stays for new, stays in zip(newer, edited, strict=True)):
         console.say(f"{again} of {len(inputs)} are done again: the recording is newer than the transcript")
-    if sum(edited):
-        names = [printable(place.name) for place, is_edited in zip(places, edited, strict=True) if is_edited]
-        more = ", …" if len(names) > _SHOWN else ""
+    if stay := [place for place, is_edited in zip(places, edited, strict=True) if is_edited]:
         console.warn(
-            f"{len(names)} of {len(inputs)} are older than their recordings, but edited by hand since; they stay "
-            f"({', '.join(names[:_SHOWN])}{more}). Move them away to transcribe these again."
+            f"{len(stay)} of {len(inputs)} are older than their recordings, but edited by hand since; they stay "
+            f"({_named(stay)}). Move them away to transcribe these again."
         )
     for item, place, old, again, stays in zip(inputs, places, there, due, edited, strict=True):
         if not old or (again and not stays):
@@ -200,32 +198,30 @@ def _is_edited(place: Path, out: Path, digests: dict[str, str]) -> bool:
     return recorded is not None and hashlib.sha256(place.read_bytes()).hexdigest() != recorded
 
 
-def _record_digests(out: Path, written: dict[Path, str]) -> None:
-    record = out / _RECORD
+def _record(out: Path, written: dict[Path, tuple[str, Draft]], format: str) -> None:
+    record = out / TranscriptionRecord.FILE
     with FileLock(out / ".asr-adapt.lock"):
-        known = TranscriptionRecord.read_file(record, "Delete it with the transcripts beside it.")
-        digests = {name_as_text(str(place.relative_to(out))): digest for place, digest in written.items()}
+        known = TranscriptionRecord.read(out)
+        names = {place: name_as_text(str(place.relative_to(out))) for place in written}
+        digests = {names[place]: digest for place, (digest, _) in written.items()}
+        # An ELAN document keeps its own, wherever it goes.
+        drafts = {} if format == "eaf" else {names[place]: draft for place, (_, draft) in written.items()}
         with disk_full_as_error(record, _FREE_SPACE):
-            known.model_copy(update={"digests": known.digests | digests}).write_file(record)
+            known.model_copy(update={"digests": known.digests | digests, "drafts": known.drafts | drafts}).write_file(
+                record
+            )
 
 
 def _claim(out: Path, fingerprint: str, sources_of: dict[Path, str]) -> None:
     """Write down which model the transcripts are of, and of what each is; refuse what would mix or overwrite."""
-    record = out / _RECORD
     with FileLock(out / ".asr-adapt.lock"):  # several commands may fill one folder
-        known = TranscriptionRecord()
-        if record.exists():
-            known = TranscriptionRecord.read_file(record, "Delete it with the transcripts beside it.")
+        known = TranscriptionRecord.read(out)
         before = {name_of_text(place): name_of_text(source) for place, source in known.sources.items()}
-        digests = known.digests
+        digests, drafts = known.digests, known.drafts
         if known.model != fingerprint:
-            if old := sum(exists(out / place) for place in before):
-                raise InputError(
-                    f"holds {old} transcripts of another model, or of this one before it or its settings changed",
-                    place=printable(out),
-                    remedy="Give another --out, or delete them.",
-                )
-            before, digests = {}, {}
+            if old := [out / place for place in before if exists(out / place)]:
+                raise _of_another_model(out, old, digests)
+            before, digests, drafts = {}, {}, {}
         for place, source in sources_of.items():
             written = before.get(str(place.relative_to(out)))
             if written != source and exists(place):
@@ -235,7 +231,24 @@ def _claim(out: Path, fingerprint: str, sources_of: dict[Path, str]) -> None:
                 )
         claimed = {str(place.relative_to(out)): source for place, source in sources_of.items()}
         sources = {name_as_text(place): name_as_text(source) for place, source in (before | claimed).items()}
-        TranscriptionRecord(model=fingerprint, sources=sources, digests=digests).write_file(record)
+        TranscriptionRecord(model=fingerprint, sources=sources, digests=digests, drafts=drafts).write_file(
+            out / TranscriptionRecord.FILE
+        )
+
+
+def _of_another_model(out: Path, old: Sequence[Path], digests: dict[str, str]) -> InputError:
+    """Return the error; what a person may have edited is never to be deleted."""
+    edited = [place for place in old if _is_edited(place, out, digests)]
+    problem = f"holds {len(old)} transcripts of another model, or of this one before it or its settings changed"
+    if edited:
+        problem += f"; {len(edited)} of these were edited by hand since ({_named(edited)})"
+    unchanged = all(name_as_text(str(place.relative_to(out))) in digests for place in old) and not edited
+    remedy = "Give another --out, or delete them: none was edited." if unchanged else "Give another --out; they stay."
+    return InputError(problem, place=printable(out), remedy=remedy)
+
+
+def _named(places: Sequence[Path]) -> str:
+    return ", ".join(printable(place.name) for place in places[:_SHOWN]) + (", …" if len(places) > _SHOWN else "")
 
 
 def _fingerprint(model: Path, settings: str) -> str:

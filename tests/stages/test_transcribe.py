@@ -16,13 +16,13 @@ import pytest
 import soundfile
 from conftest import RATE_HZ, say
 
-from asr_adapt import audio
+from asr_adapt import audio, corpora
 from asr_adapt.console import Console
 from asr_adapt.errors import AudioError, DiskFull, InputError
 from asr_adapt.inference.recordings import find
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import head
-from asr_adapt.recipe import Model, Text
+from asr_adapt.recipe import Model, Source, Text
 from asr_adapt.records import Utterance, write_jsonl
 from asr_adapt.stages.transcribe import transcribe
 from asr_adapt.storage import write_text
@@ -119,6 +119,29 @@ def test_a_transcript_edited_by_hand_stays_when_its_recording_becomes_newer(
     assert "1 of 2 are older than their recordings, but edited by hand since; they stay (one.txt)." in said
     (out / "one.txt").unlink()
     assert stage(clips / "x", out=out) == 0 and (out / "one.txt").read_text() != "corrected by hand\n"
+
+
+def test_what_was_edited_by_hand_is_counted_and_never_to_be_deleted(
+    stage: Stage, untrained: list[Path], clips: Path
+) -> None:
+    out = clips / "out"
+    stage(clips / "x", out=out)
+    with pytest.raises(InputError, match=r"2 transcripts of another model.*or delete them: none was edited\."):
+        Stage(untrained[1])(clips / "x", out=out)
+    (out / "one.txt").write_text("corrected by hand\n")
+    with pytest.raises(InputError, match=r"1 of these were edited by hand since \(one\.txt\)\. .*they stay") as said:
+        Stage(untrained[1])(clips / "x", out=out)
+    assert "delete" not in str(said.value)
+
+
+def test_transcripts_in_a_corpus_folder_are_known_as_drafts(stage: Stage, clips: Path) -> None:
+    stage(clips / "x", out=clips / "x")
+    found = corpora.read_all([Source(root=clips / "x", trust_drafts=True)], "art", allow_unsplit=True).utterances
+    assert [u.provenance for u in found] == ["machine", "machine"]
+    (clips / "x" / "one.txt").write_text("ab cde\n")
+    reading = corpora.read_all([Source(root=clips / "x")], "art", allow_unsplit=True)
+    assert [(u.text, u.provenance) for u in reading.utterances] == [("ab cde", "corrected")]
+    assert [(part.kind, part.utterances) for part in reading.left_out] == [("machine draft", 1)]
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe.wav", b"a\x1b[31mred\x07.wav", "ŋ\u202e.wav".encode()])

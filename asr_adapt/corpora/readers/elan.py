@@ -1,7 +1,8 @@
 """ELAN: .eaf files, each beside its recording; every annotation of the chosen tiers is an utterance.
 
 The recording is not cut: an utterance has its times. Several speakers are tiers of one type, with a participant each,
-or named `TIER@SPEAKER`; where they speak at once, both pieces hold both voices.
+or named `TIER@SPEAKER`; where they speak at once, both pieces hold both voices. `NAME.draft.eaf` beside `NAME.eaf` is
+what `asr-adapt draft` made of it: what is the same in both is read once.
 https://www.mpi.nl/tools/elan/EAF_Annotation_Format_3.0_and_ELAN.pdf
 """
 
@@ -10,20 +11,24 @@ import urllib.parse
 import xml.parsers.expat as expat
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from asr_adapt.artifacts import Draft
 from asr_adapt.audio import media
-from asr_adapt.corpora import tiers
+from asr_adapt.corpora import provenance, tiers
 from asr_adapt.corpora.audio_files import AudioFinder
+from asr_adapt.corpora.provenance import Drafted, Drafts, Span
 from asr_adapt.corpora.rows import utterance_at
 from asr_adapt.corpora.tiers import Annotation, Tier
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
-from asr_adapt.records import LeftOut, Utterance
+from asr_adapt.records import LeftOut, Provenance, Utterance
 from asr_adapt.storage import open_regular
 
 LAYOUT = ".eaf files"
+AUTHOR = "asr-adapt"
+"""of the documents that `transcribe` writes"""
 # ELAN nests tiers: sentence, word, morpheme, gloss. More levels than this are references in a circle.
 _MAX_DEPTH = 100
 _LATEST_MS = 10**12  # 30 years
@@ -31,7 +36,7 @@ _LATEST_MS = 10**12  # 30 years
 
 def recognises(root: Path) -> bool:
     """Whether `root` is such a file or holds some."""
-    return bool(_files(root))
+    return bool(files(root))
 
 
 def read(root: Path, language: str, source: Source) -> Generator[Utterance, None, Sequence[LeftOut]]:
@@ -41,8 +46,9 @@ def read(root: Path, language: str, source: Source) -> Generator[Utterance, None
         InputError: a file is damaged, its tiers have to be chosen, or an annotation of a chosen tier has no times.
     """
     base = root.parent if root.is_file() else root
-    finder = AudioFinder(root)
-    selection = tiers.chosen([tier for path in _files(root) for tier in _tiers(path, finder)], source.tiers)
+    finder, drafts = AudioFinder(root), Drafts()
+    found, differing = tiers.without_copies(files(root), lambda path: annotated(path, finder, drafts))
+    selection = tiers.chosen(found, source.tiers)
     for tier in selection.taken:
         for annotation in tier.annotations:
             place = f"{tier.file}, tier '{tier.name}', annotation {annotation.name}"
@@ -59,11 +65,13 @@ def read(root: Path, language: str, source: Source) -> Generator[Utterance, None
                 language=language,
                 speaker=tier.speaker,
                 text=annotation.text,
+                provenance=annotation.provenance,
             )
-    return selection.left_out
+    return [*selection.left_out, *differing]
 
 
-def _files(root: Path) -> list[Path]:
+def files(root: Path) -> list[Path]:
+    """Return the .eaf files below a folder, or the one that `root` is."""
     if root.is_file():
         return [root] if root.suffix.lower() == ".eaf" else []
     return media.below(root, (".eaf",))
@@ -90,6 +98,10 @@ class _Document:
     """time slot → milliseconds; None where ELAN left the time open; in the order of time"""
     tiers: list[tuple[dict[str, str], list[_Item]]] = field(default_factory=list)
     """attributes and annotations"""
+    draft: str | None = None
+    """the property in which `asr-adapt` keeps what a model wrote"""
+    has_properties: bool = False
+    """ELAN writes some when it saves"""
 
 
 def _parse(path: Path) -> _Document:
@@ -101,10 +113,11 @@ def _parse(path: Path) -> _Document:
     """
     document = _Document()
     value: list[str] | None = None
+    is_draft = False
     depth = 0
 
     def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal value, depth
+        nonlocal value, depth, is_draft
         depth += 1
         if depth == 1:
             if tag != "ANNOTATION_DOCUMENT":
@@ -129,6 +142,10 @@ def _parse(path: Path) -> _Document:
             else:
                 item.slots = attributes["TIME_SLOT_REF1"], attributes["TIME_SLOT_REF2"]
             document.tiers[-1][1].append(item)
+        elif tag == "PROPERTY":
+            document.has_properties = True
+            if is_draft := attributes.get("NAME") == provenance.PROPERTY:
+                value = []
         elif tag == "ANNOTATION_VALUE":
             value = []
 
@@ -139,6 +156,8 @@ def _parse(path: Path) -> _Document:
             if document.tiers and document.tiers[-1][1]:
                 document.tiers[-1][1][-1].text = "".join(value)
             value = None
+        elif tag == "PROPERTY" and is_draft and value is not None:
+            document.draft, value = "".join(value), None
 
     def characters(data: str) -> None:
         if value is not None:
@@ -173,26 +192,71 @@ def _milliseconds(value: str | None) -> int | None:
     return milliseconds
 
 
-def _tiers(path: Path, finder: AudioFinder) -> Iterator[Tier]:
+def annotated(path: Path, finder: AudioFinder, drafts: Drafts) -> Iterator[Tier]:
+    """Yield the tiers of a file with all their annotations, empty ones too, and where their texts come from.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     document = _parse(path)
     audio, shift_s = _media(path, document.media, finder)
+    written = _drafted(document, path, drafts)
     by_name = {item.name: item for _, items in document.tiers for item in items}
     position: dict[int, int] = {}  # by identity: names may occur twice
     times: dict[int, tuple[float, float]] = {}
     for _, items in document.tiers:
         position |= _positions(items)
         times |= _times_s(items, document.slots, shift_s)
+    confirmed = _confirmed(document, written)
     for attributes, items in document.tiers:
         name = attributes["TIER_ID"]
+        annotations = list(_annotations(items, by_name, position, times))
+        of = written.draft.tiers[name].of if written and name in written.draft.tiers else None
+        if written:
+            annotations = _judged(name, annotations, written, confirmed, shift_s)
         yield Tier(
             file=path,
             name=name,
             kind=attributes.get("LINGUISTIC_TYPE_REF", ""),
-            speaker=attributes.get("PARTICIPANT") or name.partition("@")[2] or None,
+            speaker=attributes.get("PARTICIPANT") or (of or name).partition("@")[2] or None,
             audio=audio,
-            annotations=[a for a in _annotations(items, by_name, position, times) if a.text],
+            annotations=annotations,
             above=attributes.get("PARENT_REF") or None,
+            draft_of=of,
         )
+
+
+def _drafted(document: _Document, path: Path, drafts: Drafts) -> Drafted | None:
+    """Return what a model wrote into a document, by its property or by the record beside it."""
+    if document.draft is not None:
+        return provenance.parse_property(document.draft, path)
+    if document.attributes.get("AUTHOR") == AUTHOR and not document.has_properties:
+        return Drafted(Draft(), all_machine=True)  # of an older version, and never saved by ELAN
+    return drafts.of(path)
+
+
+def _confirmed(document: _Document, written: Drafted | None) -> set[str]:
+    """Return the names of the annotations that a person takes as they are."""
+    status = {tier.status for tier in written.draft.tiers.values()} if written else set()
+    return {
+        item.above
+        for attributes, items in document.tiers if attributes["TIER_ID"] in status
+        for item in items if item.text.strip().casefold() == provenance.OK
+    }  # fmt: skip
+
+
+def _judged(
+    tier: str, annotations: Sequence[Annotation], written: Drafted, confirmed: set[str], shift_s: float
+) -> list[Annotation]:
+    spans = {
+        number: Span(round((a.start_s - shift_s) * 1000), round((a.end_s - shift_s) * 1000), a.text)
+        for number, a in enumerate(annotations) if a.text and a.start_s is not None and a.end_s is not None
+    }  # fmt: skip
+    found: dict[int, Provenance | None] = dict(zip(spans, written.judge(tier, [*spans.values()]), strict=True))
+    return [
+        replace(a, provenance="corrected" if found.get(n) == "machine" and a.name in confirmed else found.get(n))
+        for n, a in enumerate(annotations)
+    ]
 
 
 def _annotations(
@@ -210,11 +274,9 @@ def _annotations(
             origin_of[id(origin)] = origin
             sentences[id(origin)].append((way, item))
     for key, words in sentences.items():
-        first = next((item for _, item in words if item.text.strip()), None)
         text = " ".join(item.text for _, item in sorted(words, key=lambda word: word[0])).strip()
-        if first is not None:
-            # Its name is that of the first in the file, as it always was: runs know utterances by their names.
-            yield _annotation(words[0][1], times.get(key), text)
+        # Its name is that of the first in the file, as it always was: runs know utterances by their names.
+        yield _annotation(words[0][1], times.get(key), text)
     for item in items:
         if item.slots is not None:
             yield _annotation(item, times.get(id(item)), item.text.strip())
@@ -309,10 +371,10 @@ def _media(path: Path, descriptors: list[dict[str, str]], finder: AudioFinder) -
         for name in (relative, *(PurePosixPath(name).name for name in (relative, absolute)), absolute):
             if name and _is_file(path.parent / name):
                 return str(path.parent / name), shift_s
-    own = media.beside(path)
+    own = media.beside(provenance.without_draft_suffix(path))
     if own.is_file():
         return str(own), 0.0
-    for names, shift_s in (*ranked, ([path.stem], 0.0)):
+    for names, shift_s in (*ranked, ([provenance.without_draft_suffix(path).stem], 0.0)):
         # Without what leads out of the corpus: that was tried as it is written.
         below = ["/".join(part for part in name.split("/") if part not in ("", ".", "..")) for name in names]
         if any(below) and _is_file(Path(found := finder.annotated(path, filter(None, below)))):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from asr_adapt.audio import media
 from asr_adapt.corpora.audio_files import AudioFinder
+from asr_adapt.corpora.provenance import Drafts, Span
 from asr_adapt.corpora.splits import innermost_split
 from asr_adapt.recipe import Source
 from asr_adapt.records import Utterance
@@ -31,7 +32,7 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     Raises:
         InputError: a text is not UTF-8 or UTF-16, or a name fits two recordings.
     """
-    finder = AudioFinder(root)
+    finder, drafts = AudioFinder(root), Drafts()
     alone: list[Path] = []
     for path in _texts(root):
         relative = path.relative_to(root)
@@ -41,12 +42,14 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
         if not Path(audio).is_file():
             alone.append(path)
             continue
+        text = " ".join(read_text(path).split())
         yield Utterance(
             id=Path(audio).relative_to(root).as_posix(),
             audio=audio,
             split=innermost_split(relative.parts[:-1], source.splits),
             language=language,
-            text=" ".join(read_text(path).split()),
+            text=text,
+            provenance=drafts.judge(path, [Span(0, 0, text)])[0],
         )
     if alone:
         _log.warning("%s: %d texts have no recording, the first: %s", root, len(alone), alone[0])

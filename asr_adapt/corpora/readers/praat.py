@@ -5,17 +5,20 @@ https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html
 """
 
 import itertools
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from asr_adapt.audio import media
 from asr_adapt.corpora import tiers
 from asr_adapt.corpora.audio_files import AudioFinder
+from asr_adapt.corpora.provenance import OK, Drafted, Drafts, Span, without_draft_suffix
 from asr_adapt.corpora.rows import utterance_at
 from asr_adapt.corpora.tiers import Annotation, Tier
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Source
-from asr_adapt.records import LeftOut, Utterance
+from asr_adapt.records import LeftOut, Provenance, Utterance
 from asr_adapt.storage import read_text
 
 LAYOUT = ".TextGrid files"
@@ -23,7 +26,7 @@ LAYOUT = ".TextGrid files"
 
 def recognises(root: Path) -> bool:
     """Whether `root` is such a file or holds some."""
-    return bool(_files(root))
+    return bool(files(root))
 
 
 def read(root: Path, language: str, source: Source) -> Generator[Utterance, None, Sequence[LeftOut]]:
@@ -36,9 +39,10 @@ def read(root: Path, language: str, source: Source) -> Generator[Utterance, None
         InputError: a file is damaged, or its tiers have to be chosen.
     """
     base = root.parent if root.is_file() else root
-    finder = AudioFinder(root)
-    selection = tiers.chosen((tier for path in _files(root) for tier in _tiers(path, finder)), source.tiers)
-    several = len({tier.name for tier in selection.taken}) > 1
+    finder, drafts = AudioFinder(root), Drafts()
+    found, differing = tiers.without_copies(files(root), lambda path: annotated(path, finder, drafts))
+    selection = tiers.chosen(found, source.tiers)
+    several = len({tier.draft_of or tier.name for tier in selection.taken}) > 1
     for tier in selection.taken:
         for annotation in tier.annotations:
             yield utterance_at(
@@ -48,39 +52,80 @@ def read(root: Path, language: str, source: Source) -> Generator[Utterance, None
                 start_s=annotation.start_s,
                 end_s=annotation.end_s,
                 language=language,
-                speaker=tier.name if several else None,
+                speaker=(tier.draft_of or tier.name) if several else None,
                 text=annotation.text,
+                provenance=annotation.provenance,
             )
-    return selection.left_out
+    return [*selection.left_out, *differing]
 
 
-def _files(root: Path) -> list[Path]:
+def files(root: Path) -> list[Path]:
+    """Return the .TextGrid files below a folder, or the one that `root` is."""
     if root.is_file():
         return [root] if root.suffix.lower() == ".textgrid" else []
     return media.below(root, (".textgrid",))
 
 
-def _tiers(path: Path, finder: AudioFinder) -> Iterator[Tier]:
-    from praatio.utilities import constants, textgrid_io
+def annotated(path: Path, finder: AudioFinder, drafts: Drafts) -> Iterator[Tier]:
+    """Yield the interval tiers of a file with all their intervals, empty ones too, and where their texts come from.
 
-    text = read_text(path, legacy=True).replace("\r\n", "\n").replace("\r", "\n")
-    try:
-        grid = textgrid_io.parseTextgridStr(text, includeEmptyIntervals=True)
-    except Exception as error:  # praatio's own errors, and those of the lists that it takes apart
-        raise InputError(f"cannot be read as a TextGrid ({type(error).__name__}: {error})", place=path) from error
-    audio = finder.annotated(path, [path.stem])
+    Raises:
+        InputError: the file is damaged.
+    """
+    from praatio.utilities import constants
+
+    grid = parsed(path)
+    audio = finder.annotated(path, [without_draft_suffix(path).stem])
+    written = drafts.of(path)
     used: set[str] = set()
+    confirmed: dict[str, set[tuple[float, float]]] = {}
+    found: list[Tier] = []
     for tier in grid["tiers"]:
         if tier["class"] == constants.INTERVAL_TIER:
             try:
                 intervals = [
                     Annotation(str(number), float(start), float(end), label.strip())
                     for number, (start, end, label) in enumerate(tier["entries"], start=1)
-                    if label.strip()
                 ]
             except ValueError as error:
                 raise InputError(f"cannot be read as a TextGrid ({error})", place=path) from error
             candidates = (f"{tier['name']} ({number})" for number in itertools.count(2))
             name = next(n for n in itertools.chain([tier["name"]], candidates) if n not in used)
             used.add(name)
-            yield Tier(path, name, tier["name"], None, audio, intervals)
+            found.append(Tier(path, name, tier["name"], None, audio, intervals))
+            confirmed[name] = {(a.start_s or 0.0, a.end_s or 0.0) for a in intervals if a.text.casefold() == OK}
+    for tier in found:
+        yield _judged(tier, written, confirmed) if written else tier
+
+
+def _judged(tier: Tier, written: Drafted, confirmed: Mapping[str, Collection[tuple[float, float]]]) -> Tier:
+    of = written.draft.tiers.get(tier.name)
+    taken = confirmed.get(of.status, ()) if of and of.status else ()
+    full = [a for a in tier.annotations if a.text]
+    spans = [Span(round((a.start_s or 0.0) * 1000), round((a.end_s or 0.0) * 1000), a.text) for a in full]
+    judged: dict[str, Provenance | None] = {
+        a.name: "corrected" if found == "machine" and (a.start_s, a.end_s) in taken else found
+        for a, found in zip(full, written.judge(tier.name, spans), strict=True)
+    }
+    return replace(
+        tier,
+        annotations=[replace(a, provenance=judged.get(a.name)) for a in tier.annotations],
+        above=tier.name if written.is_below(tier.name) else None,
+        draft_of=of.of if of else None,
+    )
+
+
+def parsed(path: Path) -> dict[str, Any]:
+    """Return a TextGrid as praatio reads it: `xmin`, `xmax` and `tiers`, with empty intervals.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    from praatio.utilities import textgrid_io
+
+    text = read_text(path, legacy=True).replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        grid: dict[str, Any] = textgrid_io.parseTextgridStr(text, includeEmptyIntervals=True)
+    except Exception as error:  # praatio's own errors, and those of the lists that it takes apart
+        raise InputError(f"cannot be read as a TextGrid ({type(error).__name__}: {error})", place=path) from error
+    return grid

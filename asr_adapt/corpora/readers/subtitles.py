@@ -11,6 +11,7 @@ from pathlib import Path
 
 from asr_adapt.audio import media
 from asr_adapt.corpora.audio_files import AudioFinder
+from asr_adapt.corpora.provenance import Drafts, Span
 from asr_adapt.corpora.rows import utterance_at
 from asr_adapt.corpora.splits import innermost_split
 from asr_adapt.corpora.times import seconds
@@ -39,14 +40,19 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
         InputError: a time cannot be read, or a subtitle ends before it begins.
     """
     base = root.parent if root.is_file() else root
-    finder = AudioFinder(root)
+    finder, drafts = AudioFinder(root), Drafts()
     for path in _files(root):
         audio = finder.annotated(path, _stems(path))
         relative = path.relative_to(base)
-        for number, (place, start_s, end_s, text) in enumerate(_subtitles(path), start=1):
-            voice = _VOICE.search(text)
-            shown = " ".join(html.unescape(_TAG.sub("", text)).split())
-            if shown:
+        found = list(_subtitles(path))
+        texts = [shown(text) for _, _, _, text in found]
+        spans = [
+            Span(round(s * 1000), round(e * 1000), text) for (_, s, e, _), text in zip(found, texts, strict=True)
+        ]
+        judged = drafts.judge(path, spans)
+        for number, (place, start_s, end_s, written) in enumerate(found, start=1):
+            voice = _VOICE.search(written)
+            if text := texts[number - 1]:
                 yield utterance_at(
                     place,
                     id=f"{relative.as_posix()}#{number}",
@@ -56,8 +62,14 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
                     split=innermost_split(relative.parts[:-1], source.splits),
                     language=language,
                     speaker=html.unescape(voice[1]).strip() if voice else None,
-                    text=shown,
+                    text=text,
+                    provenance=judged[number - 1],
                 )
+
+
+def shown(text: str) -> str:
+    """Return what a viewer sees of a subtitle: without tags, on one line."""
+    return " ".join(html.unescape(_TAG.sub("", text)).split())
 
 
 def _files(root: Path) -> list[Path]:

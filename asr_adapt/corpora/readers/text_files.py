@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr_adapt.audio import media
+from asr_adapt.corpora.provenance import Drafts, Span
 from asr_adapt.corpora.readers import audacity
 from asr_adapt.corpora.splits import innermost_split
 from asr_adapt.recipe import Source
@@ -37,11 +38,15 @@ def read(root: Path, language: str, source: Source) -> Iterator[Utterance]:
     silent = [path for path in recordings if path.with_suffix("") not in stems]
     if silent:
         _log.warning("%s: %d recordings have no .txt beside them, the first: %s", root, len(silent), silent[0])
+    drafts = Drafts()
     for path in written:
+        place = path.with_suffix(".txt")
+        text = " ".join(read_text(place).split("\n")).replace("\r", "").strip()
         yield Utterance(
             id=path.relative_to(root).as_posix(),
             audio=str(path),
             split=innermost_split(path.relative_to(root).parts[:-1], source.splits),
             language=language,
-            text=" ".join(read_text(path.with_suffix(".txt")).split("\n")).replace("\r", "").strip(),
+            text=text,
+            provenance=drafts.judge(place, [Span(0, 0, text)])[0],
         )
