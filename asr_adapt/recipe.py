@@ -7,13 +7,14 @@ command line.
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from asr_adapt import languages
@@ -47,6 +48,15 @@ Format = Literal[
 
 
 Splits = Literal["own", "made"] | dict[Literal["train", "dev", "test"], tuple[str, ...]]
+
+
+def _freezing_policy(policy: str) -> str:
+    if not re.fullmatch(r"feature_encoder|below:[1-9]\d{0,3}|all_but_head|nothing", policy):
+        raise ValueError("must be feature_encoder, below:K (as below:4), all_but_head or nothing")
+    return policy
+
+
+Freeze = Annotated[str, AfterValidator(_freezing_policy)]
 
 
 class _Section(BaseModel):
@@ -134,8 +144,9 @@ class Model(_Section):
     """Hub name or folder of the base model; `embedded`: the small one in this package; `none`: train from scratch"""
     revision: str | None = None
     """Hub revision of the base model"""
-    freeze: Literal["feature_encoder", "all_but_head", "nothing"] | None = None
-    """weights that are not trained; None: feature_encoder, or nothing if base is `none`"""
+    freeze: Freeze | None = None
+    """weights that are not trained: feature_encoder; below:K, everything up to the output of transformer layer K;
+    all_but_head; or nothing. None: feature_encoder, or nothing if base is `none`"""
     adapter: Literal["none", "lora", "mms"] = "none"
     """train an adapter instead of the transformer: LoRA on its matrices (merged when training ends), or an MMS
     adapter in each layer (XLS-R, MMS and similar models)"""
@@ -154,9 +165,11 @@ class Model(_Section):
     """transformer layers of a model trained from scratch"""
 
     @model_validator(mode="after")
-    def _an_adapter_needs_a_frozen_base(self) -> Self:
+    def _what_is_frozen_exists(self) -> Self:
         if self.adapter != "none" and (self.base == "none" or self.freeze not in (None, "feature_encoder")):
             raise ValueError("model.adapter requires a base model and cannot be combined with model.freeze")
+        if self.base == "none" and (self.freeze or "").startswith("below:"):
+            raise ValueError("model.freeze below:K requires a base model; layers from scratch must be trained")
         return self
 
 
@@ -300,7 +313,7 @@ class Recipe(_Section):
 class ResolvedModel(Model):
     """A `Model` without open fields."""
 
-    freeze: Literal["feature_encoder", "all_but_head", "nothing"]
+    freeze: Freeze
 
 
 class ResolvedTrain(Train):
@@ -356,7 +369,8 @@ def field_error(error: ValidationError, place: object) -> InputError:
     if first["type"] == "missing":
         return InputError(f"'{field}' is missing", place=place, remedy=f"Give it as --{field} or in the recipe.")
     rule = first["msg"].removeprefix("Value error, ")
-    return InputError(f"{field}: {rule}, but is {first['input']!r}", place=place)
+    value = "" if isinstance(first["input"], dict) else f", but is {first['input']!r}"  # of a whole section
+    return InputError(f"{field}: {rule}{value}", place=place)
 
 
 def refuse_moved_options(arguments: Iterable[str]) -> None:

@@ -168,7 +168,7 @@ def resolved(recipe: Recipe) -> Resolved:
     return presets.resolve(recipe, hours=1.0, hidden_size=recipe.model.hidden_size)[0]
 
 
-def write_base(folder: Path, norm: str) -> Path:
+def write_base(folder: Path, norm: str, layers: int = 2) -> Path:
     """Write a small untrained checkpoint in the shape of wav2vec2-base (`group`) or of XLS-R (`layer`)."""
     from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
@@ -176,7 +176,7 @@ def write_base(folder: Path, norm: str) -> Path:
     config = Wav2Vec2Config(
         vocab_size=32,
         hidden_size=64,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         intermediate_size=128,
         conv_dim=(32,) * 7,

@@ -28,7 +28,17 @@ from asr_adapt.recipe import (
         ({"language": "mi", "trian": {}}, r"'trian' is not a recipe field. Known fields: language, corpus"),
         ({"language": "mi", "train": {"stepz": 1}}, r"'train\.stepz' is not a recipe field.*train\.steps"),
         ({"language": "mi", "train": {"steps": 0}}, r"train\.steps: .*greater than or equal to 1, but is 0"),
-        ({"language": "mi", "model": {"freeze": "all"}}, r"model\.freeze: .*'all'"),
+        (
+            {"language": "mi", "model": {"freeze": "all"}},
+            r"model\.freeze: .*below:K .*all_but_head or nothing.*'all'",
+        ),
+        ({"language": "mi", "model": {"freeze": "below:0"}}, r"model\.freeze: .*'below:0'"),
+        ({"language": "mi", "model": {"freeze": "below:x"}}, r"model\.freeze: .*'below:x'"),
+        ({"language": "mi", "model": {"freeze": "below:3", "base": "none"}}, r"below:K requires a base model"),
+        (
+            {"language": "mi", "model": {"freeze": "below:3", "adapter": "lora"}},
+            r"cannot be combined with model.freeze",
+        ),
         (
             {"language": "mi", "train": {"warmup": 0.7, "hold": 0.4}},
             r"train: .*warmup \+ hold must be at most 1, but is 1\.1",

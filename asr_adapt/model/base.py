@@ -17,7 +17,7 @@ from asr_adapt import bundled
 from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
-from asr_adapt.model import adapters, checkpoint_files, mms
+from asr_adapt.model import adapters, checkpoint_files, freezing, mms
 from asr_adapt.recipe import Model
 from asr_adapt.storage import read_json
 
@@ -45,8 +45,8 @@ def configuration(spec: Model) -> Wav2Vec2Config:
     """Return the base model's configuration; fails early on anything that `load` would reject.
 
     Raises:
-        InputError: the base model does not exist or is offline, is no Wav2Vec2 encoder, or is a folder
-            with pickled weights only.
+        InputError: the base model does not exist or is offline, is no Wav2Vec2 encoder, has fewer layers than are to
+            be frozen, or is a folder with pickled weights only.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
@@ -99,6 +99,8 @@ def configuration(spec: Model) -> Wav2Vec2Config:
             place="model.adapter",
             remedy="lora works with it; mms with XLS-R and MMS.",
         )
+    if spec.freeze is not None:
+        freezing.frozen_depth(spec.freeze, config)
     if base.is_dir() and not spec.pickled_weights and not any(base.glob("*.safetensors")):
         raise InputError(
             "no safetensors here",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from transformers import Wav2Vec2ForCTC
+from transformers.masking_utils import create_bidirectional_mask
 
 from asr_adapt.errors import InputError
 from asr_adapt.model.ctc_model import CTCModel
@@ -36,30 +37,69 @@ def encode(model: CTCModel, waveforms: Sequence[torch.Tensor]) -> list[torch.Ten
 
 def contextualise(
     net: Wav2Vec2ForCTC,
-    features: Sequence[torch.Tensor],
+    hidden: Sequence[torch.Tensor],
     masks: tuple[torch.Tensor, torch.Tensor] | None = None,
+    *,
+    depth: int = 0,
+    until: int | None = None,
 ) -> torch.Tensor:
-    """Run feature projection and transformer over a padded batch; frames of padding are attended by nobody.
+    """Run the transformer, or some of its layers, over a padded batch; frames of padding are attended by nobody.
 
     Args:
         net: The model.
-        features: (frames, channels) each, of `encode`.
-        masks: SpecAugment's bool masks over time (batch, frames) and over features (batch, hidden), True is hidden.
+        hidden: (frames, channels) each at `depth`: of `encode` at 0, where feature projection and positional
+            convolution come first; after transformer layer K at K.
+        masks: SpecAugment's bool masks over time (batch, frames) and over features (batch, hidden), True is hidden:
+            after the feature projection at depth 0, else on the hidden states as they come in.
+        depth: How many transformer layers `hidden` has been through.
+        until: How many layers the result has been through; None: all, and the norm that ends a pre-norm model.
 
     Returns:
         (batch, frames, hidden); frames past a clip's own length mean nothing.
     """
-    lengths = torch.tensor([len(f) for f in features], device=features[0].device)
-    padded = torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True)  # (B, T, C)
-    hidden, _ = net.wav2vec2.feature_projection(padded)  # (B, T, H)
-    if masks is not None:
-        over_time, over_features = masks
-        # Checkpoints that were pre-trained without masking have no embedding for it.
-        hider = getattr(net.wav2vec2, "masked_spec_embed", torch.zeros((), device=hidden.device))
-        hidden = torch.where(over_time[..., None], hider.to(hidden.dtype), hidden)
-        hidden = hidden.masked_fill(over_features[:, None], 0)
-    real = torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]  # (B, T)
-    return net.wav2vec2.encoder(hidden, attention_mask=None if bool(real.all()) else real).last_hidden_state
+    encoder = net.wav2vec2.encoder
+    until = len(encoder.layers) if until is None else until
+    states = torch.nn.utils.rnn.pad_sequence(list(hidden), batch_first=True)  # (B, T, C)
+    if depth == until > 0:
+        return states
+    lengths = torch.tensor([len(h) for h in hidden], device=states.device)
+    real = torch.arange(states.shape[1], device=states.device) < lengths[:, None]  # (B, T)
+    mask = None if bool(real.all()) else real
+    if depth == 0:
+        states, _ = net.wav2vec2.feature_projection(states)  # (B, T, H)
+        if masks is not None:
+            # Checkpoints that were pre-trained without masking have no embedding for it.
+            hider = getattr(net.wav2vec2, "masked_spec_embed", torch.zeros((), device=states.device))
+            states = torch.where(masks[0][..., None], hider.to(states.dtype), states)
+            states = states.masked_fill(masks[1][:, None], 0)
+        if until == len(encoder.layers):
+            return encoder(states, attention_mask=mask).last_hidden_state
+        states = _enter(net, states, real)
+    elif masks is not None:
+        states = _masked(states, masks, real)
+    attended = create_bidirectional_mask(config=net.config, inputs_embeds=states, attention_mask=mask)
+    for layer in encoder.layers[depth:until]:
+        states = layer(states, attention_mask=attended)
+    ends_with_norm = net.config.do_stable_layer_norm and until == len(encoder.layers)
+    return encoder.layer_norm(states) if ends_with_norm else states
+
+
+def _enter(net: Wav2Vec2ForCTC, states: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Return what the first transformer layer gets, as transformers' encoders compute it: float (B, T, H)."""
+    encoder = net.wav2vec2.encoder
+    states = states.masked_fill(~real[..., None], 0)
+    states = states + encoder.pos_conv_embed(states)
+    return encoder.dropout(states if net.config.do_stable_layer_norm else encoder.layer_norm(states))
+
+
+def _masked(states: torch.Tensor, masks: tuple[torch.Tensor, torch.Tensor], real: torch.Tensor) -> torch.Tensor:
+    """Return hidden states (B, T, H) with each clip's own mean in place of what is masked.
+
+    Between layers zero is no neutral value: a few features are far from it in every frame. Neither is the embedding
+    for masked frames, which is learned for depth 0.
+    """
+    mean = (states * real[..., None]).sum(1, keepdim=True) / real.sum(1)[:, None, None]  # (B, 1, H)
+    return torch.where(masks[0][..., None] | masks[1][:, None], mean, states)
 
 
 def log_probs(model: CTCModel, waveforms: Sequence[np.ndarray], precision: Precision = "fp32") -> list[np.ndarray]:

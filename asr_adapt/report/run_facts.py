@@ -45,7 +45,7 @@ def training_facts(recipe: Resolved, summary: PreparationSummary, folder: Path) 
     adapter = "" if model.adapter == "none" else f", through {model.adapter} of size {model.adapter_size}"
     facts = {
         "Base model": base_name(recipe),
-        "Trained parameters": _TRAINED[model.freeze] + adapter,
+        "Trained parameters": _trained(model.freeze) + adapter,
         "Training data": f"{summary.hours['train']:.2f} h, {summary.utterances['train']:,} utterances"
                          + (f", {speakers:,} speakers" if speakers else ""),
         "Training steps": f"{steps:,} of {train.steps:,}, each of {train.batch_s:g} s of audio; peak learning rate "
@@ -54,6 +54,12 @@ def training_facts(recipe: Resolved, summary: PreparationSummary, folder: Path) 
     if machine := _machine(folder / "environment.json"):
         facts["Machine"] = machine
     return facts
+
+
+def _trained(policy: str) -> str:
+    if policy in _TRAINED:
+        return _TRAINED[policy]
+    return f"the head, and the transformer layers above layer {policy.removeprefix('below:')}"
 
 
 def _machine(environment: Path) -> str:

@@ -24,7 +24,7 @@ from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.recipe import Resolved, ResolvedTrain, Train
 from asr_adapt.training import schedule
 from asr_adapt.training.ctc_loss import blank_rate, ctc_loss
-from asr_adapt.training.data import Inputs, Level
+from asr_adapt.training.data import Inputs
 from asr_adapt.training.state import Journal, Outcome, Tally
 
 _LOG_STEPS = 10
@@ -56,7 +56,8 @@ def train(
     """
     precision = resolve_precision(recipe.train)
     conf = recipe.train.model_copy(update={"precision": precision})  # validation uses it, too
-    only_head = recipe.model.freeze == "all_but_head"
+    frozen = freezing.frozen_depth(recipe.model.freeze, model.net.config)
+    only_head = frozen == model.net.config.num_hidden_layers
     # It remembers the precision of the first run in a process and would refuse another; processes stay connected.
     AcceleratorState._reset_state()
     accelerator = Accelerator(
@@ -69,7 +70,7 @@ def train(
     if conf.gradient_checkpointing:
         model.net.gradient_checkpointing_enable({"use_reentrant": False})
     trainee, optimiser = accelerator.prepare(
-        _Trainee(model), torch.optim.AdamW(_groups(model, conf), betas=(0.9, 0.98), eps=1e-6, fused=True)
+        _Trainee(model, frozen or 0), torch.optim.AdamW(_groups(model, conf), betas=(0.9, 0.98), eps=1e-6, fused=True)
     )
     labels = [model.alphabet.encode(text) for text in data.references]
     durations_s = [u.duration_s or 0.0 for u in data.utterances]
@@ -86,20 +87,20 @@ def train(
     with _stop_signals() as stop_signal, console.progress("train", total=conf.steps) as progress:
         stop = conf.steps if journal.validations_since_best < conf.patience else journal.step
         for batches in schedule.plan(durations_s, conf, start=journal.step, stop=stop):
-            model.net.train()
+            freezing.train_mode(model.net, frozen)
             learning_rates = _set_learning_rates(optimiser, journal.step, conf)
             head_only = only_head or journal.step < conf.head_steps
             num_labels = sum(len(labels[i]) for batch in batches for i in batch)
             for number, batch in enumerate(batches):
                 share = _share(batch, accelerator)
-                level, arrays = inputs.of([i for i, _ in share], journal.step, number, accelerator.process_index)
+                depth, arrays = inputs.of([i for i, _ in share], journal.step, number, accelerator.process_index)
                 torch.manual_seed(schedule.seed_of(conf.seed, journal.step, number, accelerator.process_index))
                 is_last = number == len(batches) - 1
                 clips = [torch.from_numpy(np.array(a, np.float32)).to(accelerator.device) for a in arrays]
-                masks = None if head_only else _masks(model, conf, level, arrays, journal.step, number, accelerator)
+                masks = None if head_only else _masks(model, conf, depth, arrays, journal.step, number, accelerator)
                 with nullcontext() if is_last else accelerator.no_sync(trainee), accelerator.autocast():
                     loss, blanks = trainee(
-                        level,
+                        depth,
                         clips,
                         [labels[i] for i, _ in share],
                         torch.tensor([weight for _, weight in share], device=accelerator.device),
@@ -161,15 +162,16 @@ def device() -> torch.device:
 class _Trainee(torch.nn.Module):
     """What accelerate wraps: clips and labels in, loss out."""
 
-    def __init__(self, model: CTCModel) -> None:
+    def __init__(self, model: CTCModel, frozen: int) -> None:
         super().__init__()
         self.net = model.net
         self._model = model
+        self._frozen = frozen
         self._encoder_trains = any(p.requires_grad for p in model.net.wav2vec2.feature_extractor.parameters())
 
     def forward(
         self,
-        level: Level,
+        depth: int | None,
         clips: list[torch.Tensor],
         labels: list[list[int]],
         weights: torch.Tensor,
@@ -180,22 +182,24 @@ class _Trainee(torch.nn.Module):
         """Return the CTC loss summed over labels (nats), and the share of frames whose best label is blank.
 
         Args:
-            level: What `clips` are.
+            depth: How many transformer layers `clips` have been through; None: they are waveforms.
             clips: Of `Inputs.of`, as float32.
             labels: Label ids of each.
             weights: (clips,) weight of each clip's loss: 1, or 0 where a process had nothing of its own.
             masks: SpecAugment's, of `contextualise`.
             head_only: Whether transformer and feature encoder are not trained.
         """
-        with torch.set_grad_enabled(self._encoder_trains and not head_only):
-            features = forward.encode(self._model, clips) if level == "waveform" else clips
-        if level == "transformer":
-            hidden = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)  # (B, T, H)
-        else:
-            with torch.set_grad_enabled(not head_only):
-                hidden = forward.contextualise(self.net, features, masks)
+        if depth is None:
+            with torch.set_grad_enabled(self._encoder_trains and not head_only):
+                clips, depth = forward.encode(self._model, clips), 0
+        if depth < self._frozen:
+            with torch.no_grad():
+                below = forward.contextualise(self.net, clips, until=self._frozen)
+                clips, depth = [row[: len(clip)] for row, clip in zip(below, clips, strict=True)], self._frozen
+        with torch.set_grad_enabled(not head_only):
+            hidden = forward.contextualise(self.net, clips, masks, depth=depth)  # (B, T, H)
         logits = self.net.lm_head(self.net.dropout(hidden)).float()  # (B, T, V)
-        num_frames = [len(f) for f in features]
+        num_frames = [len(clip) for clip in clips]
         losses = ctc_loss(logits, num_frames, labels)  # (B,)
         return (losses * weights).sum(), blank_rate(logits, num_frames).detach()
 
@@ -271,7 +275,7 @@ def _share(batch: list[int], accelerator: Accelerator) -> list[tuple[int, float]
 def _masks(
     model: CTCModel,
     conf: ResolvedTrain,
-    level: Level,
+    depth: int | None,
     arrays: list[np.ndarray],
     step: int,
     batch: int,
@@ -281,7 +285,7 @@ def _masks(
     if step < conf.warmup * conf.steps or conf.mask_time + conf.mask_features == 0:
         return None
     rng = np.random.default_rng([conf.seed, step, batch, accelerator.process_index])
-    lengths = [model.grid.num_frames(len(a)) if level == "waveform" else len(a) for a in arrays]
+    lengths = [model.grid.num_frames(len(a)) if depth is None else len(a) for a in arrays]
     span = max(1, round(conf.mask_span_s / model.frame_s))
     over_time = augment.time_mask(lengths, conf.mask_time, span, rng)
     over_features = augment.feature_mask(len(lengths), model.net.config.hidden_size, conf.mask_features, rng)

@@ -4,7 +4,6 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from asr_adapt.audio import augment
 from asr_adapt.console import Console
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.decoding import ctc
+from asr_adapt.model import freezing
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Resolved, fingerprint_fields
 from asr_adapt.storage import content_digests
@@ -21,7 +21,12 @@ from asr_adapt.training.feature_cache import Features
 
 _NOISE_S = 60.0  # of each recording of noise; the memory it takes is bounded by this and the next
 _NOISES_IN_MEMORY = 64
-Level = Literal["waveform", "encoder", "transformer"]
+
+
+def cached_copies(recipe: Resolved) -> int:
+    """Return how many copies of the frozen layers' output are cached, if that saves work."""
+    copies = recipe.train.cached_copies
+    return int(not recipe.augment.changes_clips) if copies is None else copies
 
 
 class Inputs:
@@ -35,10 +40,12 @@ class Inputs:
     """
 
     def __init__(self, recipe: Resolved, model: CTCModel, data: SpeechSplit, folder: Path) -> None:
-        self._conf, self._policy = recipe.train, recipe.model.freeze
+        self._conf, self._copies = recipe.train, cached_copies(recipe)
+        self._depth = freezing.frozen_depth(recipe.model.freeze, model.net.config)
+        self._last = int(model.net.config.num_hidden_layers)
         self._model, self._data, self._folder = model, data, folder
         self._needed = [ctc.frames_needed(model.alphabet.encode(text)) for text in data.references]
-        self._cached: dict[Level, list[Features]] = {}
+        self._cached: dict[int, list[Features]] = {}
         conf = self._augment = recipe.augment
         self._noise = augment.recordings(conf.noise, "augment.noise") if conf.noise and conf.noise_share else []
         self._rooms = augment.recordings(conf.rooms, "augment.rooms") if conf.rooms and conf.room_share else []
@@ -47,51 +54,48 @@ class Inputs:
     def fill_cache(self, console: Console) -> None:
         """Compute outputs of frozen layers, or open them from disk, as far as that saves work.
 
-        The encoder's, while it is frozen and `train.cached_copies` allows it; the transformer's, while only the head
-        is trained. Neither where a clip would be used less than once.
+        At the depth that is frozen all along, while `train.cached_copies` allows it; the transformer's, while only
+        the head is trained. Neither where a clip would be used less than once.
         """
         conf, steps = self._conf, self._conf.steps
-        head_steps = steps if self._policy == "all_but_head" else conf.head_steps
+        head_steps = steps if self._depth == self._last else conf.head_steps
         step_s = conf.batch_s * conf.accumulate
-        whole_s = sum(u.duration_s or 0.0 for u in self._data.utterances)
-        copies = conf.cached_copies if conf.cached_copies is not None else int(not self._augment.changes_clips)
-        if head_steps * step_s > copies * whole_s:
-            self._cache("transformer", copies, console)
-        if self._policy == "feature_encoder" and (steps - head_steps) * step_s > copies * whole_s:
-            self._cache("encoder", copies, console)
+        whole_s = self._copies * sum(u.duration_s or 0.0 for u in self._data.utterances)
+        if head_steps * step_s > whole_s:
+            self._cache(self._last, console)
+        if self._depth is not None and (steps - head_steps) * step_s > whole_s:
+            self._cache(self._depth, console)
 
-    def of(self, clips: Sequence[int], step: int, batch: int, process: int) -> tuple[Level, list[np.ndarray]]:
-        """Return a batch: waveforms, float32 (num_samples,), or fp16 (frames, channels) of the level named.
+    def of(self, clips: Sequence[int], step: int, batch: int, process: int) -> tuple[int | None, list[np.ndarray]]:
+        """Return a batch: fp16 (frames, channels) each and their depth, or float32 (num_samples,) each and None.
 
         A function of the recipe's seed and the arguments, like everything that training does.
         """
         rng = np.random.default_rng([self._conf.seed, step, batch, process, 1])  # another stream than the masks'
-        head_only = self._policy == "all_but_head" or step < self._conf.head_steps
-        levels: tuple[Level, ...] = ("transformer", "encoder") if head_only else ("encoder",)
-        for level in levels:
-            if level in self._cached:
-                copies = self._cached[level]
-                return level, [copies[rng.integers(len(copies))][i] for i in clips]
-        return "waveform", [self._augmented(i, rng) for i in clips]
+        for depth in (self._last, self._depth) if step < self._conf.head_steps else (self._depth,):
+            if depth in self._cached:
+                copies = self._cached[depth]
+                return depth, [copies[rng.integers(len(copies))][i] for i in clips]
+        return None, [self._augmented(i, rng) for i in clips]
 
-    def _cache(self, level: feature_cache.Level, copies: int, console: Console) -> None:
+    def _cache(self, depth: int, console: Console) -> None:
         features = []
         # A folder's name does not identify its contents.
         recordings = content_digests(map(str, [*self._noise, *self._rooms]))
         key = fingerprint_fields(self._augment) | {"seed": self._conf.seed, "recordings": recordings}
         how = json.dumps(key, sort_keys=True)
-        for copy in range(copies):
+        for copy in range(self._copies):
             waveforms = [functools.partial(self._copy, i, copy) for i in range(len(self._data))]
             lengths = self._data.num_samples()
             if self._augment.speed:
                 lengths = [len(self._at_random_speed(i, self._rng_of_copy(i, copy))) for i in range(len(self._data))]
             folder = self._folder / f"copy{copy}"
-            output = feature_cache.cached(self._model, level, waveforms, lengths, how, folder, console)
+            output = feature_cache.cached(self._model, depth, waveforms, lengths, how, folder, console)
             if output is None:
                 return
             features.append(output)
         if features:
-            self._cached[level] = features
+            self._cached[depth] = features
 
     def _copy(self, index: int, copy: int) -> np.ndarray:
         return self._augmented(index, self._rng_of_copy(index, copy))

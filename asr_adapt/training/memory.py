@@ -8,6 +8,7 @@ import torch
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from asr_adapt.audio import SAMPLE_RATE_HZ
+from asr_adapt.model import freezing
 from asr_adapt.recipe import Resolved
 from asr_adapt.training.presets import Choice
 
@@ -45,13 +46,13 @@ def needed_bytes(recipe: Resolved, config: Wav2Vec2Config, batch_s: float) -> in
         batch_s: Seconds of audio in a batch of one process.
     """
     with torch.device("meta"):
-        weights = {name: parameter.numel() for name, parameter in Wav2Vec2ForCTC(config).named_parameters()}
-    convolutions = sum(size for name, size in weights.items() if "feature_extractor" in name)
-    others = sum(weights.values()) - convolutions
-    encoder_trains = recipe.model.freeze == "nothing" and recipe.model.adapter == "none"
-    trained = 0 if recipe.model.adapter != "none" or recipe.model.freeze == "all_but_head" else others
-    trained += convolutions if encoder_trains else 0
-    fixed = 4 * sum(weights.values()) + (_ADAM - 4) * trained
+        net = Wav2Vec2ForCTC(config)
+    depth = freezing.frozen_depth(recipe.model.freeze, config)
+    freezing.freeze(net, recipe.model.freeze)
+    has_adapter = recipe.model.adapter != "none"
+    encoder_trains = depth is None and not has_adapter
+    trained = 0 if has_adapter else sum(p.numel() for p in net.parameters() if p.requires_grad)
+    fixed = 4 * sum(p.numel() for p in net.parameters()) + (_ADAM - 4) * trained
 
     rate, kept, widest = float(SAMPLE_RATE_HZ), 0.0, 0.0
     for channels, stride in zip(config.conv_dim, config.conv_stride, strict=True):
@@ -61,7 +62,7 @@ def needed_bytes(recipe: Resolved, config: Wav2Vec2Config, batch_s: float) -> in
     # Frozen convolutions run clip by clip and keep nothing; a few copies of the widest layer live at a time.
     of_clip = 0.0 if encoder_trains else 3 * 4 * widest * recipe.corpus.max_duration_s
     of_convolutions = _KEPT_BY_A_CONVOLUTION * 4 * kept if encoder_trains else 0.0
-    layers = config.num_hidden_layers
+    layers = max(1, config.num_hidden_layers - (depth or 0))  # a frozen one keeps nothing beyond itself
     width = 4 if recipe.train.precision == "fp32" else 3  # bytes; autocast keeps some in both
     if recipe.train.gradient_checkpointing:
         of_layers = rate * config.hidden_size * (4 * layers + width * _KEPT_BY_A_LAYER)

@@ -1,6 +1,7 @@
 """The model: head, freezing, forward pass, saving and loading, equality with transformers."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -156,9 +157,13 @@ def test_one_step_with_the_default_policy_moves_attention_and_no_convolution(
 @pytest.mark.parametrize(
     ("policy", "trained"),
     [
-        ("feature_encoder", {"feature projection", "transformer", "head"}),
+        ("feature_encoder", {"feature projection", "positional convolution", "layers 1 to 2", "head"}),
+        ("below:1", {"layer 2", "head"}),
         ("all_but_head", {"head"}),
-        ("nothing", {"feature encoder", "feature projection", "transformer", "head"}),
+        (
+            "nothing",
+            {"feature encoder", "feature projection", "positional convolution", "layers 1 to 2", "head"},
+        ),
     ],
 )
 def test_a_policy_trains_what_its_name_says(base: Path, policy: str, trained: set[str]) -> None:
@@ -167,6 +172,57 @@ def test_a_policy_trains_what_its_name_says(base: Path, policy: str, trained: se
     table = freezing.trainable_table(net)
     assert {name for name, total, trains in table if trains == total} == trained
     assert {name for name, _, trains in table if trains == 0} == {name for name, _, _ in table} - trained
+
+
+@pytest.mark.parametrize(("norm", "where"), [("group", "below"), ("layer", "above")])
+def test_the_norm_beside_the_layers_is_frozen_where_it_stands_below_them(
+    tmp_path: Path, norm: str, where: str
+) -> None:
+    net = created(write_base(tmp_path / "base", norm, layers=3)).net
+    freezing.freeze(net, "below:2")
+    frozen = {name for name, p in net.named_parameters() if not p.requires_grad}
+    assert all(
+        name in frozen for name, _ in net.named_parameters() if re.search(r"feature_|pos_conv|layers\.[01]", name)
+    )
+    assert not any("encoder.layers.2" in name or "lm_head" in name for name in frozen)
+    assert ("wav2vec2.encoder.layer_norm.weight" in frozen) is (where == "below")
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_layers_that_are_run_apart_give_what_the_whole_gives(tmp_path: Path, norm: str) -> None:
+    adapted = created(write_base(tmp_path / "base", norm, layers=4))
+    net = adapted.net.eval()
+    with torch.inference_mode():
+        features = forward.encode(adapted, [torch.from_numpy(clip) for clip in clips(4)])
+        whole = forward.contextualise(net, features)
+        for depth in range(1, 5):
+            alone = [forward.contextualise(net, [f], until=depth)[0] for f in features]
+            above = forward.contextualise(net, alone, depth=depth)
+            for row, wanted, f in zip(above, whole, features, strict=True):
+                torch.testing.assert_close(row[: len(f)], wanted[: len(f)], atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_between_layers_a_clips_own_mean_stands_for_what_is_masked(tmp_path: Path, norm: str) -> None:
+    net = created(write_base(tmp_path / "base", norm, layers=3)).net.eval()
+    states = [torch.randn(9, 64) + 5, torch.randn(6, 64)]
+    over_time, over_features = torch.zeros(2, 9, dtype=torch.bool), torch.zeros(2, 64, dtype=torch.bool)
+    over_time[0, 2:5], over_features[1, 7] = True, True
+    replaced = [states[0].clone(), states[1].clone()]
+    replaced[0][2:5] = states[0].mean(0)
+    replaced[1][:, 7] = states[1][:, 7].mean()
+    with torch.inference_mode():
+        masked = forward.contextualise(net, states, (over_time, over_features), depth=2)
+        wanted = forward.contextualise(net, replaced, depth=2)
+    for row, other, given in zip(masked, wanted, states, strict=True):
+        torch.testing.assert_close(row[: len(given)], other[: len(given)], atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("depth", [2, 17])
+def test_more_layers_than_can_be_frozen_are_refused_with_the_range(tmp_path: Path, depth: int) -> None:
+    spec = Model(base=str(write_base(tmp_path / "base", "layer")), freeze=f"below:{depth}")
+    with pytest.raises(InputError, match=r"the base model has 2\. Give below:1, or all_but_head"):
+        base_model.configuration(spec)
 
 
 def test_a_small_model_from_nothing_has_a_frame_every_40_ms() -> None:

@@ -93,10 +93,11 @@ def test_a_base_model_from_the_hub_is_in_the_model_cards_metadata(finished: Path
     out = tmp_path / "run"
     shutil.copytree(finished, out)
     recipe = (out / "recipe.toml").read_text().replace('base = "none"', 'base = "facebook/mms-300m"')
-    (out / "recipe.toml").write_text(recipe)
+    (out / "recipe.toml").write_text(recipe.replace('freeze = "nothing"', 'freeze = "below:4"'))
     write_model_card(out)
     card = ModelCard.load(out / "model" / "README.md")
     assert card.data.base_model == "facebook/mms-300m" and "facebook/mms-300m, has a licence of its own" in card.text
+    assert "the head, and the transformer layers above layer 4" in card.text
     (out / "recipe.toml").write_text(recipe.replace("facebook/mms-300m", "/home/somebody/secret/base"))
     write_model_card(out)
     text = (out / "model" / "README.md").read_text()

@@ -42,8 +42,8 @@ def recipe(policy: str, **train: object) -> Resolved:
 
 
 def lengths(inputs: Inputs, count: int, step: int) -> list[int]:
-    level, clips = inputs.of(range(count), step, 0, 0)
-    assert level == "waveform"
+    depth, clips = inputs.of(range(count), step, 0, 0)
+    assert depth is None
     return [len(clip) for clip in clips]
 
 
@@ -65,16 +65,20 @@ def test_a_clip_stays_as_it_is_where_its_text_would_no_longer_fit(
 
 
 @pytest.mark.parametrize(
-    ("policy", "train", "levels"),
+    ("policy", "train", "depths"),
     [
-        ("nothing", {}, ["waveform", "waveform"]),
-        ("feature_encoder", {}, ["encoder", "encoder"]),
-        ("feature_encoder", {"head_steps": 50}, ["transformer", "encoder"]),
-        ("feature_encoder", {"cached_copies": 0, "head_steps": 50}, ["waveform", "waveform"]),
-        ("feature_encoder", {"speed": 0.1}, ["waveform", "waveform"]),
-        ("feature_encoder", {"speed": 0.1, "cached_copies": 2}, ["encoder", "encoder"]),
-        ("feature_encoder", {"batch_s": 0.1}, ["waveform", "waveform"]),  # less than one epoch
-        ("all_but_head", {}, ["transformer", "transformer"]),
+        ("nothing", {}, [None, None]),
+        ("feature_encoder", {}, [0, 0]),
+        ("feature_encoder", {"head_steps": 50}, [2, 0]),
+        ("feature_encoder", {"cached_copies": 0, "head_steps": 50}, [None, None]),
+        ("feature_encoder", {"speed": 0.1}, [None, None]),
+        ("feature_encoder", {"speed": 0.1, "cached_copies": 2}, [0, 0]),
+        ("feature_encoder", {"batch_s": 0.1}, [None, None]),  # less than one epoch
+        ("below:1", {}, [1, 1]),
+        ("below:1", {"head_steps": 50}, [2, 1]),
+        ("below:1", {"speed": 0.1}, [None, None]),
+        ("below:1", {"speed": 0.1, "cached_copies": 2, "head_steps": 1}, [1, 1]),
+        ("all_but_head", {}, [2, 2]),
     ],
 )
 def test_what_frozen_layers_say_is_kept_where_that_saves_work(
@@ -84,11 +88,11 @@ def test_what_frozen_layers_say_is_kept_where_that_saves_work(
     console: Console,
     policy: str,
     train: dict,
-    levels: list[str],
+    depths: list[int | None],
 ) -> None:
     inputs = Inputs(recipe(policy, **train), adapted, data, tmp_path)
     inputs.fill_cache(console)
-    assert [inputs.of([0, 1], step, 0, 0)[0] for step in (0, 99)] == levels
+    assert [inputs.of([0, 1], step, 0, 0)[0] for step in (0, 99)] == depths
 
 
 def test_copies_differ_in_speed_and_each_is_heard(
@@ -143,7 +147,7 @@ def test_clips_that_change_are_not_kept_unless_copies_are_asked_for_and_then_eac
 ) -> None:
     inputs = Inputs(recipe("feature_encoder", gain_share=0.5), adapted, data, tmp_path)
     inputs.fill_cache(console)
-    assert inputs.of([0], 99, 0, 0)[0] == "waveform"
+    assert inputs.of([0], 99, 0, 0)[0] is None
     inputs = Inputs(recipe("feature_encoder", noise=noise, noise_share=1, cached_copies=2), adapted, data, tmp_path)
     inputs.fill_cache(console)
     assert len({inputs.of([3], step, 0, 0)[1][0].tobytes() for step in range(20)}) == 2

@@ -7,7 +7,7 @@ import torch
 from conftest import tone_recipe
 
 from asr_adapt.console import Console
-from asr_adapt.model import base, freezing
+from asr_adapt.model import base, forward, freezing
 from asr_adapt.recipe import Model, Recipe, Resolved, read_recipe
 from asr_adapt.training import memory, presets
 from asr_adapt.workflows.run import run
@@ -29,7 +29,7 @@ def fitted(free: int, processes: int = 1, **train: object) -> tuple[Resolved, li
     return recipe, said
 
 
-@pytest.mark.parametrize("freeze", ["feature_encoder", "nothing"])
+@pytest.mark.parametrize("freeze", ["feature_encoder", "below:4", "nothing"])
 def test_what_a_step_keeps_for_the_backward_pass_is_foreseen(freeze: str) -> None:
     recipe = resolved()
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"freeze": freeze})})
@@ -44,8 +44,12 @@ def test_what_a_step_keeps_for_the_backward_pass_is_foreseen(freeze: str) -> Non
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
+    depth = freezing.frozen_depth(freeze, net.config)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        hidden = net.wav2vec2(torch.randn(4, 5 * 16_000)).last_hidden_state
+        with torch.set_grad_enabled(depth is None):
+            states = list(net.wav2vec2.feature_extractor(torch.randn(4, 5 * 16_000)).transpose(1, 2))
+            states = list(forward.contextualise(net, states, until=depth)) if depth else states
+        hidden = forward.contextualise(net, states, depth=depth or 0)
     foreseen = memory.needed_bytes(recipe, net.config, 20) - memory.needed_bytes(recipe, net.config, 0)
     assert hidden.requires_grad
     assert 0.6 < sum(kept.values()) / foreseen < 1.2
@@ -60,6 +64,7 @@ def test_what_is_frozen_or_computed_again_wants_no_memory() -> None:
         return memory.needed_bytes(recipe.model_copy(update={"model": settings}), config, 80)
 
     assert needed("feature_encoder", gradient_checkpointing=True) < needed("feature_encoder") < needed("nothing")
+    assert needed("all_but_head") < needed("below:6") < needed("below:2") < needed("feature_encoder")
     assert needed("feature_encoder", precision="bf16") < needed("feature_encoder")
 
 

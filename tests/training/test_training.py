@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 from asr_adapt import corpora
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import DiskFull, InputError, TrainingDiverged
 from asr_adapt.model import ctc_model, head, mixed_precision
@@ -68,6 +69,10 @@ def trained(recipe: Recipe, data: Path, out: Path) -> tuple[CTCModel, state.Outc
     out.mkdir(exist_ok=True)
     adapted = head.create(recipe.model, alphabet, "art", Text(), recipe.train.seed)
     return adapted, train.train(recipe, adapted, train_split, dev_split, out, Console(quiet=True))
+
+
+def frozen(recipe: Recipe, policy: str) -> Recipe:
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"freeze": policy})})
 
 
 def weights(adapted: CTCModel) -> dict[str, torch.Tensor]:
@@ -148,18 +153,77 @@ def test_while_the_head_is_trained_alone_the_transformer_stays(base: Path, tones
     assert moved == {"lm_head.weight", "lm_head.bias"}
 
 
-@pytest.mark.parametrize("policy", ["feature_encoder", "all_but_head"])
+@pytest.mark.parametrize("policy", ["feature_encoder", "below:1", "all_but_head"])
 def test_what_frozen_layers_said_trains_as_the_waveforms_do(
     base: Path, tones: Path, data: Path, tmp_path: Path, policy: str
 ) -> None:
     losses = []
     for copies in (0, 1):
         recipe = tone_recipe(tones, str(base), steps=20, cached_copies=copies, head_steps=5, batch_s=20)
-        recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"freeze": policy})})
-        trained(recipe, data, tmp_path / str(copies))
+        trained(frozen(recipe, policy), data, tmp_path / str(copies))
         assert (tmp_path / str(copies) / "data" / "features").exists() is bool(copies)
         losses.append([line["loss"] for line in log(tmp_path / str(copies)) if "loss" in line])
     assert losses[0] == pytest.approx(losses[1], rel=5e-3)
+
+
+@pytest.mark.parametrize("copies", [0, 1])
+@pytest.mark.parametrize("more", [{}, {"gradient_checkpointing": True, "layer_decay": 0.5, "precision": "bf16"}])
+def test_below_a_depth_no_weight_changes_and_above_it_all_do(
+    base: Path, tones: Path, data: Path, tmp_path: Path, copies: int, more: dict
+) -> None:
+    settings = {"steps": 20, "batch_s": 20, "mask_time": 0.2, "mask_features": 0.1, "cached_copies": copies} | more
+    recipe = frozen(tone_recipe(tones, str(base), **settings), "below:1")
+    start = head.create(recipe.model, Alphabet.from_texts(prepared.load(data, "train").references), "art", Text(),
+                        recipe.train.seed)  # fmt: skip
+    before = weights(start)
+    adapted, outcome = trained(recipe, data, tmp_path)
+    assert outcome.skipped == 0
+    moved = {name for name, value in weights(adapted).items() if not torch.equal(value, before[name])}
+    above = {name for name in before if "encoder.layers.1." in name or name.startswith("lm_head")}
+    if start.net.config.do_stable_layer_norm:
+        above |= {name for name in before if "encoder.layer_norm" in name}
+    # A key's bias adds the same to every score of a query: its gradient is zero up to rounding.
+    assert moved - {name for name in above if "k_proj.bias" in name} == {n for n in above if "k_proj.bias" not in n}
+
+
+def test_what_is_frozen_has_no_dropout_so_that_its_cache_is_what_it_says(
+    base: Path, tones: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: set[tuple[bool, ...]] = set()
+    step = torch.optim.AdamW.step
+
+    def noted(optimiser: torch.optim.AdamW, *given: Any) -> Any:
+        modes.add(tuple(layer.training for layer in adapted.net.wav2vec2.encoder.layers))
+        return step(optimiser, *given)
+
+    recipe = resolved(frozen(tone_recipe(tones, str(base), steps=2), "below:1"))
+    train_split, dev_split = prepared.load(data, "train"), prepared.load(data, "dev")
+    adapted = head.create(recipe.model, Alphabet.from_texts(train_split.references), "art", Text(), 1)
+    monkeypatch.setattr(torch.optim.AdamW, "step", noted)
+    train.train(recipe, adapted, train_split, dev_split, tmp_path, Console(quiet=True))
+    assert modes == {(False, True)}
+
+
+def test_a_run_with_frozen_layers_that_is_resumed_ends_with_the_same_weights(
+    base: Path, tones: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"steps": 20, "batch_s": 20, "eval_steps": 10, "head_steps": 4, "cached_copies": 2, "speed": 0.1}
+    recipe = frozen(tone_recipe(tones, str(base), mask_time=0.2, **settings), "below:1")
+    whole, _ = trained(recipe, data, tmp_path / "whole")
+    validate = state.Journal.validate
+
+    def stop_at_the_second(journal: state.Journal, dev: SpeechSplit) -> None:
+        if journal.step == 20:
+            raise KeyboardInterrupt
+        validate(journal, dev)
+
+    monkeypatch.setattr(state.Journal, "validate", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        trained(recipe, data, tmp_path / "stopped")
+    monkeypatch.undo()
+    assert steps_saved(tmp_path / "stopped") == [10]
+    again, _ = trained(recipe, data, tmp_path / "stopped")
+    assert equal(weights(whole), weights(again))
 
 
 def test_accumulated_batches_have_the_loss_curve_of_large_ones(tones: Path, data: Path, tmp_path: Path) -> None:
