@@ -15,6 +15,7 @@ from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.model.mixed_precision import Precision
+from asr_adapt.records import describe_duration
 from asr_adapt.scoring import error_rates
 
 _ROUNDS = 8  # in which the engines take turns: what else a machine does then meets them alike
@@ -76,7 +77,7 @@ def _measure(
     rates = {name: _rates(model, references, read) for name, read in texts.items()}
     found = {name: EngineMeasurement(wer=wer, rtfx=audio_s / elapsed_s[name]) for name, (wer, _) in rates.items()}
     console.table(
-        f"{len(references)} clips of dev, {audio_s / 60:.1f} min, decoding: {usual.decoding.describe()}",
+        f"{len(references)} clips of dev, {describe_duration(audio_s)}, decoding: {usual.decoding.describe()}",
         ("engine", "WER", "CER", "RTFx"),
         [(name, *(f"{rate:.4f}" for rate in rates[name]), f"{of.rtfx:.1f}") for name, of in found.items()],
     )

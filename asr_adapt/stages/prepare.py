@@ -16,7 +16,7 @@ from asr_adapt.corpora import KeptSplits, checks, prepared
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.recipe import Recipe
-from asr_adapt.records import SPLITS, Exclusion, Leak, LeftOut, Split, Utterance
+from asr_adapt.records import SPLITS, Exclusion, Leak, LeftOut, Split, Utterance, describe_duration
 from asr_adapt.text import characters, normaliser
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.text.normaliser import Normaliser
@@ -139,7 +139,8 @@ def prepare(
     )
     summary.write(folder)
     for split in SPLITS:
-        console.say(f"{split}: {counts[split]} utterances, {hours[split]:.2f} h, {summary.speakers[split]} speakers")
+        amount = describe_duration(hours[split] * 3600)
+        console.say(f"{split}: {counts[split]} utterances, {amount}, {summary.speakers[split]} speakers")
     return summary
 
 

@@ -22,6 +22,7 @@ from asr_adapt.model import forward, freezing, mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.recipe import Resolved, ResolvedTrain, Train
+from asr_adapt.records import describe_duration
 from asr_adapt.training import schedule
 from asr_adapt.training.ctc_loss import blank_rate, ctc_loss
 from asr_adapt.training.data import Inputs
@@ -222,7 +223,7 @@ def _report_settings(
     console.say(
         f"{precision}, {torch.get_num_threads()} threads, {accelerator.num_processes} process(es), "
         f"{accelerator.device.type}; {conf.steps:,} steps × {conf.accumulate} × {conf.batch_s:g} s = "
-        f"{audio_s / 3600:.1f} h of audio, {audio_s / _audio_s(data, range(len(data))):.1f} epochs; "
+        f"{describe_duration(audio_s)} of audio, {audio_s / _audio_s(data, range(len(data))):.1f} epochs; "
         f"learning rate {conf.learning_rate:g} (head {conf.head_learning_rate:g}); "
         f"head only for {conf.head_steps} steps"
     )

@@ -17,7 +17,7 @@ from asr_adapt.console import Console
 from asr_adapt.errors import DiskFull, InputError, printable
 from asr_adapt.formats import writers
 from asr_adapt.inference.recordings import Input, Selection, exists
-from asr_adapt.records import Segment, Transcript
+from asr_adapt.records import Segment, Transcript, describe_duration
 from asr_adapt.storage import digest_of_folder, disk_full_as_error, name_as_text, name_of_text, write_text
 
 if TYPE_CHECKING:  # it brings torch, and a misspelt path shall be answered at once
@@ -144,7 +144,7 @@ def transcribe(
                 _record(out, written, format)
     elapsed_s = time.perf_counter() - began
     console.say(
-        f"{len(work) - failed} of {len(work)} files, {audio_s / 60:.1f} min of audio in {elapsed_s:.1f} s "
+        f"{len(work) - failed} of {len(work)} files, {describe_duration(audio_s)} of audio in {elapsed_s:.1f} s "
         f"({audio_s / elapsed_s:.0f}× real time)"
     )
     return failed

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from asr_adapt.recipe import Recipe, Resolved
+from asr_adapt.records import describe_duration
 
 Kind = Literal["none", "embedded", "base", "large"]
 _LARGE = 1024  # hidden size of XLS-R, MMS and the large wav2vec 2.0; the base ones have 768
@@ -118,9 +119,8 @@ def describe(recipe: Recipe, hours: float) -> str:
     """Return which column of the table a recipe gets, and why."""
     named = recipe.train.hours
     found = named or hours
-    return (
-        f"{found:.2f} h of labelled speech ({'named' if named else 'measured'}): preset for {_NAMES[_column(found)]}"
-    )
+    amount = f"{describe_duration(found * 3600)} of labelled speech ({'named' if named else 'measured'})"
+    return f"{amount}: preset for {_NAMES[_column(found)]}"
 
 
 def _column(hours: float) -> int:

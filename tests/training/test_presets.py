@@ -120,7 +120,7 @@ def test_choices_are_printed_with_their_reasons_kept_and_not_made_again(
     recipe = tone_recipe(tones, steps=2, mask_time=None, mask_features=None)
     run(recipe, tmp_path, Console())
     said = capsys.readouterr().err
-    assert "h of labelled speech (measured): preset for 10 minutes" in said
+    assert "s of labelled speech (measured): preset for 10 minutes" in said
     assert "train.mask_time" in said and "fairseq's 10m to 100h" in said
     kept = read_recipe(tmp_path / "recipe.toml")
     assert (kept.train.warmup, kept.train.steps) == (0.1, 2) and kept.train.mask_time is not None
