@@ -29,6 +29,8 @@ _TRIED: dict[str, tuple[float, ...]] = {
 }
 _ROUNDS = 2
 _DEV_CLIPS = 300  # more do not change the choice, and every setting decodes them all
+FEWEST_WORDS = 100
+"""words of dev; on fewer, a weight is chosen by a word or two"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,11 @@ class DevOutputs:
             outputs = [transcriber.frames(recording)[1] for recording in bar.over(chosen.recordings())]
         return cls(outputs, list(chosen.references))
 
+    @property
+    def words(self) -> int:
+        """Number of words in the references."""
+        return sum(len(text.split()) for text in self.references)
+
 
 def lm(
     folder: Path, texts: Sequence[str], order: int, dev: DevOutputs | None, console: Console
@@ -67,7 +74,7 @@ def lm(
         folder: The model's.
         texts: Sentences, in any spelling that the model's normaliser knows.
         order: Words in the longest n-gram.
-        dev: Chooses the weights; None takes the usual ones.
+        dev: Chooses the weights, from 100 words on, and whether the n-gram is used; None takes the usual weights.
         console: Where to report.
 
     Returns:
@@ -96,7 +103,12 @@ def lm(
             file = Path(scratch) / "lm.arpa"
             with unwritable_as_error(file, "Make room, or set TMPDIR."):
                 file.write_text(arpa, encoding="utf-8")
-            weights, rates = tune(model, file, dev, console)
+            if dev.words < FEWEST_WORDS:
+                console.warn(f"dev has {dev.words} words, fewer than the {FEWEST_WORDS} that choose n-gram weights: "
+                             "default weights; --tune CORPUS names another dev split")  # fmt: skip
+                rates = _rates(BeamSearch(model.alphabet, file, weights).text, dev)
+            else:
+                weights, rates = tune(model, file, dev, console)
         greedy = _rates(lambda log_probs: model.alphabet.decode(run.label for run in ctc.greedy(log_probs)), dev)
         console.say("dev WER {:.3f}, CER {:.3f} decoded greedily;".format(*greedy)
                     + " {:.3f}, {:.3f} with the n-gram".format(*rates))  # fmt: skip

@@ -34,7 +34,7 @@ def blurred(run_folder: Path) -> lm.DevOutputs:
     """Dev as a model hears it that takes every third c for a d."""
     model = CTCModel.load(run_folder / "model")
     rng = np.random.default_rng(0)
-    texts = sentences(26, seed=7)
+    texts = sentences(60, seed=7)
     said = [forward.log_probs(model, [say(text, number)])[0].copy() for number, text in enumerate(texts)]
     c, d = (model.alphabet.encode(letter)[0] for letter in "cd")
     for scores in said:
@@ -47,7 +47,7 @@ def test_dev_chooses_weights_with_which_it_has_fewer_errors(run_folder: Path, bl
     model = CTCModel.load(run_folder / "model")
     read = [model.alphabet.decode(run.label for run in ctc.greedy(scores)) for scores in blurred.log_probs]
     assert read != blurred.references
-    weights = lm.lm(run_folder / "model", sentences(26, seed=7), 3, blurred, Console(quiet=True))
+    weights = lm.lm(run_folder / "model", sentences(60, seed=7), 3, blurred, Console(quiet=True))
     assert weights is not None and weights.alpha > 0
     transcriber = Transcriber.from_folder(run_folder / "model")
     assert transcriber.decoding.describe() == weights.describe()
@@ -74,6 +74,16 @@ def test_a_dev_clip_of_less_than_a_frame_is_heard_as_nothing(run_folder: Path) -
     assert len(heard.log_probs[0]) and not len(heard.log_probs[1])
     with_ngram = lm.lm(run_folder / "model", ["ab cd"], 2, heard, Console(quiet=True))
     assert with_ngram is None, "the clip has no frames, so an n-gram cannot help it"
+
+
+def test_weights_are_not_tuned_on_fewer_than_100_words_and_it_is_said(
+    run_folder: Path, blurred: lm.DevOutputs, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.delattr(lm, "tune")
+    few = lm.DevOutputs(blurred.log_probs[:20], blurred.references[:20])
+    assert few.words < 100 <= blurred.words
+    assert lm.lm(run_folder / "model", sentences(60, seed=7), 3, few, Console()) in (NGramWeights(), None)
+    assert f"dev has {few.words} words, fewer than the 100 that choose n-gram weights" in capfd.readouterr().err
 
 
 def test_an_n_gram_that_does_not_help_is_not_used(run_folder: Path, capfd: pytest.CaptureFixture) -> None:
