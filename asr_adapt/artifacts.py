@@ -20,6 +20,7 @@ from asr_adapt.storage import MAX_JSON_BYTES, decode_text, file_digest, read_bou
 
 MODEL_METADATA = "asr_adapt.json"
 DIGESTS = "digests.json"
+VERDICT = "verdict.json"
 FORMAT_VERSION = 1
 """of a model folder; a folder with a higher number needs a newer package"""
 _LISTS_BYTES = 2**30  # of files with a line for each excluded clip or each recording
@@ -165,6 +166,44 @@ class Metrics(Artifact):
                 remedy="Give a run folder, or one that `asr-adapt evaluate` wrote.",
             )
         return cls.read_file(path, "Evaluate again.")
+
+
+class SampleRates(BaseModel):
+    """Error rates on a sample of a split, as fractions."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    utterances: int
+    wer: float
+    cer: float
+
+
+class Assessment(Artifact):
+    """`verdict.json` beside `metrics.json`: what an evaluation means, and what would help most."""
+
+    level: str
+    """`too little`, `writes nothing`, `no relation`, `not usable`, `draft` or `nearly human`"""
+    verdict: str
+    reason: str = ""
+    """where the boundaries between the levels come from"""
+    advice: tuple[str, ...] = ()
+    """at most two, that which would help most first"""
+    training: SampleRates | None = None
+    """on a sample of the utterances that the model was trained on; None where they are not at hand"""
+
+    def write(self, folder: Path) -> None:
+        """Write `verdict.json` into a folder."""
+        self.write_file(folder / VERDICT)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Assessment | None":
+        """Return the assessment in a folder; None where there is none, as in folders of older versions.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = folder / VERDICT
+        return cls.read_file(path, "Delete it: it is worked out anew.") if path.is_file() else None
 
 
 class NGramWeights(BaseModel):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from asr_adapt.artifacts import Metrics, ModelMetadata, PreparationSummary
 from asr_adapt.recipe import Recipe
-from asr_adapt.report import run_facts
+from asr_adapt.records import describe_duration
+from asr_adapt.report import assessment, run_facts
 from asr_adapt.report.render import render
-from asr_adapt.scoring import error_analysis
+from asr_adapt.scoring import error_analysis, verdict
 from asr_adapt.scoring.error_analysis import ScoredUtterance
 from asr_adapt.scoring.evaluation import Evaluation
 
@@ -79,6 +80,8 @@ def model_card(evaluation: Evaluation, metadata: ModelMetadata, folder: Path) ->
         language=recipe.language,
         version=metadata.asr_adapt,
         metrics=metrics,
+        assessment=assessment.of_folder(folder, evaluation),
+        too_little=verdict.too_little(metrics.utterances, metrics.audio_s),
         split_sha256=split_sha256,
         training=run_facts.training_facts(recipe, summary, folder),
         limits=_limits(recipe, summary, metrics, scored, folder, metadata),
@@ -97,7 +100,7 @@ def _limits(
     metadata: ModelMetadata,
 ) -> list[str]:
     speakers = summary.speakers["train"]
-    speech = f"{summary.hours['train']:.2f} h of speech" + (
+    speech = f"{describe_duration(summary.hours['train'] * 3600)} of speech" + (
         f" by {speakers} speaker{'' if speakers == 1 else 's'}" if speakers else ""
     )
     return [

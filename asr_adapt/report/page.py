@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from asr_adapt import __version__, audio
+from asr_adapt.artifacts import Assessment
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import AudioError
 from asr_adapt.report.curves import HEIGHT, WIDTH, Chart, Line, chart
 from asr_adapt.report.render import render
-from asr_adapt.scoring import error_analysis, error_rates
+from asr_adapt.scoring import error_analysis, error_rates, verdict
 from asr_adapt.scoring.error_analysis import Confusion, ScoredUtterance
 from asr_adapt.scoring.error_rates import Errors, Step
 from asr_adapt.scoring.evaluation import Evaluation
@@ -79,6 +80,7 @@ class _Column:
 def page(
     evaluation: Evaluation,
     facts: Facts,
+    assessment: Assessment,
     log: Sequence[Mapping[str, float | None]],
     speech: SpeechSplit | None,
     names: bool,
@@ -88,6 +90,7 @@ def page(
     Args:
         evaluation: The metrics, and every utterance in the order of `hypotheses.jsonl`.
         facts: About the model and the excluded utterances.
+        assessment: The verdict and what would help.
         log: Lines of a `train_log.jsonl`; empty if the evaluation is not a run's.
         speech: The same utterances with their audio; None leaves recordings out. One that cannot be decoded is shown
             without its recording.
@@ -100,15 +103,14 @@ def page(
                             else f"speaker {len(speakers)}")  # fmt: skip
     ranked = sorted(enumerate(scored, start=1), key=lambda pair: _badness(pair[1]), reverse=True)
     sounds = _sounds(speech, [line - 1 for line, _ in ranked]) if speech is not None else {}
-    # In scripts without spaces a sentence is one word, and is shown aligned character by character.
-    unspaced = (
-        metrics.words < 2 * metrics.utterances and sum(len(one.characters) for one in scored) > 8 * metrics.words
-    )
+    unspaced = evaluation.is_unspaced  # then shown aligned character by character
     return render(
         "report.html",
         "report.js",
         facts=facts,
         metrics=metrics,
+        assessment=assessment,
+        too_little=verdict.too_little(metrics.utterances, metrics.audio_s),
         marks=error_analysis.marks(scored),
         charts=_charts(log),
         chart_size=(WIDTH, HEIGHT),

@@ -9,6 +9,7 @@ from asr_adapt.artifacts import Environment, PreparationSummary
 from asr_adapt.corpora import prepared
 from asr_adapt.errors import InputError, describe_validation_error
 from asr_adapt.recipe import Recipe, Resolved, Source, read_recipe
+from asr_adapt.records import describe_duration
 from asr_adapt.report.train_log import read_log
 from asr_adapt.scoring.error_analysis import ScoredUtterance
 
@@ -46,7 +47,8 @@ def training_facts(recipe: Resolved, summary: PreparationSummary, folder: Path) 
     facts = {
         "Base model": base_name(recipe),
         "Trained parameters": _trained(model.freeze) + adapter,
-        "Training data": f"{summary.hours['train']:.2f} h, {summary.utterances['train']:,} utterances"
+        "Training data": f"{describe_duration(summary.hours['train'] * 3600)}, "
+                         f"{summary.utterances['train']:,} utterances"
                          + (f", {speakers:,} speakers" if speakers else ""),
         "Training steps": f"{steps:,} of {train.steps:,}, each of {train.batch_s:g} s of audio; peak learning rate "
                           f"{train.learning_rate:g}, seed {train.seed}, {train.precision}",
@@ -73,19 +75,25 @@ def _machine(environment: Path) -> str:
     return "; ".join(filter(None, map(", ".join, (seen.gpus or cores, packages))))
 
 
+def leaks_in(summary: PreparationSummary, split: str, scored: Sequence[ScoredUtterance]) -> dict[str, int]:
+    """Return `recording` and `sentence` → how many utterances of the split have one that also occurs in train."""
+    leaked = {(leak.kind, leak.value) for leak in summary.leaks if {"train", split} <= set(leak.splits)}
+    found = {
+        "recording": sum(("recording", one.utterance.audio) in leaked for one in scored),
+        "sentence": sum(("sentence", one.reference) in leaked for one in scored),
+    }
+    return {kind: count for kind, count in found.items() if count}
+
+
 def leak_warnings(
     summary: PreparationSummary, split: str, scored: Sequence[ScoredUtterance], folder: Path
 ) -> list[str]:
     """Return why the error rates may be optimistic: what of the split also occurs in training."""
-    warnings = []
-    leaked = {(leak.kind, leak.value) for leak in summary.leaks if {"train", split} <= set(leak.splits)}
-    for kind, values in (("recording", [one.utterance.audio for one in scored]),
-                         ("sentence", [one.reference for one in scored])):  # fmt: skip
-        if count := sum((kind, value) in leaked for value in values):
-            warnings.append(
-                f"The {kind} of {count} of the {len(scored)} utterances of {split} also occurs in train, so these "
-                "error rates are optimistic."
-            )
+    warnings = [
+        f"The {kind} of {count} of the {len(scored)} utterances of {split} also occurs in train, so these "
+        "error rates are optimistic."
+        for kind, count in leaks_in(summary, split, scored).items()
+    ]
     in_training = {u.speaker for u in prepared.load(folder / "data", "train").utterances} - {None}
     speakers = {one.utterance.speaker for one in scored} - {None}
     if shared := speakers & in_training:

@@ -6,7 +6,7 @@ from pathlib import Path
 from asr_adapt.artifacts import Metrics, ModelMetadata, PreparationSummary
 from asr_adapt.corpora import prepared
 from asr_adapt.corpora.speech_split import SpeechSplit
-from asr_adapt.report import run_facts
+from asr_adapt.report import assessment, run_facts
 from asr_adapt.report.model_card import model_card
 from asr_adapt.report.page import Excluded, Facts, page
 from asr_adapt.report.train_log import read_log
@@ -51,7 +51,8 @@ def write_page(
     evaluation = evaluation or read_evaluation(folder, model_folder)
     facts = _facts(folder, evaluation, ModelMetadata.read(model_folder or folder / "model"))
     speech = _speech(folder, evaluation) if sound else None
-    text = page(evaluation, facts, read_log(folder / "train_log.jsonl"), speech, names)
+    found = assessment.of_folder(folder, evaluation)
+    text = page(evaluation, facts, found, read_log(folder / "train_log.jsonl"), speech, names)
     with unwritable_as_error(folder / PAGE, "Make room, or copy the evaluation to where you may write."):
         write_text(folder / PAGE, text)
     return folder / PAGE

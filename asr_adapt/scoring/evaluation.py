@@ -21,6 +21,12 @@ class Evaluation:
     metrics: Metrics
     utterances: Sequence[ScoredUtterance]
 
+    @property
+    def is_unspaced(self) -> bool:
+        """Whether the script has no spaces: a sentence is then one word, and CER counts rather than WER."""
+        characters = sum(len(one.characters) for one in self.utterances)
+        return self.metrics.words < 2 * self.metrics.utterances and characters > 8 * self.metrics.words
+
     @classmethod
     def read(cls, folder: Path, normalise: Normaliser) -> "Evaluation":
         """Read an evaluation from disk, and align it again.

@@ -17,12 +17,12 @@ from asr_adapt.recipe import Text
 from asr_adapt.records import Utterance, read_jsonl
 from asr_adapt.scoring import comparison, error_rates
 from asr_adapt.scoring.error_rates import Errors
+from asr_adapt.scoring.verdict import too_little
 from asr_adapt.text.normaliser import Normaliser
 
 _LENGTHS_S = (2.0, 5.0, 10.0, 20.0)
 _SHOWN = 12
 _UTTERANCES = 100
-_TOO_FEW_WORDS = 100
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,8 @@ class Comparisons(Artifact):
     blocks: int
     draws: int
     normaliser: str
+    too_little: str | None = None
+    """that the test set is too small for the intervals to mean anything; None where it is large enough"""
     systems: tuple[Comparison, ...]
 
 
@@ -210,7 +212,11 @@ def compare(systems: Sequence[System], console: Console, *, names: bool = False)
     drawn, blocks = comparison.block_labels([u.speaker for u in members], [u.audio for u in members])
     members = members if names else _numbered(members)
     reference = _Scored.of(baseline, ids, normalise)
-    found = [_compared(other, _Scored.of(other, ids, normalise), reference, members, blocks) for other in others]
+    durations_s = [u.duration_s for u in members if u.duration_s is not None]
+    little = too_little(len(ids), sum(durations_s) if len(durations_s) == len(ids) else None)
+    found = [
+        _compared(other, _Scored.of(other, ids, normalise), reference, members, blocks, little) for other in others
+    ]
     result = Comparisons(
         baseline=baseline.name,
         baseline_wer=_rate(reference.words),
@@ -221,6 +227,7 @@ def compare(systems: Sequence[System], console: Console, *, names: bool = False)
         blocks=len(set(blocks)),
         draws=comparison.DRAWS,
         normaliser=normalise.describe(),
+        too_little=little,
         systems=tuple(found),
     )
     _show(result, console)
@@ -260,7 +267,12 @@ def _refuse_other_references(baseline: System, other: System) -> None:
 
 
 def _compared(
-    system: System, scored: _Scored, baseline: _Scored, members: Sequence[Utterance], blocks: Sequence[Hashable]
+    system: System,
+    scored: _Scored,
+    baseline: _Scored,
+    members: Sequence[Utterance],
+    blocks: Sequence[Hashable],
+    little: str | None,
 ) -> Comparison:
     words = _difference(scored.words, baseline.words, blocks)
     characters = _difference(scored.characters, baseline.characters, blocks)
@@ -278,7 +290,7 @@ def _compared(
         cer_without_marks_difference=without[0] - without[1],
         mapsswe_p=matched.p,
         mapsswe_segments=matched.segments,
-        verdict=verdict(system.name, words, characters, error_rates.pool(baseline.words).reference_length),
+        verdict=verdict(system.name, words, characters, little),
         by_speaker=_groups([u.speaker or "unknown" for u in members], scored, baseline),
         by_length=_groups([_length_range(u.duration_s or 0.0) for u in members], scored, baseline),
         letters=_letters(scored, baseline),
@@ -286,10 +298,17 @@ def _compared(
     )
 
 
-def verdict(name: str, wer: DifferenceOf, cer: DifferenceOf, words: int) -> str:
-    """Return in a sentence whether a system is better than the baseline: only where an interval leaves out 0."""
-    if words < _TOO_FEW_WORDS:
-        return f"Too little to compare: the test set has {words} words."
+def verdict(name: str, wer: DifferenceOf, cer: DifferenceOf, little: str | None) -> str:
+    """Return in a sentence whether a system is better than the baseline: only where an interval leaves out 0.
+
+    Args:
+        name: Of the system.
+        wer: Its difference from the baseline.
+        cer: The same in characters.
+        little: That the test set is too small, of `too_little`; then neither is called better.
+    """
+    if little:
+        return f"{name} and the baseline cannot be told apart: {little}."
     better = [what for what, of in (("WER", wer), ("CER", cer)) if of.high < 0]
     worse = [what for what, of in (("WER", wer), ("CER", cer)) if of.low > 0]
     if better and not worse:
@@ -408,20 +427,21 @@ def _utterances(members: Sequence[Utterance], scored: _Scored, baseline: _Scored
 
 
 def _show(result: Comparisons, console: Console) -> None:
+    little = result.too_little
+    drawn = f"paired 95 % intervals, {result.draws:,} draws of {result.blocks} {result.drawn}"
     console.table(
         f"baseline {result.baseline}: WER {result.baseline_wer.value:.3f}, CER {result.baseline_cer.value:.3f}; "
-        f"{result.utterances:,} utterances, {result.words:,} words; paired 95 % intervals, {result.draws:,} draws of "
-        f"{result.blocks} {result.drawn}",
+        f"{result.utterances:,} utterances, {result.words:,} words; {little or drawn}",
         ("", "WER", "difference", "P(better)", "MAPSSWE p", "CER", "difference"),
         [
             (
                 system.name,
                 f"{system.wer.value:.3f}",
-                _with_interval(system.wer_difference),
-                f"{system.wer_difference.probability_of_improvement:.3f}",
-                f"{system.mapsswe_p:.3f}",
+                _with_interval(system.wer_difference, little),
+                "" if little else f"{system.wer_difference.probability_of_improvement:.3f}",
+                "" if little else f"{system.mapsswe_p:.3f}",
                 f"{system.cer.value:.3f}",
-                _with_interval(system.cer_difference),
+                _with_interval(system.cer_difference, little),
             )
             for system in result.systems
         ],
@@ -442,5 +462,6 @@ def _show(result: Comparisons, console: Console) -> None:
             )
 
 
-def _with_interval(difference: DifferenceOf) -> str:
-    return f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"
+def _with_interval(difference: DifferenceOf, little: str | None) -> str:
+    interval = "" if little else f" ({difference.low:+.3f} to {difference.high:+.3f})"
+    return f"{difference.value:+.3f}{interval}"

@@ -4,18 +4,22 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from asr_adapt.artifacts import Metrics
+import numpy as np
+
+from asr_adapt import audio
+from asr_adapt.artifacts import Metrics, SampleRates
 from asr_adapt.console import Console
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError
 from asr_adapt.inference.transcriber import Transcriber
-from asr_adapt.records import write_jsonl
-from asr_adapt.scoring import error_rates
+from asr_adapt.records import Transcript, describe_duration, write_jsonl
+from asr_adapt.scoring import error_rates, verdict
 from asr_adapt.scoring.error_analysis import ScoredUtterance
 from asr_adapt.scoring.evaluation import HYPOTHESES, Evaluation
 from asr_adapt.storage import make_folder, unwritable_as_error
 
 _WORST = 10
+_SAMPLE_UTTERANCES, _SAMPLE_S = 100, 120.0
 
 
 def evaluate(
@@ -98,15 +102,39 @@ def evaluate(
     return Evaluation(metrics, scored)
 
 
+def rates_on_sample(transcriber: Transcriber, speech: SpeechSplit, console: Console) -> SampleRates:
+    """Return the error rates on at most 100 utterances or about 2 minutes of a prepared split, evenly spaced.
+
+    Those of train, beside those of test, tell overfitting from a model that has not learned its own examples.
+
+    Raises:
+        InputError: no utterance of the sample has a reference text.
+    """
+    mean_s = sum(speech.num_samples()) / len(speech) / audio.SAMPLE_RATE_HZ
+    count = max(1, min(len(speech), _SAMPLE_UTTERANCES, int(_SAMPLE_S / mean_s)))
+    sample = speech.select(np.unique(np.linspace(0, len(speech) - 1, count).astype(int)).tolist())
+    pairs = []
+    with console.progress(f"evaluate a sample of {speech.name}", total=len(sample)) as progress:
+        results = transcriber.transcribe_segments(sample.recordings())
+        for reference, result in zip(sample.references, progress.over(results), strict=True):
+            assert isinstance(result, Transcript), result  # these waveforms were decoded before
+            pairs.append((reference, transcriber.model.normaliser(result.text)))
+    wer, cer = error_rates.rates(pairs)
+    console.say(f"{speech.name} WER {wer:.3f}, CER {cer:.3f} on a sample of {len(pairs)} utterances")
+    return SampleRates(utterances=len(pairs), wer=wer, cer=cer)
+
+
 def show(metrics: Metrics, console: Console) -> None:
-    """Print the error rates with their intervals."""
+    """Print the error rates, with their intervals where the test set is large enough for them."""
+    little = verdict.too_little(metrics.utterances, metrics.audio_s)
     for name, value, (low, high) in (
         ("WER", metrics.wer, metrics.wer_ci95),
         ("CER", metrics.cer, metrics.cer_ci95),
     ):
-        console.say(f"{metrics.split} {name} {value:.3f}  (95 % interval {low:.3f} to {high:.3f})")
+        known = little or f"95 % interval {low:.3f} to {high:.3f}"
+        console.say(f"{metrics.split} {name} {value:.3f}  ({known})")
     console.say(
-        f"{metrics.utterances:,} utterances, {metrics.words:,} words, {metrics.audio_s / 60:.1f} min; "
+        f"{metrics.utterances:,} utterances, {metrics.words:,} words, {describe_duration(metrics.audio_s)}; "
         f"{metrics.substitutions} substitutions, {metrics.deletions} deletions, {metrics.insertions} insertions; "
         f"{metrics.describe_speed()}× real time"
     )

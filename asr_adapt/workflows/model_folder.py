@@ -14,6 +14,7 @@ from asr_adapt.inference import engines
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import ctc_model
 from asr_adapt.recipe import Source
+from asr_adapt.report import assessment
 from asr_adapt.report.write import write_page
 from asr_adapt.stages import evaluate, export, lm
 from asr_adapt.storage import make_folder, read_lines, unwritable_as_error, write_text
@@ -39,7 +40,10 @@ def evaluate_folder(
     transcriber = Transcriber.from_folder(model_folder, use_ngram=use_ngram)
     speech, excluded = _split(corpus, split, transcriber.model.language, transcriber.model.normaliser, model_folder)
     evaluation = evaluate.evaluate(transcriber, speech, out, console, excluded)
+    found = assessment.assess(out, evaluation)
+    found.write(out)
     page = write_page(out, model_folder, evaluation=evaluation, sound=sound, names=names)
+    assessment.show(found, console)
     console.say(f"report: {page}")
     return evaluation.metrics
 

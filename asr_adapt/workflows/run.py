@@ -15,7 +15,7 @@ from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
 from asr_adapt import corpora
-from asr_adapt.artifacts import Environment, Metrics, PreparationSummary
+from asr_adapt.artifacts import VERDICT, Assessment, Environment, Metrics, PreparationSummary
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
 from asr_adapt.errors import InputError, RunLocked, TrainingDiverged
@@ -23,7 +23,7 @@ from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import ctc_model, head, mixed_precision
 from asr_adapt.model.base import ResolvedBase
 from asr_adapt.recipe import Recipe, Resolved, fingerprint, read_recipe, write_recipe
-from asr_adapt.report import write
+from asr_adapt.report import assessment, write
 from asr_adapt.scoring.evaluation import Evaluation
 from asr_adapt.stages import evaluate, prepare, train
 from asr_adapt.storage import disk_full_as_error, make_folder
@@ -31,7 +31,7 @@ from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.workflows.plan import RunPlan, TrainingPlan
 from asr_adapt.workflows.run_state import RunState
 
-_OF_TRAINING = ("checkpoints", "model", "adapter", "train_log.jsonl", "tensorboard")
+_OF_TRAINING = ("checkpoints", "model", "adapter", "train_log.jsonl", "tensorboard", VERDICT)
 _LONGEST_STAGE = timedelta(days=7)  # processes wait for the one that prepares
 _PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "numpy", "soundfile", "soxr", "jiwer")
 
@@ -70,6 +70,9 @@ def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
             console.heading("evaluate")
             evaluation = _evaluate(training, out, console)
             _report(training, evaluation, out)
+            console.heading("verdict")
+            found = assessment.of_folder(out, evaluation) if evaluation else Assessment.read(out)
+            assessment.show(found or assessment.of_folder(out, write.read_evaluation(out)), console)
         team.wait_for_everyone()
         metrics = Metrics.read(out)
     console.say(f"\nmodel: {out / 'model'}    metrics: {out / 'metrics.json'}    "
@@ -206,12 +209,14 @@ def _evaluate(training: TrainingPlan, out: Path, console: Console) -> Evaluation
     if stages.is_done("evaluate", training.inputs):
         evaluate.show(Metrics.read(out), console)
         return None
-    stages.begin("evaluate", training.inputs)
+    stages.begin("evaluate", training.inputs, remove=(VERDICT,))
     data = prepared.load(out / "data", "test")
     precision = mixed_precision.recorded_or_fastest(training.recipe.train.precision, train.device())
     transcriber = Transcriber.from_folder(out / "model", precision=precision)
     excluded = PreparationSummary.read(out / "data").excluded_counts("test")
     evaluation = evaluate.evaluate(transcriber, data, out, console, excluded)
+    on_train = evaluate.rates_on_sample(transcriber, prepared.load(out / "data", "train"), console)
+    assessment.assess(out, evaluation, on_train).write(out)
     stages.finish("evaluate")
     return evaluation
 

@@ -13,10 +13,11 @@ from asr_adapt.artifacts import Metrics
 from asr_adapt.console import Console
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Recipe, read_recipe
-from asr_adapt.records import Utterance, read_jsonl
+from asr_adapt.records import Utterance, describe_duration, read_jsonl
 from asr_adapt.report.train_log import trained_s
 from asr_adapt.scoring import comparison, error_rates
 from asr_adapt.scoring.comparison import Difference
+from asr_adapt.scoring.verdict import too_little
 from asr_adapt.storage import write_text
 from asr_adapt.text.normaliser import Normaliser
 from asr_adapt.workflows.run import run
@@ -86,7 +87,9 @@ def transfer(recipe: Recipe, out: Path, console: Console) -> list[Row]:
         scored[name] = _scored(one, folder)
         rows.append(_row(name, metrics, folder, scored[name], next(iter(scored.values()))))
     write_text(out / "transfer.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-    _show(recipe, read_recipe(folder / "recipe.toml").train.steps, rows, console, verdict(scored))
+    little = too_little(metrics.utterances, metrics.audio_s)
+    said = f"{little[0].upper()}{little[1:]}." if little else verdict(scored)
+    _show(recipe, read_recipe(folder / "recipe.toml").train.steps, rows, console, said, little is None)
     return rows
 
 
@@ -129,21 +132,30 @@ def difference(scored: Sequence[Scored], baseline: Sequence[Scored]) -> Differen
     )
 
 
-def _show(recipe: Recipe, steps: int | None, rows: list[Row], console: Console, conclusion: str) -> None:
+def _show(
+    recipe: Recipe, steps: int | None, rows: list[Row], console: Console, conclusion: str, with_intervals: bool
+) -> None:
+    def interval(found: tuple[float, float]) -> str:
+        return "{:.3f} to {:.3f}".format(*found) if with_intervals else ""
+
+    def against(found: tuple[float, float, float] | None) -> str:
+        form = "{:+.3f} ({:+.3f} to {:+.3f})" if with_intervals else "{:+.3f}"
+        return form.format(*found) if found else ""
+
     console.heading(f"{recipe.language} from {recipe.model.base}: {steps:,} steps each")
     console.table(
-        "on test; 95 % intervals, that of the difference paired",
-        ("", "WER", "", "CER", "", "CER against nothing", "without marks", "minutes"),
+        "on test; 95 % intervals, that of the difference paired" if with_intervals else "on test",
+        ("", "WER", "", "CER", "", "CER against nothing", "without marks", "training"),
         [
             (
                 row.name,
                 f"{row.wer:.3f}",
-                "{:.3f} to {:.3f}".format(*row.wer_ci95),
+                interval(row.wer_ci95),
                 f"{row.cer:.3f}",
-                "{:.3f} to {:.3f}".format(*row.cer_ci95),
-                "{:+.3f} ({:+.3f} to {:+.3f})".format(*row.cer_against_nothing) if row.cer_against_nothing else "",
+                interval(row.cer_ci95),
+                against(row.cer_against_nothing),
                 f"{row.cer_without_marks:.3f}",
-                f"{row.train_s / 60:.1f}",
+                describe_duration(row.train_s),
             )
             for row in rows
         ],

@@ -15,7 +15,7 @@ from conftest import RATE_HZ, say
 from evaluations import evaluation
 
 from asr_adapt import audio
-from asr_adapt.artifacts import Metrics
+from asr_adapt.artifacts import Assessment, Metrics
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Text
 from asr_adapt.records import Utterance
@@ -56,6 +56,10 @@ class Page(html.parser.HTMLParser):
     def text(self) -> str:
         return " ".join(" ".join(self.texts).split())
 
+    @property
+    def utterances(self) -> list[dict[str, str]]:
+        return [attrs for attrs in self.all("li") if "data-line" in attrs]
+
     def all(self, tag: str, **wanted: str) -> list[dict[str, str]]:
         return [attrs for name, attrs in self.elements
                 if name == tag and all(attrs.get(key) == value for key, value in wanted.items())]  # fmt: skip
@@ -70,9 +74,10 @@ def test_rates_are_pooled_over_utterances_and_not_their_mean(tmp_path: Path) -> 
 
 
 def test_the_error_rates_are_those_of_metrics_json(tmp_path: Path) -> None:
-    folder = evaluation(tmp_path / "e", PAIRS)
+    folder = evaluation(tmp_path / "e", PAIRS * 10)
     page = Page(write_page(folder))
     metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["audio_s"] > 120
     for name in ("wer", "cer"):
         tile = page.source.split(f'<div class="tile" id="{name}">')[1].split("</div>")[0]
         shown = [float(value) for value in re.findall(r'<data value="([^"]+)">', tile)]
@@ -81,6 +86,13 @@ def test_the_error_rates_are_those_of_metrics_json(tmp_path: Path) -> None:
     counts = "{words} reference words: {substitutions} substitutions, {deletions} deletions, {insertions} insertions."
     assert counts.format(**metrics) in page.text
     assert metrics["normaliser"] in page.text and metrics["decoding"] in page.text
+
+
+def test_a_tiny_test_set_has_no_interval_but_the_words_too_little_to_measure(tmp_path: Path) -> None:
+    page = Page(write_page(evaluation(tmp_path / "e", PAIRS)))
+    tile = page.source.split('<div class="tile" id="wer">')[1].split("</div>")[0]
+    assert "too little to measure: 5 utterances, 14 s" in tile and "interval" not in tile and "track" not in tile
+    assert "Too little to measure: 5 utterances, 14 s." in page.source.split('id="verdict"')[1].split("</section>")[0]
 
 
 def test_errors_in_marks_are_shown_apart(tmp_path: Path) -> None:
@@ -93,10 +105,10 @@ def test_errors_in_marks_are_shown_apart(tmp_path: Path) -> None:
 
 def test_utterances_are_listed_worst_first_aligned_and_with_their_recordings(tmp_path: Path) -> None:
     page = Page(write_page(evaluation(tmp_path / "e", PAIRS)))
-    shown = page.all("li")
+    shown = page.utterances
     assert [int(one["data-errors"]) for one in shown] == [2, 1, 1, 0, 0]
     assert shown[0]["data-line"] == "2", "the line of hypotheses.jsonl"
-    assert page.source.split("<ol")[1].count('class="pair delete"') == 2
+    assert page.source.split('<ol id="list"')[1].count('class="pair delete"') == 2
     assert "áb<u>" not in page.source and "<u>á</u>bé" in page.source, "the letters that differ are marked"
     players = page.all("audio")
     assert len(players) == len(PAIRS) and all("controls" in player for player in players)
@@ -142,7 +154,7 @@ def test_recordings_are_those_of_the_worst_utterances_within_the_budget(
     folder = evaluation(tmp_path / "e", PAIRS)
     monkeypatch.setattr(pages, "CLIPS", 2)
     page = Page(write_page(folder))
-    played = [item for item, player in zip(page.all("li"), _players(page), strict=True) if player]
+    played = [item for item, player in zip(page.utterances, _players(page), strict=True) if player]
     assert [one["data-errors"] for one in played] == ["2", "1"]
     assert "Recordings are included for the 2 utterances with the most errors" in page.text
     monkeypatch.setattr(pages, "AUDIO_BYTES", 100)
@@ -157,7 +169,7 @@ def test_a_missing_recording_leaves_its_utterance_without_one(tmp_path: Path) ->
     folder = evaluation(tmp_path / "e", PAIRS)
     (folder / "anna-0.wav").unlink()
     page = Page(write_page(folder))
-    assert len(page.all("audio")) == len(PAIRS) - 1 and len(page.all("li")) == len(PAIRS)
+    assert len(page.all("audio")) == len(PAIRS) - 1 and len(page.utterances) == len(PAIRS)
     assert "as far as they can be decoded" in page.text
 
 
@@ -165,7 +177,7 @@ def test_utterances_beyond_the_limit_are_counted(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(pages, "SHOWN", 3)
     page = Page(write_page(evaluation(tmp_path / "e", PAIRS)))
     assert (
-        len(page.all("li")) == 3
+        len(page.utterances) == 3
         and "Shown are the 3 utterances with the most errors; all 5 are in hypotheses.jsonl." in page.text
     )
 
@@ -174,7 +186,7 @@ def test_a_transcript_in_markup_is_text(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     folder = evaluation(tmp_path / "e", [(f"{evil} a b c", "ab"), ("ab c d", evil)], rules=Text(keep="<>/()"))
     page = Page(write_page(folder))
-    assert len(page.all("script")) == 1 and all(evil in one["data-text"] for one in page.all("li"))
+    assert len(page.all("script")) == 1 and all(evil in one["data-text"] for one in page.utterances)
     assert [one["data-find"] for one in page.all("button")].count(evil) == 2, "among the words confused, too"
 
 
@@ -184,10 +196,12 @@ def test_nothing_that_a_corpus_holds_becomes_markup(tmp_path: Path) -> None:
     utterance = Utterance(id=evil, audio="a", speaker=evil, text=evil, hypothesis=f"{evil} {evil}")
     facts = pages.Facts(evil, evil, {evil: evil}, [pages.Excluded(evil, evil, 1, evil)], [evil])
     found = Evaluation(Metrics.read(folder), error_analysis.score([utterance], str))
-    text = pages.page(found, facts, [], None, names=True)
+    text = pages.page(
+        found, facts, Assessment(level="draft", verdict=evil, reason=evil, advice=(evil,)), [], None, names=True
+    )
     (tmp_path / "page.html").write_text(text, encoding="utf-8")
     page = Page(tmp_path / "page.html")
-    assert len(page.all("script")) == 1 and not page.all("img") and len(page.all("li")) == 1
+    assert len(page.all("script")) == 1 and not page.all("img") and len(page.utterances) == 1
     assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 10
 
 
@@ -215,7 +229,10 @@ def test_a_script_without_spaces_is_aligned_by_characters_and_headlines_cer(tmp_
     page = Page(write_page(evaluation(tmp_path / "e", [(text, text.replace("ค", "ข")), (text, text)], "th")))
     assert page.source.index('id="cer"') < page.source.index('id="wer"')
     assert "The reference is above the hypothesis, aligned by characters" in page.text
-    assert page.source.split("<ol")[1].count('<span class="pair"><span class="reference">') == 2 * len(text) - 1
+    assert (
+        page.source.split('<ol id="list"')[1].count('<span class="pair"><span class="reference">')
+        == 2 * len(text) - 1
+    )
 
 
 def test_metrics_of_other_hypotheses_are_refused(tmp_path: Path) -> None:

@@ -68,9 +68,7 @@ def test_the_hub_reads_the_model_card_and_finds_the_values_of_metrics_json(finis
             "hours": round(metrics["audio_s"] / 3600, 4),
             "sha256": error_analysis.split_hash(utterances),
         }
-    assert (
-        f"| WER | {metrics['wer']:.3f} | {metrics['wer_ci95'][0]:.3f} to {metrics['wer_ci95'][1]:.3f} |" in card.text
-    )
+    assert f"| WER | {metrics['wer']:.3f} | too little to measure: 6 utterances, " in card.text
     doctor = json.loads((finished / "data" / "doctor.json").read_text())
     assert card.data.to_dict()["train_hours"] == doctor["hours"]["train"]
 
