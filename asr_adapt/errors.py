@@ -58,6 +58,10 @@ class UnknownLetter(InputError):
     """A text holds a unit that is not in the alphabet."""
 
 
+class NoUtterances(InputError):
+    """A corpus whose files hold no text, such as ELAN files with empty annotations."""
+
+
 class RunLocked(InputError):
     """Another process is using this run folder."""
 

@@ -13,7 +13,7 @@ from asr_adapt.corpora.kept_splits import Corpus, KeptSplits
 from asr_adapt.corpora.nearest import unknown_layout
 from asr_adapt.corpora.readers import READERS
 from asr_adapt.corpora.splits import Leak, grouping, leaks, missing_splits, with_splits
-from asr_adapt.errors import InputError, describe_validation_error
+from asr_adapt.errors import InputError, NoUtterances, describe_validation_error
 from asr_adapt.recipe import Recipe, Source
 from asr_adapt.records import SPLITS, LeftOut, Utterance
 
@@ -130,7 +130,7 @@ def _read_one(source: Source, language: str) -> tuple[str, list[Utterance], Sequ
     if source.split is not None:
         utterances = [u.model_copy(update={"split": source.split}) for u in utterances]
     if not utterances:
-        raise InputError("the corpus has no utterances", place=root, remedy=f"It was read as {kind}.")
+        raise NoUtterances("the corpus has no utterances", place=root, remedy=f"It was read as {kind}.")
     twice = [name for name, count in Counter(u.id for u in utterances).items() if count > 1]
     if twice:
         raise InputError(

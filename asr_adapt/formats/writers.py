@@ -6,9 +6,10 @@ import math
 import mimetypes
 import os
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from asr_adapt.artifacts import Draft, DraftTier
 from asr_adapt.corpora import provenance
@@ -165,6 +166,33 @@ def to_eaf(
     eaf.add_property("lastUsedAnnotationId", str(eaf.maxaid))
     if draft is not None:
         eaf.add_property(provenance.PROPERTY, draft.model_dump_json(exclude_none=True))
+    return _eaf_text(eaf, media, folder)
+
+
+def to_empty_eaf(spans_s: Sequence[tuple[float, float]], tier: str, media: Media, folder: Path) -> str:
+    """Return an ELAN document with a tier of empty annotations, for a person or a model to fill.
+
+    Args:
+        spans_s: Start and end of each, in seconds of the recording.
+        tier: The tier's name.
+        media: The recording that it links.
+        folder: Where the document will be.
+    """
+    from pympi import Elan
+
+    eaf = Elan.Eaf(author="")  # nothing in it is a model's
+    eaf.header = {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"}
+    eaf.add_tier(tier)
+    for start_s, end_s in sorted(spans_s):
+        eaf.add_annotation(tier, round(start_s * 1000), round(end_s * 1000), "")
+    eaf.remove_tier("default")
+    return _eaf_text(eaf, media, folder)
+
+
+def _eaf_text(eaf: Any, media: Media | None, folder: Path | None) -> str:
+    """Return an ELAN document that links its recording."""
+    from pympi import Elan
+
     if media is not None:
         file = Path(printable(media.file.resolve()))
         relative = printable(Path(os.path.relpath(media.file.resolve(), (folder or Path()).resolve())).as_posix())
