@@ -432,6 +432,26 @@ class Draft(BaseModel):
     tiers: dict[str, DraftTier] = {}
 
 
+class Correction(Artifact):
+    """`round-NN.json` of `loop`: what a person did since the round before, and what a draft would have saved."""
+
+    transcribed: int = Field(ge=0)
+    """segments that a person transcribed"""
+    corrected: int = Field(ge=0)
+    """segments that a person corrected: drafts, and what was transcribed before"""
+    minutes: float = Field(ge=0)
+    """of the segments that had no transcript before"""
+    edits: int = Field(ge=0)
+    """characters to insert, delete or substitute in the last model's drafts of those segments"""
+    typed: int = Field(ge=0)
+    """characters of their transcripts"""
+
+    @property
+    def share(self) -> float:
+        """Edits for each character; raises ZeroDivisionError where nothing was typed."""
+        return self.edits / self.typed
+
+
 class TranscriptionRecord(Artifact):
     """`.asr-adapt.json` in a folder of transcripts: which model wrote them, and from which recordings."""
 

@@ -117,6 +117,33 @@ def transfer(
 
 
 @app.command(context_settings=_CORPUS_COMMAND)
+def loop(
+    context: typer.Context,
+    script: Annotated[Path, typer.Argument(metavar="RECIPE.py", help="A recipe script.", show_default=False)],
+    start: Annotated[
+        str,
+        typer.Option(help="Train each round from the last round's model (last) or the recipe's base model (base)."),
+    ] = "last",
+) -> None:
+    """Train again on what was transcribed and corrected since.
+
+    Every round is scored on the same test set. --out and recipe fields may follow.
+    """
+    if start not in ("last", "base"):
+        raise InputError(f"no start '{start}'", place="--start", remedy="Give last or base.")
+    from asr_adapt import recipe_options, recipe_script
+
+    recipe, out = recipe_options.override(
+        recipe_script.load(script), context.args, f"{script.stem}-loop", str(script)
+    )
+    from asr_adapt.console import Console
+    from asr_adapt.workflows.loop import loop as next_round
+
+    process_exit.begin_work()
+    next_round(recipe, out, Console(), start=start)  # type: ignore[arg-type]
+
+
+@app.command(context_settings=_CORPUS_COMMAND)
 def new(
     context: typer.Context,
     language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="BCP-47 tag (mi, sat-Olck) or English name.")],
@@ -300,6 +327,26 @@ def transcribe(
     failed = stage.transcribe(load, model, found, format, out, Console(), settings, channel, track)
     if failed:
         raise SystemExit(2 if failed == len(found) else _PARTLY_DONE)
+
+
+@app.command("next", context_settings=_CORPUS_COMMAND)
+def next_to_transcribe(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="CORPUS", help="Folder of recordings, some transcribed.")],
+    model: Annotated[Path, typer.Option(help="Model folder, such as a run's model/.")],
+    minutes: Annotated[float, typer.Option(min=0.1, help="Minutes of speech to choose.")] = 10,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for next.json and .eaf files with empty annotations.")
+    ] = None,
+) -> None:
+    """Choose what speech to transcribe next.
+
+    It prefers letter sequences that the known text lacks, for each minute. Corpus fields may follow.
+    """
+    from asr_adapt.console import Console
+    from asr_adapt.workflows.next import propose
+
+    propose(folder, model, minutes, out, Console(), _source(folder, context.args) if context.args else None)
 
 
 @app.command()

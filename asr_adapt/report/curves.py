@@ -1,4 +1,4 @@
-"""Training curves, laid out for a template that draws them as SVG."""
+"""Curves, laid out for a template that draws them as SVG."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _MOST_POINTS = 400
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: its name, and `(step, value)` in order."""
+    """A curve: its name, and `(step or other quantity, value)` in order."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -39,7 +39,7 @@ class Chart:
     summary: str
     lines: Sequence[Drawn]
     across: Sequence[tuple[float, str]]
-    """`(x, step)` of the ticks"""
+    """`(x, label)` of the ticks"""
     up: Sequence[tuple[float, str]]
     """`(y, value)` of the ticks"""
     left: float = _LEFT
@@ -47,13 +47,19 @@ class Chart:
     bottom: float = HEIGHT - _BOTTOM
 
 
-def chart(title: str, lines: Sequence[Line]) -> Chart | None:
-    """Lay out lines over common axes, which begin at 0; None where no line has two points."""
+def chart(title: str, lines: Sequence[Line], across: str = "step") -> Chart | None:
+    """Lay out lines over common axes, which begin at 0; None where no line has two points.
+
+    Args:
+        title: Of the chart.
+        lines: The curves.
+        across: What the horizontal axis counts.
+    """
     lines = [Line(line.name, _thinned(line.points)) for line in lines if len(line.points) > 1]
     if not lines:
         return None
     points = [point for line in lines for point in line.points]
-    across, up = ticks(max(x for x, _ in points), 6), ticks(max(y for _, y in points), 5)
+    along, up = ticks(max(x for x, _ in points), 6), ticks(max(y for _, y in points), 5)
     last, most = max(x for x, _ in points), max(*(y for _, y in points), up[-1])
 
     def x_of(step: float) -> float:
@@ -67,7 +73,7 @@ def chart(title: str, lines: Sequence[Line]) -> Chart | None:
         Drawn(
             name=line.name,
             path=" ".join(f"{x_of(x)},{y_of(y)}" for x, y in line.points),
-            marks=[(x_of(x), y_of(y), f"step {x:,.0f}: {line.name} {y:.3f}") for x, y in line.points]
+            marks=[(x_of(x), y_of(y), f"{across} {x:,.0f}: {line.name} {y:.3f}") for x, y in line.points]
             if len(line.points) <= 40
             else [],
             label_y=end,
@@ -75,8 +81,8 @@ def chart(title: str, lines: Sequence[Line]) -> Chart | None:
         for line, end in zip(lines, ends, strict=True)
     ]
     summary = "; ".join(
-        "{0} from {1[1]:.3f} at step {1[0]:,.0f} to {2[1]:.3f} at step {2[0]:,.0f}".format(
-            line.name, line.points[0], line.points[-1]
+        "{0} from {1[1]:.3f} at {3} {1[0]:,.0f} to {2[1]:.3f} at {3} {2[0]:,.0f}".format(
+            line.name, line.points[0], line.points[-1], across
         )
         for line in lines
     )
@@ -84,7 +90,7 @@ def chart(title: str, lines: Sequence[Line]) -> Chart | None:
         title=title,
         summary=summary,
         lines=drawn,
-        across=[(x_of(tick), f"{tick:,.0f}") for tick in across if tick <= last],
+        across=[(x_of(tick), f"{tick:,.0f}") for tick in along if tick <= last],
         up=[(y_of(tick), f"{tick:g}") for tick in up],
     )
 

@@ -36,16 +36,23 @@ _LONGEST_STAGE = timedelta(days=7)  # processes wait for the one that prepares
 _PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "numpy", "soundfile", "soxr", "jiwer")
 
 
-def run(recipe: Recipe, out: Path, console: Console) -> Metrics:
+def run(recipe: Recipe, out: Path, console: Console, kept: corpora.KeptSplits | None = None) -> Metrics:
     """Run a recipe in the run folder `out`, and return its metrics on test.
 
     Stages that are done with the same inputs are skipped; from the first that differs on, all are done again.
+
+    Args:
+        recipe: The recipe.
+        out: The run folder.
+        console: Where to report.
+        kept: Splits that were made before in another run folder; those of `out` itself go before them.
 
     Raises:
         InputError: the recipe or its corpus cannot be used, or `out` belongs to another run.
         RunLocked: another process is at work in `out`.
     """
-    plan = RunPlan.of(recipe, corpora.KeptSplits.of_run(out))
+    own = corpora.KeptSplits.of_run(out)
+    plan = RunPlan.of(recipe, own if kept is None or own.rows or own.format_1 else kept)
 
     # Under torchrun or accelerate launch every process comes here. One owns the folder; the others train with it.
     team = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_STAGE)

@@ -16,6 +16,15 @@ _OUTPUTS = {
 _ORDER = tuple(_OUTPUTS)
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether every stage of a run folder was finished with the inputs that it was last started with.
+
+    Raises:
+        InputError: `stages.json` is damaged.
+    """
+    return RunState(folder).are_all_finished() if folder.is_dir() else False
+
+
 class RunState:
     """The state of a run folder: `stages.json`, and whether the outputs of each stage are there.
 
@@ -33,6 +42,10 @@ class RunState:
         """Whether the stage finished with these inputs, and its outputs are there."""
         outputs_exist = all((self._out / name).exists() for name in _OUTPUTS[stage])
         return outputs_exist and self.is_begun(stage, inputs) and self._stages[stage].finished
+
+    def are_all_finished(self) -> bool:
+        """Whether each stage is finished and its outputs are there."""
+        return all(stage in self._stages and self.is_done(stage, self._stages[stage].inputs) for stage in _ORDER)
 
     def is_begun(self, stage: str, inputs: str) -> bool:
         """Whether the stage was started with these inputs."""
