@@ -70,6 +70,13 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _finite(value: float) -> float:
+    """Reject nan, which passes typer's `min`, and what overflows when it is converted."""
+    if not value <= _MAX_LIMIT:
+        raise typer.BadParameter(f"{value} is not a number up to {_MAX_LIMIT:.0e}.")
+    return value
+
+
 @app.callback()
 def _options(
     version: Annotated[
@@ -141,6 +148,53 @@ def loop(
 
     process_exit.begin_work()
     next_round(recipe, out, Console(), start=start)  # type: ignore[arg-type]
+
+
+@app.command(context_settings=_CORPUS_COMMAND)
+def curve(
+    context: typer.Context,
+    script: Annotated[Path, typer.Argument(metavar="RECIPE.py", help="A recipe script.", show_default=False)],
+    minutes: Annotated[
+        str | None,
+        typer.Option(
+            help="Amounts of speech to train on, as 1,5,15; all of it is always the last.",
+            show_default="1,5,15,30,60,120,…",
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each amount.")] = 2,
+    predict: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="HOURS", help="Predict the error rates with so much speech; repeatable.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Measure what more speech would bring.
+
+    Trains on nested subsets of the speech, fits a learning curve, and predicts error rates for up to four times as
+    much. Recipe fields may follow; the same --out again resumes.
+    """
+    from asr_adapt import recipe_options, recipe_script
+
+    recipe, out = recipe_options.override(
+        recipe_script.load(script), context.args, f"{script.stem}-curve", str(script)
+    )
+    from asr_adapt.console import Console
+    from asr_adapt.workflows.curve import curve as measure
+
+    process_exit.begin_work()
+    measure(recipe, out, Console(), minutes=_minutes(minutes), seeds=seeds, hours=predict or ())
+
+
+def _minutes(text: str | None) -> list[float]:
+    """Return the numbers of a list such as 1,5,15."""
+    try:
+        found = [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        found = [0.0]
+    if not all(0 < minutes <= _MAX_LIMIT for minutes in found):
+        raise InputError(f"'{text}' is no list of minutes", place="--minutes", remedy="Write it as 1,5,15.")
+    return found
 
 
 @app.command(context_settings=_CORPUS_COMMAND)
@@ -495,13 +549,6 @@ def export(
     from asr_adapt.workflows.model_folder import export_engines
 
     export_engines(model, engine or [], check, _source(corpus, context.args) if corpus else None, Console())
-
-
-def _finite(value: float) -> float:
-    """Reject nan, which passes typer's `min`, and what overflows when it is converted."""
-    if not value <= _MAX_LIMIT:
-        raise typer.BadParameter(f"{value} is not a number up to {_MAX_LIMIT:.0e}.")
-    return value
 
 
 @app.command()

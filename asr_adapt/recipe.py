@@ -108,6 +108,8 @@ class Corpus(Source):
     """exclude longer clips from training"""
     max_train_hours: float | None = Field(default=None, gt=0)
     """train on a random subset of this size, for learning curves"""
+    subset_seed: int = Field(default=0, ge=0, json_schema_extra={"since": 2})
+    """seed of that subset; with one seed, a larger subset contains a smaller one"""
     workers: int | None = Field(default=None, ge=1)
     """audio decoding threads; None: one per core"""
 

@@ -29,6 +29,8 @@ class Drawn:
     """`(x, y, label)` of its points, where they are few"""
     label_y: float
     """position of its name, at the right of its end"""
+    band: str = ""
+    """of an SVG polygon around it"""
 
 
 @dataclass(frozen=True)

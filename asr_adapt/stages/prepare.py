@@ -82,7 +82,9 @@ def prepare(
     clear, excluded = checks.understood(utterances, normalise)
     by_split: dict[Split, list[Utterance]] = {s: [u for u in clear if u.split == s] for s in SPLITS}
     if recipe.corpus.max_train_hours:
-        by_split["train"] = _random_subset(by_split["train"], recipe.corpus.max_train_hours)
+        by_split["train"] = _random_subset(
+            by_split["train"], recipe.corpus.max_train_hours, recipe.corpus.subset_seed
+        )
 
     used = [u for members in by_split.values() for u in members]
     _show_left_out(left_out, console)
@@ -183,21 +185,21 @@ def _write(folder: Path, split: Split, rows: Iterable[Row | Exclusion]) -> tuple
     return count, samples / audio.SAMPLE_RATE_HZ / 3600, excluded
 
 
-def _random_subset(members: list[Utterance], hours: float) -> list[Utterance]:
-    """Return a random subset of about `hours`, in the original order."""
+def _random_subset(members: list[Utterance], hours: float, seed: int) -> list[Utterance]:
+    """Return a random subset of about `hours`, in the original order; with one seed, a larger one contains it."""
     order = list(range(len(members)))
-    random.Random(0).shuffle(order)  # not the training seed: a larger subset contains the smaller one
+    random.Random(seed).shuffle(order)
     chosen: set[int] = set()
     seconds = 0.0
     for index in order:
         if seconds >= hours * 3600:
             break
         chosen.add(index)
-        seconds += _duration_s(members[index])
+        seconds += duration_s(members[index])
     return [utterance for index, utterance in enumerate(members) if index in chosen]
 
 
-def _duration_s(utterance: Utterance) -> float:
+def duration_s(utterance: Utterance) -> float:
     """Return an utterance's duration; 0 if it cannot be read, which decoding will list."""
     if utterance.duration_s is not None:
         return utterance.duration_s
