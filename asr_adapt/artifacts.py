@@ -16,7 +16,7 @@ from asr_adapt import __version__
 from asr_adapt.errors import InputError, describe_validation_error
 from asr_adapt.recipe import Text
 from asr_adapt.records import Exclusion, Leak, LeftOut, Split
-from asr_adapt.storage import MAX_JSON_BYTES, decode_text, file_digest, read_bounded, write_text
+from asr_adapt.storage import MAX_JSON_BYTES, decode_text, digest_of_folder, file_digest, read_bounded, write_text
 
 MODEL_METADATA = "asr_adapt.json"
 DIGESTS = "digests.json"
@@ -122,6 +122,11 @@ def _model_remedy(folder: Path) -> str:
 def check_model(folder: Path, names: Iterable[str] | None = None) -> bool:
     """Compare the files of a model folder with their digests; see `check_digests`."""
     return check_digests(folder, _model_remedy(folder), names)
+
+
+def model_fingerprint(folder: Path, settings: str) -> str:
+    """Return SHA-256 over what decides about the text that a model writes: settings, weights, n-gram."""
+    return digest_of_folder(folder, (MODEL_METADATA, "*.safetensors", "*.arpa", "*.bin"), settings)
 
 
 class Metrics(Artifact):
@@ -420,6 +425,8 @@ class DraftTier(BaseModel):
     """the tier of its words, which follow it"""
     status: str | None = None
     """the tier in which `ok` says that a person takes a segment as it is"""
+    channel: int | None = None
+    """of the recording, where each is a speaker"""
 
 
 class Draft(BaseModel):

@@ -404,6 +404,77 @@ def next_to_transcribe(
 
 
 @app.command()
+def draft(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="CORPUS...", help="Folders of ELAN files, TextGrids and recordings, or one of these."),
+    ],
+    model: Annotated[
+        Path | None, typer.Option(help="Model folder, such as a run's model/.", show_default=False)
+    ] = None,
+    tiers: Annotated[
+        list[str] | None,
+        typer.Option(help="Tier with the transcript, by name or by type; repeatable.", show_default=False),
+    ] = None,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Write into the files, after a backup; default: a copy beside each.")
+    ] = False,
+    format: Annotated[str, typer.Option(help="eaf or textgrid: of recordings without annotations.")] = "eaf",
+    engine: _ENGINE = "auto",
+    no_lm: _NO_LM = False,
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            help="left, right, a number, or each: a speaker for each channel; default: mixed.", show_default=False
+        ),
+    ] = None,
+    track: Annotated[
+        int | None, typer.Option(min=1, help="Number of the audio track; default: the file's.", show_default=False)
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Take the drafts in these files as they are, without correction.")
+    ] = False,
+) -> None:
+    """Draft what has no transcript in a folder of ELAN, Praat or plain recordings, for correction by hand.
+
+    Run again, it does what is new; with another model, it replaces what nobody corrected.
+    """
+    from asr_adapt.audio import channels
+    from asr_adapt.console import Console
+    from asr_adapt.inference import engines
+    from asr_adapt.stages import draft as stage
+
+    console = Console()
+    if accept:
+        stage.accept(paths, console)
+        return
+    if model is None:
+        raise InputError("no model was given", place="--model", remedy="Give a run's model/ folder.")
+    if format not in stage.SUFFIXES:
+        raise InputError(f"no format '{format}'", place="--format", remedy=f"Known: {', '.join(stage.SUFFIXES)}.")
+    if channel is not None:
+        channels.chosen(channel, channels.MAX_CHANNELS, "--channel")
+    runner = engines.resolved(model, engine)
+
+    def load() -> Any:
+        from asr_adapt.inference.transcriber import Transcriber
+
+        return Transcriber.from_folder(model, engine=runner, use_ngram=not no_lm)
+
+    settings = "" if runner == engines.TORCH else f"{runner} "  # as those of transcribe
+    settings += (
+        " --no-lm" * no_lm + (f" --channel {channel}" if channel else "") + (f" --track {track}" if track else "")
+    )
+    done = [
+        stage.draft(load, model, path, console, settings=settings, tiers=tiers or (), in_place=in_place,
+                    format=format, channel=channel, track=track)
+        for path in paths
+    ]  # fmt: skip
+    if any(summary.failed for summary in done):
+        raise SystemExit(_PARTLY_DONE if any(summary.done for summary in done) else 2)
+
+
+@app.command()
 def align(
     audio: Annotated[Path, typer.Argument(metavar="AUDIO", help="Audio file.")],
     text: Annotated[Path, typer.Argument(metavar="TEXT", help="Transcript: a text file, one segment per line.")],

@@ -164,7 +164,7 @@ def _groups(spans: Sequence[Span], marks: Sequence[Mark]) -> list[tuple[list[int
         span = spans[number]
         first = bisect_right(starts, span.start_ms - longest - 1)
         last = bisect_right(starts, span.end_ms)
-        linked = [i for i in range(first, last) if _share(span, marks[i])]
+        linked = [i for i in range(first, last) if share_time(span, marks[i])]
         if not linked:
             continue
         known = sorted({group_of[i] for i in linked if i in group_of})
@@ -186,7 +186,8 @@ def _groups(spans: Sequence[Span], marks: Sequence[Mark]) -> list[tuple[list[int
     return [group for group in groups if group[0]]
 
 
-def _share(span: Span, mark: Mark) -> bool:
+def share_time(span: Span, mark: Mark) -> bool:
+    """Whether a text and a mark share at least half of the shorter one's time."""
     common = min(span.end_ms, mark.end_ms) - max(span.start_ms, mark.start_ms)
     shorter = min(span.end_ms - span.start_ms, mark.end_ms - mark.start_ms)
     return common >= 0 and 2 * common >= shorter
@@ -204,14 +205,26 @@ class Drafts:
         Raises:
             InputError: a record is damaged.
         """
+        found = self.record_of(path)
+        if found is None:
+            return None
+        base, name, record = found
+        if name in record.drafts:
+            return drafted(record.drafts[name], base / TranscriptionRecord.FILE)
+        is_same = file_digest(path) == record.digests[name]
+        return Drafted(Draft(model=record.model), all_machine=True) if is_same else None
+
+    def record_of(self, path: Path) -> tuple[Path, str, TranscriptionRecord] | None:
+        """Return the folder of the record that names a file, the file's name in it, and the record.
+
+        Raises:
+            InputError: a record is damaged.
+        """
         folder = path.parent.absolute()
         for base, record in self._above(folder):
             name = name_as_text(str((folder / path.name).relative_to(base)))
-            place = base / TranscriptionRecord.FILE
-            if name in record.drafts:
-                return drafted(record.drafts[name], place)
-            if name in record.digests and file_digest(path) == record.digests[name]:
-                return Drafted(Draft(model=record.model), all_machine=True)
+            if name in record.drafts or name in record.digests:
+                return base, name, record
         return None
 
     def judge(self, path: Path, spans: Sequence[Span]) -> list[Provenance | None]:

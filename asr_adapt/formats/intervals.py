@@ -24,7 +24,7 @@ def intervals(transcript: Transcript) -> list[Interval]:
     begins before the end, would cause that, times move, by a millisecond for each word of no length.
     """
     end_ms = max(math.floor(transcript.duration_s * 1000 + 1e-6), len(transcript.words))
-    times = iter(_apart(transcript.words, end_ms))
+    times = iter(apart(transcript.words, end_ms))
     segments = [segment for segment in transcript.segments if segment.words]
     words_of = [tuple(Interval(word.text, *next(times)) for word in segment.words) for segment in segments]
     found: list[Interval] = []
@@ -37,7 +37,7 @@ def intervals(transcript: Transcript) -> list[Interval]:
     return found
 
 
-def _apart(words: Sequence[Word], end_ms: int) -> list[tuple[int, int]]:
+def apart(words: Sequence[Word], end_ms: int) -> list[tuple[int, int]]:
     """Return `(start, end)` of each word, every one after the one before and all before `end_ms`."""
     times: list[tuple[int, int]] = []
     earliest = 0

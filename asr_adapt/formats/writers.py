@@ -189,6 +189,16 @@ def to_empty_eaf(spans_s: Sequence[tuple[float, float]], tier: str, media: Media
     return _eaf_text(eaf, media, folder)
 
 
+def blank_eaf(media: Media, folder: Path) -> str:
+    """Return an ELAN document that links a recording and has no tiers; see `to_empty_eaf`."""
+    from pympi import Elan
+
+    eaf = Elan.Eaf(author=elan.AUTHOR)
+    eaf.header = {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"}
+    eaf.remove_tier("default")
+    return _eaf_text(eaf, media, folder)
+
+
 def _eaf_text(eaf: Any, media: Media | None, folder: Path | None) -> str:
     """Return an ELAN document that links its recording."""
     from pympi import Elan

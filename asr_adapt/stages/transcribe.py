@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from asr_adapt.artifacts import Draft, TranscriptionRecord
+from asr_adapt.artifacts import Draft, TranscriptionRecord, model_fingerprint
 from asr_adapt.console import Console
 from asr_adapt.errors import DiskFull, InputError, printable
 from asr_adapt.formats import writers
 from asr_adapt.inference.recordings import Input, Selection, exists
 from asr_adapt.records import Segment, Transcript, describe_duration
-from asr_adapt.storage import digest_of_folder, disk_full_as_error, name_as_text, name_of_text, write_text
+from asr_adapt.storage import disk_full_as_error, name_as_text, name_of_text, write_text
 
 if TYPE_CHECKING:  # it brings torch, and a misspelt path shall be answered at once
     from asr_adapt.inference.transcriber import Transcriber
@@ -26,8 +26,6 @@ if TYPE_CHECKING:  # it brings torch, and a misspelt path shall be answered at o
 _RECORDED_EVERY = 50  # transcripts; a record of many thousands is not written again after each
 _SHOWN = 3
 _FREE_SPACE = "Free some space, then run the same command again."
-# Of a model's folder, what decides about the text: settings, weights, n-gram.
-_DECISIVE = ("asr_adapt.json", "*.safetensors", "*.arpa", "*.bin")
 
 
 def destinations(inputs: Sequence[Input], out: Path, format: str) -> list[Path]:
@@ -87,7 +85,7 @@ def transcribe(
     if format != "txt" and not out and len(inputs) > 1:
         raise InputError(f"{len(inputs)} files as {format} need a folder", place="--out", remedy="Give --out DIR.")
     work: list[tuple[Input, Path | None]] = [(item, None) for item in inputs]
-    fingerprint = _fingerprint(model, settings)
+    fingerprint = model_fingerprint(model, settings)
     if out:
         work = [*_missing(inputs, destinations(inputs, out, format), out, fingerprint, console)]
     if not work:
@@ -221,7 +219,8 @@ def _claim(out: Path, fingerprint: str, sources_of: dict[Path, str]) -> None:
         if known.model != fingerprint:
             if old := [out / place for place in before if exists(out / place)]:
                 raise _of_another_model(out, old, digests)
-            before, digests, drafts = {}, {}, {}
+            drafts = {place: draft for place, draft in drafts.items() if place not in known.sources}
+            before, digests = {}, {}
         for place, source in sources_of.items():
             written = before.get(str(place.relative_to(out)))
             if written != source and exists(place):
@@ -249,11 +248,6 @@ def _of_another_model(out: Path, old: Sequence[Path], digests: dict[str, str]) -
 
 def _named(places: Sequence[Path]) -> str:
     return ", ".join(printable(place.name) for place in places[:_SHOWN]) + (", …" if len(places) > _SHOWN else "")
-
-
-def _fingerprint(model: Path, settings: str) -> str:
-    """Return SHA-256 over what decides about the text that a model writes."""
-    return digest_of_folder(model, _DECISIVE, settings)
 
 
 def _keep(text: str, place: Path) -> None:

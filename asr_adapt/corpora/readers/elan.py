@@ -77,6 +77,22 @@ def files(root: Path) -> list[Path]:
     return media.below(root, (".eaf",))
 
 
+@dataclass(frozen=True)
+class AnnotatedFile:
+    """What an .eaf file holds."""
+
+    tiers: list[Tier]
+    """with all their annotations, empty ones too, and where their texts come from"""
+    audio: str
+    """the recording"""
+    start_s: float
+    """seconds of the recording that lie before the annotations' zero"""
+    media: set[Path]
+    """all recordings and videos that are linked and there"""
+    draft: Draft | None
+    """what a model wrote into it"""
+
+
 @dataclass
 class _Item:
     """An annotation as it is in the file: aligned by two time slots, or referring to the one above it."""
@@ -192,8 +208,13 @@ def _milliseconds(value: str | None) -> int | None:
     return milliseconds
 
 
-def annotated(path: Path, finder: AudioFinder, drafts: Drafts) -> Iterator[Tier]:
-    """Yield the tiers of a file with all their annotations, empty ones too, and where their texts come from.
+def annotated(path: Path, finder: AudioFinder, drafts: Drafts) -> list[Tier]:
+    """Return the tiers of a file with all their annotations; see `examined`."""
+    return examined(path, finder, drafts).tiers
+
+
+def examined(path: Path, finder: AudioFinder, drafts: Drafts) -> AnnotatedFile:
+    """Return what a file holds.
 
     Raises:
         InputError: the file is damaged.
@@ -208,22 +229,29 @@ def annotated(path: Path, finder: AudioFinder, drafts: Drafts) -> Iterator[Tier]
         position |= _positions(items)
         times |= _times_s(items, document.slots, shift_s)
     confirmed = _confirmed(document, written)
+    tiers = []
     for attributes, items in document.tiers:
         name = attributes["TIER_ID"]
         annotations = list(_annotations(items, by_name, position, times))
         of = written.draft.tiers[name].of if written and name in written.draft.tiers else None
         if written:
             annotations = _judged(name, annotations, written, confirmed, shift_s)
-        yield Tier(
-            file=path,
-            name=name,
-            kind=attributes.get("LINGUISTIC_TYPE_REF", ""),
-            speaker=attributes.get("PARTICIPANT") or (of or name).partition("@")[2] or None,
-            audio=audio,
-            annotations=annotations,
-            above=attributes.get("PARENT_REF") or None,
-            draft_of=of,
+        tiers.append(
+            Tier(
+                file=path,
+                name=name,
+                kind=attributes.get("LINGUISTIC_TYPE_REF", ""),
+                speaker=attributes.get("PARTICIPANT") or (of or name).partition("@")[2] or None,
+                audio=audio,
+                annotations=annotations,
+                above=attributes.get("PARENT_REF") or None,
+                draft_of=of,
+            )
         )
+    names = {_plain(d.get(key, "")) for d in document.media for key in ("RELATIVE_MEDIA_URL", "MEDIA_URL")} - {""}
+    places = {path.parent / part for name in names for part in (name, PurePosixPath(name).name)} | {Path(audio)}
+    media = {place.resolve() for place in places if _is_file(place)}
+    return AnnotatedFile(tiers, audio, shift_s, media, written.draft if written else None)
 
 
 def _drafted(document: _Document, path: Path, drafts: Drafts) -> Drafted | None:

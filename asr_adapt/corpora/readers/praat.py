@@ -75,7 +75,7 @@ def annotated(path: Path, finder: AudioFinder, drafts: Drafts) -> Iterator[Tier]
     from praatio.utilities import constants
 
     grid = parsed(path)
-    audio = finder.annotated(path, [without_draft_suffix(path).stem])
+    audio = recording(path, finder)
     written = drafts.of(path)
     used: set[str] = set()
     confirmed: dict[str, set[tuple[float, float]]] = {}
@@ -98,6 +98,11 @@ def annotated(path: Path, finder: AudioFinder, drafts: Drafts) -> Iterator[Tier]
         yield _judged(tier, written, confirmed) if written else tier
 
 
+def recording(path: Path, finder: AudioFinder) -> str:
+    """Return the recording of a file."""
+    return finder.annotated(path, [without_draft_suffix(path).stem])
+
+
 def _judged(tier: Tier, written: Drafted, confirmed: Mapping[str, Collection[tuple[float, float]]]) -> Tier:
     of = written.draft.tiers.get(tier.name)
     taken = confirmed.get(of.status, ()) if of and of.status else ()
@@ -110,6 +115,7 @@ def _judged(tier: Tier, written: Drafted, confirmed: Mapping[str, Collection[tup
     return replace(
         tier,
         annotations=[replace(a, provenance=judged.get(a.name)) for a in tier.annotations],
+        kind=(of.of if of else None) or tier.kind,
         above=tier.name if written.is_below(tier.name) else None,
         draft_of=of.of if of else None,
     )
@@ -121,11 +127,15 @@ def parsed(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is damaged.
     """
-    from praatio.utilities import textgrid_io
+    from praatio.utilities import constants, textgrid_io
 
     text = read_text(path, legacy=True).replace("\r\n", "\n").replace("\r", "\n")
     try:
         grid: dict[str, Any] = textgrid_io.parseTextgridStr(text, includeEmptyIntervals=True)
     except Exception as error:  # praatio's own errors, and those of the lists that it takes apart
         raise InputError(f"cannot be read as a TextGrid ({type(error).__name__}: {error})", place=path) from error
+    if "item [1]:" in text:  # praatio 6.2 leaves the quotation marks of points doubled, in the long format alone
+        for tier in grid["tiers"]:
+            if tier["class"] == constants.POINT_TIER:
+                tier["entries"] = [(time, label.replace('""', '"')) for time, label in tier["entries"]]
     return grid
