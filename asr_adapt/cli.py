@@ -538,11 +538,13 @@ def compare(
     systems: Annotated[
         list[Path],
         typer.Argument(
-            metavar="BASELINE SYSTEM...", help="Run folders, --out folders of evaluate, or hypotheses.jsonl files."
+            metavar="BASELINE SYSTEM...",
+            help="Run folders or their models, --out folders of evaluate, or hypotheses.jsonl files.",
         ),
     ],
     json: Annotated[Path | None, typer.Option(help="Write the comparison as JSON to this file.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the comparison as an HTML page to this file.")] = None,
+    audio: _AUDIO = True,
     names: Annotated[bool, typer.Option("--names", help="Name speakers and clips; default: numbered.")] = False,
 ) -> None:
     """Compare systems on one test set with the first of them.
@@ -550,19 +552,19 @@ def compare(
     Prints paired intervals and significance.
     """
     from asr_adapt.console import Console
-    from asr_adapt.report import render
     from asr_adapt.stages import compare as stage
     from asr_adapt.storage import unwritable_as_error, write_text
 
     if len(systems) < 2:
         raise InputError("only one system was given", place="compare", remedy="Give a baseline and another system.")
-    result = stage.compare([stage.System.read(path) for path in systems], Console(), names=names)
+    read = [stage.System.read(path) for path in systems]
+    result = stage.compare(read, Console(), names=names)
     if json:
         with unwritable_as_error(json, "Give another --json."):
             result.write_file(json)
     if html:
         with unwritable_as_error(html, "Give another --html."):
-            write_text(html, render.render("compare.html", result=result))
+            write_text(html, stage.page(result, read[0], sound=audio))
 
 
 @_model_verbs.command()

@@ -1,14 +1,13 @@
 """`report.html`: an evaluation as one self-contained page, with the recordings of the worst utterances in it."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from asr_adapt import __version__, audio
+from asr_adapt import __version__
 from asr_adapt.artifacts import Assessment
 from asr_adapt.corpora.speech_split import SpeechSplit
-from asr_adapt.errors import AudioError
+from asr_adapt.report import sounds
 from asr_adapt.report.curves import HEIGHT, WIDTH, Chart, Line, chart
 from asr_adapt.report.render import render
 from asr_adapt.scoring import error_analysis, error_rates, verdict
@@ -17,10 +16,6 @@ from asr_adapt.scoring.error_rates import Errors, Step
 from asr_adapt.scoring.evaluation import Evaluation
 from asr_adapt.text.characters import describe_unit
 
-CLIPS = 200
-"""maximum number of recordings in a page: those of the utterances with the most errors"""
-AUDIO_BYTES = 15_000_000
-"""maximum size of the recordings in a page, as base64: some 60 minutes"""
 SHOWN = 2_000
 """maximum number of utterances on the page; all are in hypotheses.jsonl"""
 _CONFUSIONS = 15
@@ -102,7 +97,7 @@ def page(
         speakers.setdefault(one.utterance.speaker, one.utterance.speaker if names and one.utterance.speaker
                             else f"speaker {len(speakers)}")  # fmt: skip
     ranked = sorted(enumerate(scored, start=1), key=lambda pair: _badness(pair[1]), reverse=True)
-    sounds = _sounds(speech, [line - 1 for line, _ in ranked]) if speech is not None else {}
+    found = sounds.sounds(speech, [line - 1 for line, _ in ranked]) if speech is not None else {}
     unspaced = evaluation.is_unspaced  # then shown aligned character by character
     return render(
         "report.html",
@@ -122,10 +117,10 @@ def page(
         words=_confusions([one.words for one in scored]),
         names_of_marks=error_analysis.names_of_marks,
         describe=lambda unit: "" if unit == error_rates.SPACE else describe_unit(unit),
-        utterances=[_row(line, one, speakers, sounds, unspaced, names) for line, one in ranked[:SHOWN]],
-        number_of_sounds=len(sounds),
+        utterances=[_row(line, one, speakers, found, unspaced, names) for line, one in ranked[:SHOWN]],
+        number_of_sounds=len(found),
         with_sound=speech is not None,
-        budget=(CLIPS, AUDIO_BYTES // 1_000_000),
+        budget=(sounds.CLIPS, sounds.AUDIO_BYTES // 1_000_000),
         names=names,
         version=__version__,
     )
@@ -161,7 +156,7 @@ def _row(
     line: int,
     one: ScoredUtterance,
     speakers: Mapping[str | None, str],
-    sounds: Mapping[int, str],
+    recordings: Mapping[int, str],
     unspaced: bool,
     names: bool,
 ) -> _Row:
@@ -175,7 +170,7 @@ def _row(
         errors=one.word_errors,
         character_errors=one.character_errors,
         columns=[_column(step) for step in (one.characters if unspaced else one.words)],
-        sound=sounds.get(line - 1),
+        sound=recordings.get(line - 1),
     )
 
 
@@ -191,19 +186,3 @@ def _column(step: Step) -> _Column:
         return [(text, differs) for text, differs in texts if text]
 
     return _Column(step.kind, parts("reference"), parts("hypothesis"))
-
-
-def _sounds(speech: SpeechSplit, worst_first: Sequence[int]) -> dict[int, str]:
-    """Return `{index: data URI}` of the first utterances, of those that fit and can be decoded."""
-    sounds: dict[int, str] = {}
-    left = AUDIO_BYTES
-    for index in worst_first[:CLIPS]:
-        try:
-            data = audio.encode_opus(speech.waveform(index))
-        except AudioError:  # shown without its recording; the page gives the number of recordings
-            continue
-        uri = "data:audio/ogg;base64," + base64.b64encode(data).decode()
-        if len(uri) <= left:
-            sounds[index] = uri
-            left -= len(uri)
-    return sounds

@@ -4,9 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from asr_adapt.artifacts import Metrics, ModelMetadata, PreparationSummary
-from asr_adapt.corpora import prepared
-from asr_adapt.corpora.speech_split import SpeechSplit
-from asr_adapt.report import assessment, run_facts
+from asr_adapt.report import assessment, run_facts, sounds
 from asr_adapt.report.model_card import model_card
 from asr_adapt.report.page import Excluded, Facts, page
 from asr_adapt.report.train_log import read_log
@@ -50,7 +48,14 @@ def write_page(
     """
     evaluation = evaluation or read_evaluation(folder, model_folder)
     facts = _facts(folder, evaluation, ModelMetadata.read(model_folder or folder / "model"))
-    speech = _speech(folder, evaluation) if sound else None
+    scored = evaluation.utterances
+    speech = (
+        sounds.speech_of(
+            folder, evaluation.metrics.split, [one.utterance for one in scored], [one.reference for one in scored]
+        )
+        if sound
+        else None
+    )
     found = assessment.of_folder(folder, evaluation)
     text = page(evaluation, facts, found, read_log(folder / "train_log.jsonl"), speech, names)
     with unwritable_as_error(folder / PAGE, "Make room, or copy the evaluation to where you may write."):
@@ -70,19 +75,6 @@ def write_model_card(folder: Path, evaluation: Evaluation | None = None) -> Path
     with unwritable_as_error(path, "Make room, or copy the run to where you may write."):
         write_text(path, text)
     return path
-
-
-def _speech(folder: Path, evaluation: Evaluation) -> SpeechSplit:
-    """Return the utterances that were scored, with the audio of a run's prepared corpus if it holds them all."""
-    split, scored = evaluation.metrics.split, evaluation.utterances
-    on_disk = SpeechSplit(split, [one.utterance for one in scored], [one.reference for one in scored])
-    if not (folder / "data" / f"{split}.arrow").is_file():
-        return on_disk
-    data = prepared.load(folder / "data", split)  # type: ignore[arg-type]
-    rows = {utterance.id: row for row, utterance in enumerate(data.utterances)}
-    if not all(one.utterance.id in rows for one in scored):
-        return on_disk
-    return data.select([rows[one.utterance.id] for one in scored])
 
 
 def _facts(folder: Path, evaluation: Evaluation, metadata: ModelMetadata) -> Facts:

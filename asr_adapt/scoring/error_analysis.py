@@ -202,8 +202,13 @@ def names_of_marks(marks: str) -> str:
     return " + ".join(names) or "no mark"
 
 
+def differs_only_in_marks(reference: str, hypothesis: str) -> bool:
+    """Whether two different letters have the same base letter."""
+    return without_marks(reference) == without_marks(hypothesis)
+
+
 def _differs_only_in_marks(step: Step) -> bool:
-    return step.kind == "substitute" and without_marks(step.reference) == without_marks(step.hypothesis)
+    return step.kind == "substitute" and differs_only_in_marks(step.reference, step.hypothesis)
 
 
 def split_hash(utterances: Iterable[Utterance]) -> str:

@@ -1,8 +1,10 @@
 """compare: two or more systems on the same references, with paired intervals.
 
-A system is what one model wrote for a test set: a run folder, the output folder of `evaluate`, or a hypotheses.jsonl.
+A system is what one model wrote for a test set: a run folder or its model, the output folder of `evaluate`, or a file
+of hypotheses.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,9 @@ from asr_adapt.console import Console
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Text
 from asr_adapt.records import Utterance, read_jsonl
-from asr_adapt.scoring import comparison, error_rates
+from asr_adapt.report import sounds
+from asr_adapt.report.render import render
+from asr_adapt.scoring import comparison, error_analysis, error_rates
 from asr_adapt.scoring.error_rates import Errors
 from asr_adapt.scoring.verdict import too_little
 from asr_adapt.text.normaliser import Normaliser
@@ -23,6 +27,7 @@ from asr_adapt.text.normaliser import Normaliser
 _LENGTHS_S = (2.0, 5.0, 10.0, 20.0)
 _SHOWN = 12
 _UTTERANCES = 100
+_GROUP_DRAWS = 1_000
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,13 @@ class System:
 
     @classmethod
     def read(cls, path: Path) -> "System":
-        """Return the system at `path`: a folder with hypotheses.jsonl, or such a file.
+        """Return the system at `path`: a folder with hypotheses.jsonl, such a file, or the model of a run.
 
         Raises:
             InputError: there are no hypotheses, or an utterance has none, or two have one id.
         """
+        if (path / MODEL_METADATA).is_file() and (path.resolve().parent / "hypotheses.jsonl").is_file():
+            path = path.resolve().parent  # a run's model: what it wrote for the run's test set
         file = path / "hypotheses.jsonl" if path.is_dir() else path
         if not file.is_file():
             remedy = "Give a run folder, an --out folder of evaluate, or a hypotheses.jsonl."
@@ -97,14 +104,17 @@ class Group(BaseModel):
     words: int
     baseline_wer: float
     wer: float
+    difference: DifferenceOf | None
+    """in WER; None in groups that are too small for an interval"""
 
 
 class LetterChange(BaseModel):
-    """Errors in one letter of the references (substituted or deleted)."""
+    """Errors in one letter of the references (substituted or deleted), or in the marks of its letters."""
 
     model_config = ConfigDict(frozen=True)
 
     letter: str
+    """of marks: their names, or `no mark`"""
     occurrences: int
     baseline_errors: int
     errors: int
@@ -116,6 +126,8 @@ class UtteranceChange(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
+    line: int
+    """of the baseline's hypotheses, from 1"""
     reference: str
     baseline: str
     hypothesis: str
@@ -140,6 +152,9 @@ class Comparison(BaseModel):
     by_speaker: tuple[Group, ...]
     by_length: tuple[Group, ...]
     letters: tuple[LetterChange, ...]
+    """whose errors differ, most first"""
+    marks: tuple[LetterChange, ...]
+    """combinations of tone marks and other diacritics on letters that were written, right or wrong"""
     utterances: tuple[UtteranceChange, ...]
 
 
@@ -292,8 +307,9 @@ def _compared(
         mapsswe_segments=matched.segments,
         verdict=verdict(system.name, words, characters, little),
         by_speaker=_groups([u.speaker or "unknown" for u in members], scored, baseline),
-        by_length=_groups([_length_range(u.duration_s or 0.0) for u in members], scored, baseline),
+        by_length=_by_length([u.duration_s for u in members], scored, baseline),
         letters=_letters(scored, baseline),
+        marks=_marks(scored, baseline),
         utterances=_utterances(members, scored, baseline),
     )
 
@@ -320,10 +336,16 @@ def verdict(name: str, wer: DifferenceOf, cer: DifferenceOf, little: str | None)
     return f"No difference between {name} and the baseline that this test set can show."
 
 
-def _difference(errors: Sequence[Errors], baseline: Sequence[Errors], blocks: Sequence[Hashable]) -> DifferenceOf:
+def _difference(
+    errors: Sequence[Errors], baseline: Sequence[Errors], blocks: Sequence[Hashable], draws: int = comparison.DRAWS
+) -> DifferenceOf:
     try:
         found = comparison.paired_difference(
-            [e.total for e in errors], [e.total for e in baseline], [e.reference_length for e in baseline], blocks
+            [e.total for e in errors],
+            [e.total for e in baseline],
+            [e.reference_length for e in baseline],
+            blocks,
+            draws=draws,
         )
     except ValueError as error:
         raise InputError(str(error), remedy="Compare on a split with transcripts.") from error
@@ -351,7 +373,17 @@ def _errors_at(reference: str, hypothesis: str) -> list[int]:
     return counts
 
 
-def _length_range(duration_s: float) -> str:
+def _by_length(durations_s: Sequence[float | None], scored: _Scored, baseline: _Scored) -> tuple[Group, ...]:
+    """Return a group for each range of durations, the shortest first; utterances of unknown duration come last."""
+    longest = math.inf
+    order = {_length_range(d): d for d in sorted(d for d in durations_s if d is not None)} | {"unknown": longest}
+    groups = _groups([_length_range(d) for d in durations_s], scored, baseline)
+    return tuple(sorted(groups, key=lambda group: order[group.name]))
+
+
+def _length_range(duration_s: float | None) -> str:
+    if duration_s is None:
+        return "unknown"
     lower = [edge for edge in _LENGTHS_S if duration_s >= edge]
     upper = [edge for edge in _LENGTHS_S if duration_s < edge]
     if not upper:
@@ -374,6 +406,9 @@ def _groups(names: Sequence[str], scored: _Scored, baseline: _Scored) -> tuple[G
                     words=words,
                     baseline_wer=error_rates.rate(theirs),
                     wer=error_rates.rate(ours),
+                    difference=None
+                    if too_little(len(of_group), None)
+                    else _difference(ours, theirs, range(len(of_group)), _GROUP_DRAWS),
                 )
             )
     return tuple(groups)
@@ -403,6 +438,35 @@ def _letters(scored: _Scored, baseline: _Scored) -> tuple[LetterChange, ...]:
     )
 
 
+def _marks(scored: _Scored, baseline: _Scored) -> tuple[LetterChange, ...]:
+    """Return the marks of the references, with the errors in them on letters whose base letter is right."""
+    occurrences: Counter[str] = Counter()
+    errors: list[Counter[str]] = []
+    for number, each in enumerate((baseline, scored)):
+        wrong: Counter[str] = Counter()
+        for pair in zip(each.references, each.hypotheses, strict=True):
+            for kind, letter, heard in error_rates.align_characters(*pair):
+                if kind == "insert" or letter == error_rates.SPACE:
+                    continue
+                marks = error_analysis.marks_of(letter)
+                occurrences[marks] += number == 0
+                if kind == "substitute" and error_analysis.differs_only_in_marks(letter, heard):
+                    wrong[marks] += 1
+        errors.append(wrong)
+    before, after = errors
+    if occurrences.keys() <= {""} and not before and not after:
+        return ()
+    return tuple(
+        LetterChange(
+            letter=error_analysis.names_of_marks(marks),
+            occurrences=count,
+            baseline_errors=before[marks],
+            errors=after[marks],
+        )
+        for marks, count in occurrences.most_common()
+    )
+
+
 def _utterances(members: Sequence[Utterance], scored: _Scored, baseline: _Scored) -> tuple[UtteranceChange, ...]:
     """Return the utterances that differ most, by word errors, then by letters."""
 
@@ -415,6 +479,7 @@ def _utterances(members: Sequence[Utterance], scored: _Scored, baseline: _Scored
     return tuple(
         UtteranceChange(
             id=members[i].id,
+            line=i + 1,
             reference=scored.references[i],
             baseline=baseline.hypotheses[i],
             hypothesis=scored.hypotheses[i],
@@ -455,11 +520,62 @@ def _show(result: Comparisons, console: Console) -> None:
                 for c in system.letters[:_SHOWN]
             )
             console.result(f"errors by letter, {system.name} against the baseline: {shown}")
+        if system.marks:
+            shown = ", ".join(
+                f"{c.letter} {c.baseline_errors} -> {c.errors} of {c.occurrences}" for c in system.marks
+            )
+            console.result(f"wrong marks on right letters: {shown}")
+        for title, groups in (("by length", system.by_length), ("by speaker", system.by_speaker)):
+            if len(groups) > 1:
+                _show_groups(f"{system.name} {title}", groups, console)
         for one in system.utterances[:3]:
             console.result(
                 f"  {one.id}: {one.baseline_errors} -> {one.errors} word errors\n    reference:  {one.reference}\n"
                 f"    baseline:   {one.baseline}\n    {'hypothesis:':11} {one.hypothesis}"
             )
+
+
+def _show_groups(title: str, groups: Sequence[Group], console: Console) -> None:
+    """Print the first groups, those with the most words."""
+    shown = sorted(groups, key=lambda group: -group.words)[:_SHOWN]
+    console.table(
+        title + (f", {_SHOWN} of {len(groups)}" if len(groups) > _SHOWN else ""),
+        ("", "utterances", "words", "baseline WER", "WER", "difference"),
+        [
+            (
+                group.name,
+                f"{group.utterances:,}",
+                f"{group.words:,}",
+                f"{group.baseline_wer:.3f}",
+                f"{group.wer:.3f}",
+                _with_interval(group.difference, None) if group.difference else "too little to measure",
+            )
+            for group in groups
+            if group in shown
+        ],
+        is_result=True,
+    )
+
+
+def page(result: Comparisons, baseline: System, *, sound: bool = True) -> str:
+    """Return the comparison as one self-contained page, with the recordings of the utterances that differ most.
+
+    Args:
+        result: Of `compare`.
+        baseline: The first of its systems.
+        sound: Whether the page contains recordings, of as many as fit; those that cannot be decoded are left out.
+
+    Raises:
+        InputError: the prepared corpus of the baseline's run is damaged.
+    """
+    recordings: dict[int, str] = {}
+    if sound:
+        utterances = list(baseline.utterances.values())
+        folder = baseline.path if baseline.path.is_dir() else baseline.path.parent
+        speech = sounds.speech_of(folder, utterances[0].split or "test", utterances, [""] * len(utterances))
+        first = dict.fromkeys(one.line - 1 for system in result.systems for one in system.utterances)
+        recordings = sounds.sounds(speech, list(first))
+    return render("compare.html", result=result, recordings=recordings, with_sound=sound)
 
 
 def _with_interval(difference: DifferenceOf, little: str | None) -> str:

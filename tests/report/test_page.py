@@ -19,11 +19,12 @@ from asr_adapt.artifacts import Assessment, Metrics
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Text
 from asr_adapt.records import Utterance
-from asr_adapt.report import curves
+from asr_adapt.report import curves, sounds
 from asr_adapt.report import page as pages
 from asr_adapt.report.train_log import trained_s
 from asr_adapt.report.write import write_page
 from asr_adapt.scoring import error_analysis
+from asr_adapt.scoring.confidence import Outcome, reliability
 from asr_adapt.scoring.evaluation import Evaluation
 
 PAIRS = [
@@ -95,6 +96,18 @@ def test_a_tiny_test_set_has_no_interval_but_the_words_too_little_to_measure(tmp
     assert "Too little to measure: 5 utterances, 14 s." in page.source.split('id="verdict"')[1].split("</section>")[0]
 
 
+def test_how_right_confidences_are_is_drawn_with_the_expected_calibration_error(tmp_path: Path) -> None:
+    folder = evaluation(tmp_path / "e", PAIRS)
+    assert 'id="confidence"' not in Page(write_page(folder)).source, "no word has a confidence here"
+    outcomes = [Outcome(0.9, True)] * 6 + [Outcome(0.9, False)] * 2 + [Outcome(0.25, False)] * 2
+    for calibrated, said in ((True, "Calibrated on dev."), (False, "Not calibrated")):
+        quality = reliability(outcomes, calibrated=calibrated)
+        Assessment(level="draft", verdict="A draft.", confidence=quality).write(folder)
+        page = Page(write_page(folder))
+        assert said in page.text and "8 words: confidence 0.900, 0.750 right" in page.text
+        assert "Expected calibration error on test: 0.170 , over 10 words" in page.text
+
+
 def test_errors_in_marks_are_shown_apart(tmp_path: Path) -> None:
     page = Page(write_page(evaluation(tmp_path / "e", PAIRS)))
     assert page.all("data", id="marks-wrong", value="1")
@@ -152,12 +165,12 @@ def test_recordings_are_those_of_the_worst_utterances_within_the_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = evaluation(tmp_path / "e", PAIRS)
-    monkeypatch.setattr(pages, "CLIPS", 2)
+    monkeypatch.setattr(sounds, "CLIPS", 2)
     page = Page(write_page(folder))
     played = [item for item, player in zip(page.utterances, _players(page), strict=True) if player]
     assert [one["data-errors"] for one in played] == ["2", "1"]
     assert "Recordings are included for the 2 utterances with the most errors" in page.text
-    monkeypatch.setattr(pages, "AUDIO_BYTES", 100)
+    monkeypatch.setattr(sounds, "AUDIO_BYTES", 100)
     assert not Page(write_page(folder)).all("audio")
 
 

@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
+from conftest import RATE_HZ, say
 
 from asr_adapt.cli import main
 from asr_adapt.console import Console
 from asr_adapt.errors import InputError
 from asr_adapt.records import Utterance, write_jsonl
-from asr_adapt.stages.compare import Comparisons, System, compare
+from asr_adapt.stages.compare import Comparisons, System, compare, page
 
 WORDS = ["ka", "te", "rā", "ngā", "whare", "moana", "tere", "iti", "nui", "pai"]
 
@@ -69,6 +71,54 @@ def test_another_test_set_is_refused_with_what_differs(tmp_path: Path) -> None:
         of(one, write(tmp_path / "c.jsonl", 0.3, 2, u5="something else"))
 
 
+def test_groups_have_paired_intervals_where_they_are_large_enough_and_lengths_are_in_order(tmp_path: Path) -> None:
+    (system,) = of(write(tmp_path / "a.jsonl", 0.4, 2), write(tmp_path / "b.jsonl", 0.1, 3)).systems
+    assert [group.name for group in system.by_length] == ["under 2 s", "2 to 5 s", "5 to 10 s"]
+    for group in (*system.by_length, *system.by_speaker):
+        assert (group.difference is None) == (group.utterances < 20)
+        if group.difference:
+            assert group.difference.value == pytest.approx(group.wer - group.baseline_wer)
+            assert group.difference.low <= group.difference.value <= group.difference.high
+
+
+def test_errors_in_marks_are_those_on_right_letters(tmp_path: Path) -> None:
+    def with_marks(path: Path, hypothesis: str) -> Path:
+        write_jsonl(path, [Utterance(id=str(n), audio="a", duration_s=9, text="rā té ka", hypothesis=hypothesis)
+                           for n in range(20)])  # fmt: skip
+        return path
+
+    (system,) = of(with_marks(tmp_path / "a.jsonl", "ra té ka"), with_marks(tmp_path / "b.jsonl", "rā xe kà")).systems
+    marks = {c.letter: (c.occurrences, c.baseline_errors, c.errors) for c in system.marks}
+    assert marks == {"no mark": (80, 0, 20), "macron": (20, 20, 0), "acute accent": (20, 0, 20)}
+
+
+def test_the_model_of_a_run_stands_for_what_it_wrote_there(tmp_path: Path) -> None:
+    write(tmp_path / "run" / "hypotheses.jsonl", 0.1, 3)
+    (tmp_path / "run" / "model").mkdir()
+    metadata = {"language": "mi", "alphabet": ["<pad>", "|", "a"], "normaliser": {}}
+    (tmp_path / "run" / "model" / "asr_adapt.json").write_text(json.dumps({"format_version": 1} | metadata))
+    system = System.read(tmp_path / "run" / "model")
+    assert system.name == "run" and len(system.utterances) == 120 and system.normaliser is not None
+
+
+def test_the_utterances_that_differ_most_can_be_heard(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_jsonl(tmp_path / f"{name}.jsonl", [
+            Utterance(id=str(n), audio=str(tmp_path / f"{n}.wav"), duration_s=7, text="ab cd",
+                      hypothesis="ab cd" if name == "b" or n > 2 else "x x")
+            for n in range(20)
+        ])  # fmt: skip
+    for number in (0, 2):
+        soundfile.write(tmp_path / f"{number}.wav", say("abc", number), RATE_HZ)
+    read = [System.read(tmp_path / f"{name}.jsonl") for name in ("a", "b")]
+    found = compare(read, Console(quiet=True))
+    assert [one.line for one in found.systems[0].utterances] == [1, 2, 3]
+    text = page(found, read[0])
+    assert text.count("<audio") == 2 and "recordings of people's voices, of 2 utterances" in text
+    silent = page(found, read[0], sound=False)
+    assert "<audio" not in silent and "made without recordings" in silent
+
+
 def test_what_is_no_system_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no hypotheses here"):
         System.read(tmp_path)
@@ -92,5 +142,5 @@ def test_the_verb_prints_the_table_and_writes_json_and_a_page(
     assert "b is better than the baseline (WER and CER)." in said.out + said.err
     fields = json.loads(written[0].read_text())
     assert fields["baseline"] == "a" and fields["systems"][0]["name"] == "b"
-    page = written[1].read_text()
-    assert "b is better than the baseline" in page and page.count("<li>") == len(fields["systems"][0]["utterances"])
+    text = written[1].read_text()
+    assert "b is better than the baseline" in text and text.count("<li>") == len(fields["systems"][0]["utterances"])
