@@ -5,6 +5,7 @@ keys are ignored, so that a file of a newer package still loads where its format
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,6 +29,7 @@ _MAX_UNITS = 20_000  # of an alphabet; those of Chinese characters have some 5,0
 _Unit = Annotated[str, Field(min_length=1, max_length=100)]
 # Compiling 2,000 keys takes a quarter of a second where they are words, a minute where they are 1,000 letters long.
 _MAX_REPLACEMENTS, _MAX_RULE_CHARACTERS = 2_000, 20_000
+_LEAST_PROBABILITY, _MAX_LOGIT = 1e-4, 30.0
 
 
 class Artifact(BaseModel):
@@ -183,6 +185,29 @@ class SampleRates(BaseModel):
     cer: float
 
 
+class ReliabilityBin(BaseModel):
+    """Words of similar confidence: how many, their mean confidence, and the share that is right."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    words: int
+    confidence: float
+    right: float
+
+
+class Reliability(BaseModel):
+    """How right the confidences of words are (`scoring.confidence.reliability`)."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    calibrated: bool
+    words: int
+    expected_calibration_error: float
+    """mean difference between confidence and the share of right words"""
+    bins: tuple[ReliabilityBin, ...]
+    """those that have words, by confidence"""
+
+
 class Assessment(Artifact):
     """`verdict.json` beside `metrics.json`: what an evaluation means, and what would help most."""
 
@@ -195,6 +220,8 @@ class Assessment(Artifact):
     """at most two, that which would help most first"""
     training: SampleRates | None = None
     """on a sample of the utterances that the model was trained on; None where they are not at hand"""
+    confidence: Reliability | None = None
+    """of the words that were written; None where none was, and in folders of older versions"""
 
     def write(self, folder: Path) -> None:
         """Write `verdict.json` into a folder."""
@@ -243,6 +270,43 @@ class DecodingConfig(BaseModel):
         return self
 
 
+class Calibration(BaseModel):
+    """Turns the probability that CTC gives a word into the probability that the word is right, strictly monotone.
+
+    Fitted on dev (`scoring.confidence.fit`): the logistic function of `slope` times the logit, plus `intercept`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    slope: float = Field(ge=0, le=1_000)
+    intercept: float = Field(ge=-1_000, le=1_000)
+    words: int = Field(ge=0)
+    """of dev, on which it was fitted"""
+
+    def of(self, probability: float) -> float:
+        """Return the calibrated confidence of a word, in [0, 1]."""
+        score = self.slope * self.logit(probability) + self.intercept
+        return 1 / (1 + math.exp(-max(-_MAX_LOGIT, min(_MAX_LOGIT, score))))
+
+    @staticmethod
+    def logit(probability: float) -> float:
+        """Return the logit of a probability in [0, 1], which is kept a little away from both ends.
+
+        So engines and batches that differ in the sixth digit give the same confidence to three.
+        """
+        kept = min(max(probability, _LEAST_PROBABILITY), 1 - _LEAST_PROBABILITY)
+        return math.log(kept / (1 - kept))
+
+
+class Calibrations(BaseModel):
+    """The calibrations of a model's ways to decode; None where confidence is not calibrated."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    greedy: Calibration | None = None
+    with_ngram: Calibration | None = None
+
+
 class ModelMetadata(Artifact):
     """`asr_adapt.json` of a model folder: what the package needs beside `save_pretrained`'s files."""
 
@@ -254,6 +318,7 @@ class ModelMetadata(Artifact):
     alphabet: tuple[_Unit, ...] = Field(min_length=2, max_length=_MAX_UNITS)
     normaliser: Text
     decoding: DecodingConfig = DecodingConfig()
+    calibrations: Calibrations = Calibrations()
 
     @field_validator("normaliser")
     @classmethod

@@ -47,6 +47,7 @@ def evaluation(
     transcriber = SimpleNamespace(
         model=SimpleNamespace(normaliser=Normaliser(rules, language)),
         decoding=Decoding(),
+        calibration=None,
         transcribe_segments=lambda recordings: iter(read),
     )
     speech = SpeechSplit.on_disk("test", utterances, transcriber.model.normaliser)

@@ -1,6 +1,7 @@
 """Connectionist temporal classification (Graves et al. 2006): frames needed, greedy decoding, forced alignment."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,15 @@ def greedy(log_probs: np.ndarray, blank: int = 0) -> list[Run]:
     best = log_probs.argmax(axis=1)  # (frames,)
     probability = np.exp(log_probs[np.arange(len(best)), best])
     return _runs(best, probability, blank)
+
+
+def word_probability(letters: Sequence[Run]) -> float:
+    """Return the probability that all letters of a word are right, were they independent; in [0, 1].
+
+    It tells right words from wrong ones better than the mean over the letters, since a word with one doubtful letter
+    is doubtful, and a long one more than a short one.
+    """
+    return math.prod(run.confidence for run in letters)
 
 
 def align(log_probs: np.ndarray, labels: Sequence[int], blank: int = 0) -> list[Run]:

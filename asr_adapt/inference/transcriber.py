@@ -111,6 +111,9 @@ class Transcriber:
         self._log_probs: engines.LogProbs = engine or functools.partial(
             forward.log_probs, model, precision=precision or mixed_precision.fastest(model.net.device)
         )
+        of_model = model.calibrations
+        self.calibration = of_model.with_ngram if self.decoding.weights else of_model.greedy
+        """of the confidence of words; None: it is the mean probability of their letters"""
         suits_s = _BATCH_ON_CPU_S if engine or model.net.device.type == "cpu" else _BATCH_ON_GPU_S
         self._batch_samples = int((batch_s or suits_s) * audio.SAMPLE_RATE_HZ)
         self._look_ahead_samples = int(look_ahead_s * audio.SAMPLE_RATE_HZ)
@@ -248,7 +251,9 @@ class Transcriber:
         aligned: list[list[Word]] = [[] for _ in lines]
         for word, of_word in zip(words, labels, strict=True):
             letters = list(itertools.islice(runs, len(of_word)))
-            aligned[word.line].append(self._word(word.text, letters, next(runs, None), times_s))  # and the delimiter
+            following = next(runs, None)  # the delimiter
+            # The text is known: confidence is how well it fits the sound, not how likely it was recognised rightly.
+            aligned[word.line].append(self._word(word.text, letters, following, times_s, _mean_probability(letters)))
         segments = tuple(
             Segment(" ".join(w.text for w in line), line[0].start_s, line[-1].end_s, tuple(line))
             for line in aligned
@@ -296,7 +301,20 @@ class Transcriber:
                 scores.append(log_probs)
         return np.concatenate(times_s), np.concatenate(scores), samples
 
-    def _word(self, text: str, letters: list[ctc.Run], following: ctc.Run | None, times_s: np.ndarray) -> Word:
+    def _confidence(self, letters: Sequence[ctc.Run]) -> float:
+        """Return how likely a word is right: calibrated, else the mean probability of its letters."""
+        if self.calibration is not None:
+            return self.calibration.of(ctc.word_probability(letters))
+        return _mean_probability(letters)
+
+    def _word(
+        self,
+        text: str,
+        letters: list[ctc.Run],
+        following: ctc.Run | None,
+        times_s: np.ndarray,
+        confidence: float,
+    ) -> Word:
         """Return a word with its times; `following` is the delimiter or letter after it, if there is one."""
         last_frame_end_s = float(times_s[letters[-1].end - 1]) + self.model.frame_s
         limit_s = float(times_s[following.start]) if following else float(times_s[-1]) + self.model.frame_s
@@ -304,7 +322,7 @@ class Transcriber:
             text=text,
             start_s=float(times_s[letters[0].start]),
             end_s=max(last_frame_end_s, min(last_frame_end_s + _TAIL_S, limit_s)),
-            confidence=float(np.mean([run.confidence for run in letters])),
+            confidence=confidence,
         )
 
     def _result(self, end: _End | None, read: dict[int, dict[int, Segment]]) -> Transcript | InputError | None:
@@ -380,22 +398,37 @@ class Transcriber:
         """Decode one segment: log_probs float32 (frames, vocab)."""
         offset_s = first_sample / audio.SAMPLE_RATE_HZ
         times_s = offset_s + self.model.grid.times_s(len(log_probs))
-        words = []
         runs = decode(log_probs)
-        after = 0
-        for is_gap, group in itertools.groupby(runs, key=lambda run: run.label == DELIMITER_ID):
-            letters = list(group)
-            after += len(letters)
-            if not is_gap:
-                following = runs[after] if after < len(runs) else None
-                text = self.model.alphabet.decode(run.label for run in letters)
-                words.append(self._word(text, letters, following, times_s))
+        words = [
+            self._word(
+                self.model.alphabet.decode(run.label for run in letters),
+                letters,
+                following,
+                times_s,
+                self._confidence(letters),
+            )
+            for letters, following in words_of(runs)
+        ]
         return Segment(
             text=self.model.alphabet.decode(run.label for run in runs),
             start_s=words[0].start_s if words else offset_s,
             end_s=words[-1].end_s if words else offset_s + num_samples / audio.SAMPLE_RATE_HZ,
             words=tuple(words),
         )
+
+
+def words_of(runs: Sequence[ctc.Run]) -> Iterator[tuple[list[ctc.Run], ctc.Run | None]]:
+    """Yield the letters of each word of decoded labels, and the label after it, if there is one."""
+    after = 0
+    for is_gap, group in itertools.groupby(runs, key=lambda run: run.label == DELIMITER_ID):
+        letters = list(group)
+        after += len(letters)
+        if not is_gap:
+            yield letters, runs[after] if after < len(runs) else None
+
+
+def _mean_probability(letters: Sequence[ctc.Run]) -> float:
+    return float(np.mean([run.confidence for run in letters]))
 
 
 def _decoded(recordings: Iterable[Recording], *, are_segments: bool = False) -> Iterator[_Waiting | _End]:

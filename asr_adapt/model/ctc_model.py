@@ -15,7 +15,7 @@ from transformers import (
     Wav2Vec2Processor,
 )
 
-from asr_adapt.artifacts import DIGESTS, MODEL_METADATA, Artifact, Digests, ModelMetadata, check_model
+from asr_adapt.artifacts import DIGESTS, MODEL_METADATA, Artifact, Calibrations, Digests, ModelMetadata, check_model
 from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
@@ -25,6 +25,7 @@ from asr_adapt.storage import atomic_folder, unwritable_as_error
 from asr_adapt.text.alphabet import BLANK, DELIMITER, Alphabet
 from asr_adapt.text.normaliser import Normaliser
 
+_UNCALIBRATED = Calibrations()
 _SEALED = ("*.json", "*.safetensors", "*.arpa")
 
 
@@ -57,6 +58,8 @@ class CTCModel:
     """whether the base model expects each clip at zero mean and unit variance"""
     lora: Any = None
     """peft's wrapper of `net`, while low-rank additions are trained"""
+    calibrations: Calibrations = _UNCALIBRATED
+    """of the confidence of words"""
 
     @property
     def normaliser(self) -> Normaliser:
@@ -90,7 +93,12 @@ class CTCModel:
             with base.quiet():
                 self.net.save_pretrained(partial)
             _processor(self.alphabet, self.net.config, self.normalise_waveform, partial).save_pretrained(partial)
-            ModelMetadata(language=self.language, alphabet=self.alphabet.units, normaliser=self.text).write(partial)
+            ModelMetadata(
+                language=self.language,
+                alphabet=self.alphabet.units,
+                normaliser=self.text,
+                calibrations=self.calibrations,
+            ).write(partial)
             seal(partial)
 
     def save_adapter(self, folder: Path) -> None:
@@ -132,6 +140,7 @@ class CTCModel:
             language=metadata.language,
             text=metadata.normaliser,
             normalise_waveform=processor.feature_extractor.do_normalize,
+            calibrations=metadata.calibrations,
         )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from asr_adapt.artifacts import (
     DIGESTS,
     MODEL_METADATA,
+    Calibration,
     DecodingConfig,
     ModelMetadata,
     NGramWeights,
@@ -36,8 +37,14 @@ def read(folder: Path) -> tuple[Path, NGramWeights] | None:
     return path, weights
 
 
-def write(folder: Path, arpa: str, weights: NGramWeights) -> None:
+def write(folder: Path, arpa: str, weights: NGramWeights, calibration: Calibration | None = None) -> None:
     """Write an n-gram into a model folder, which is decoded with it from then on.
+
+    Args:
+        folder: The model's.
+        arpa: The n-gram.
+        weights: Its part in beam search.
+        calibration: Of the confidence of words that are decoded with it; None leaves it uncalibrated.
 
     Raises:
         InputError: the folder is not a model, or cannot be written; it is then as it was.
@@ -45,7 +52,9 @@ def write(folder: Path, arpa: str, weights: NGramWeights) -> None:
     metadata = ModelMetadata.read(folder)
     had_digests = check_model(folder)
     decoding = DecodingConfig(method="beam search", weights=weights)
-    texts = {_NGRAM: arpa, MODEL_METADATA: metadata.model_copy(update={"decoding": decoding}).file_text()}
+    calibrations = metadata.calibrations.model_copy(update={"with_ngram": calibration})
+    changed = metadata.model_copy(update={"decoding": decoding, "calibrations": calibrations})
+    texts = {_NGRAM: arpa, MODEL_METADATA: changed.file_text()}
     with unwritable_as_error(folder, "Make room, or copy the model to where you may write."):
         with ExitStack() as partials:  # all are written before the first takes its place
             for name, text in texts.items():

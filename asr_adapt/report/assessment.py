@@ -67,6 +67,7 @@ def assess(folder: Path, evaluation: Evaluation, training: SampleRates | None = 
         reason=judged.reason,
         advice=tuple(advice.text for advice in ranked[:_ADVICE]),
         training=training,
+        confidence=evaluation.confidence,
     )
 
 

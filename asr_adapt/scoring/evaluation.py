@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr_adapt.artifacts import Metrics
+from asr_adapt.artifacts import Metrics, Reliability
 from asr_adapt.errors import InputError
 from asr_adapt.records import read_jsonl
 from asr_adapt.scoring import error_analysis, error_rates
@@ -20,6 +20,8 @@ class Evaluation:
 
     metrics: Metrics
     utterances: Sequence[ScoredUtterance]
+    confidence: Reliability | None = None
+    """of the words that were written; None where none was, or where the evaluation was read from disk"""
 
     @property
     def is_unspaced(self) -> bool:

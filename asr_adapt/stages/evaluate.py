@@ -13,7 +13,8 @@ from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.records import Transcript, describe_duration, write_jsonl
-from asr_adapt.scoring import error_rates, verdict
+from asr_adapt.scoring import confidence, error_rates, verdict
+from asr_adapt.scoring.confidence import Outcome
 from asr_adapt.scoring.error_analysis import ScoredUtterance
 from asr_adapt.scoring.evaluation import HYPOTHESES, Evaluation
 from asr_adapt.storage import make_folder, unwritable_as_error
@@ -46,6 +47,7 @@ def evaluate(
     make_folder(out, "Give another --out.")
     split, normalise = speech.name, transcriber.model.normaliser
     scored: list[ScoredUtterance] = []
+    outcomes: list[Outcome] = []
     all_excluded = dict(excluded or {})
     audio_s = 0.0
     started = time.perf_counter()
@@ -59,11 +61,9 @@ def evaluate(
                 continue
             audio_s += result.duration_s
             fields = {"hypothesis": result.text, "duration_s": round(result.duration_s, 4)}
-            scored.append(
-                ScoredUtterance.of(
-                    utterance.model_copy(update=fields), speech.references[index], normalise(result.text)
-                )
-            )
+            reference, hypothesis = speech.references[index], normalise(result.text)
+            scored.append(ScoredUtterance.of(utterance.model_copy(update=fields), reference, hypothesis))
+            outcomes += confidence.outcomes(reference, [(word.text, word.confidence) for word in result.words])
     elapsed_s = time.perf_counter() - started
     if not scored:
         raise InputError(f"no utterance of the {split} split could be decoded", remedy="Check the audio files.")
@@ -99,7 +99,12 @@ def evaluate(
     show(metrics, console)
     without_marks = error_rates.cer_without_marks((one.reference, one.hypothesis) for one in scored)
     console.say(f"{split} CER {without_marks:.3f} without tone marks and other diacritics")
-    return Evaluation(metrics, scored)
+    found = confidence.reliability(outcomes, calibrated=transcriber.calibration is not None)
+    if found is not None:
+        kind = "calibrated" if found.calibrated else "not calibrated"
+        console.say(f"word confidence, {kind}: expected calibration error {found.expected_calibration_error:.3f} on "
+                    f"{found.words:,} words")  # fmt: skip
+    return Evaluation(metrics, scored, found)
 
 
 def rates_on_sample(transcriber: Transcriber, speech: SpeechSplit, console: Console) -> SampleRates:

@@ -1,6 +1,5 @@
 """lm: an n-gram of a model's words beside it, with weights that dev chose."""
 
-import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +9,11 @@ import numpy as np
 
 from asr_adapt.artifacts import NGramWeights
 from asr_adapt.console import Console
-from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.decoding import ctc, ngram
 from asr_adapt.decoding.beam_search import BeamSearch
 from asr_adapt.decoding.ngram import NGram
 from asr_adapt.errors import InputError
-from asr_adapt.inference.transcriber import Transcriber
+from asr_adapt.inference.calibration import DevOutputs, calibrate
 from asr_adapt.model import ngram_file
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.scoring import error_rates
@@ -28,41 +26,8 @@ _TRIED: dict[str, tuple[float, ...]] = {
     "unknown": (-10.0, -6.0, -3.0, 0.0),
 }
 _ROUNDS = 2
-_DEV_CLIPS = 300  # more do not change the choice, and every setting decodes them all
 FEWEST_WORDS = 100
 """words of dev; on fewer, a weight is chosen by a word or two"""
-
-
-@dataclasses.dataclass(frozen=True)
-class DevOutputs:
-    """The model's output on dev: log-probs, float32 (frames, vocab) for each clip, and the normalised references."""
-
-    log_probs: list[np.ndarray]
-    references: list[str]
-
-    @classmethod
-    def of(cls, model: CTCModel, dev: SpeechSplit, console: Console) -> "DevOutputs":
-        """Run the model over at most 300 clips of dev, evenly spaced.
-
-        Args:
-            model: In evaluation mode.
-            dev: The dev split.
-            console: Where to report.
-
-        Raises:
-            AudioError: a clip cannot be decoded.
-        """
-        spaced = np.unique(np.linspace(0, len(dev) - 1, min(len(dev), _DEV_CLIPS)).astype(int))
-        chosen = dev.select(spaced.tolist())
-        with console.progress("run dev", total=len(chosen)) as bar:
-            transcriber = Transcriber(model)
-            outputs = [transcriber.frames(recording)[1] for recording in bar.over(chosen.recordings())]
-        return cls(outputs, list(chosen.references))
-
-    @property
-    def words(self) -> int:
-        """Number of words in the references."""
-        return sum(len(text.split()) for text in self.references)
 
 
 def lm(
@@ -94,11 +59,13 @@ def lm(
         f"{len(estimated.vocabulary):,} different words, {len(estimated.probabilities):,} n-grams"
     )
     arpa = "\n".join(estimated.arpa()) + "\n"
-    weights = NGramWeights()
+    weights, calibration = NGramWeights(), None
     if dev is None:
-        console.warn("no dev split to tune on (--tune CORPUS): default n-gram weights")
+        console.warn("no dev split to tune on (--tune CORPUS): default n-gram weights; word confidence is not "
+                     "calibrated")  # fmt: skip
     else:
         _say_what_dev_has(estimated, dev, console)
+        greedy = _rates(lambda log_probs: model.alphabet.decode(run.label for run in ctc.greedy(log_probs)), dev)
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch) / "lm.arpa"
             with unwritable_as_error(file, "Make room, or set TMPDIR."):
@@ -109,13 +76,13 @@ def lm(
                 rates = _rates(BeamSearch(model.alphabet, file, weights).text, dev)
             else:
                 weights, rates = tune(model, file, dev, console)
-        greedy = _rates(lambda log_probs: model.alphabet.decode(run.label for run in ctc.greedy(log_probs)), dev)
-        console.say("dev WER {:.3f}, CER {:.3f} decoded greedily;".format(*greedy)
-                    + " {:.3f}, {:.3f} with the n-gram".format(*rates))  # fmt: skip
-        if rates >= greedy:
-            console.warn("the n-gram does not lower the WER on dev: the model is unchanged. More text may help.")
-            return None
-    ngram_file.write(folder, arpa, weights)
+            console.say("dev WER {:.3f}, CER {:.3f} decoded greedily;".format(*greedy)
+                        + " {:.3f}, {:.3f} with the n-gram".format(*rates))  # fmt: skip
+            if rates >= greedy:
+                console.warn("the n-gram does not lower the WER on dev: the model is unchanged. More text may help.")
+                return None
+            calibration = calibrate(dev, model.alphabet, BeamSearch(model.alphabet, file, weights).runs, console)
+    ngram_file.write(folder, arpa, weights, calibration)
     console.say(f"{folder} now decodes with {weights.describe()}")
     return weights
 

@@ -11,6 +11,7 @@ from asr_adapt.corpora import checks, prepared
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError
 from asr_adapt.inference import engines
+from asr_adapt.inference.calibration import DevOutputs
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import ctc_model
 from asr_adapt.recipe import Source
@@ -74,7 +75,7 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Sourc
         dev, _ = _split(tune, "dev", adapted.language, adapted.normaliser, model_folder)
     elif (data / "dev.arrow").exists():
         dev = prepared.load(data, "dev")
-    outputs = lm.DevOutputs.of(adapted, dev, console) if dev is not None else None
+    outputs = DevOutputs.of(adapted, dev, console) if dev is not None else None
     lm.lm(model_folder, [line for _, lines in sources for line in lines], order, outputs, console)
 
 

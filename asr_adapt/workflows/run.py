@@ -5,6 +5,7 @@ import platform
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -15,10 +16,13 @@ from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
 from asr_adapt import corpora
-from asr_adapt.artifacts import VERDICT, Assessment, Environment, Metrics, PreparationSummary
+from asr_adapt.artifacts import VERDICT, Assessment, Calibrations, Environment, Metrics, PreparationSummary
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
+from asr_adapt.corpora.speech_split import SpeechSplit
+from asr_adapt.decoding import ctc
 from asr_adapt.errors import InputError, RunLocked, TrainingDiverged
+from asr_adapt.inference import calibration
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import ctc_model, head, mixed_precision
 from asr_adapt.model.base import ResolvedBase
@@ -178,7 +182,7 @@ def _train(plan: RunPlan, training: TrainingPlan, team: PartialState, out: Path,
             _save(recipe, adapted, out)
         raise
     if leads:
-        _save(recipe, adapted, out)
+        _save(recipe, _calibrated(adapted, dev, recipe, console), out)
         shutil.rmtree(out / "data" / "features", ignore_errors=True)
         stages.finish("train")
     console.say(f"best on dev: step {outcome.best_step:,}, WER {outcome.best_wer:.3f}, CER {outcome.best_cer:.3f}")
@@ -198,6 +202,16 @@ def _new_model(recipe: Resolved, resolved_base: ResolvedBase, out: Path, console
     if adapter and 2 * len(inherited) < len(alphabet):
         console.warn(f"'{adapter[0]}' writes few of these letters: its adapter may be of another script")
     return adapted
+
+
+def _calibrated(
+    adapted: ctc_model.CTCModel, dev: SpeechSplit, recipe: Resolved, console: Console
+) -> ctc_model.CTCModel:
+    """Return the model with the calibration of its words' confidence, in the precision of training."""
+    precision = mixed_precision.recorded_or_fastest(recipe.train.precision, train.device())
+    outputs = calibration.DevOutputs.of(adapted, dev, console, precision)
+    greedy = calibration.calibrate(outputs, adapted.alphabet, ctc.greedy, console)
+    return replace(adapted, calibrations=Calibrations(greedy=greedy))
 
 
 def _save(recipe: Resolved, adapted: ctc_model.CTCModel, out: Path) -> None:

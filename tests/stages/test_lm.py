@@ -14,6 +14,7 @@ from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.decoding import ctc
 from asr_adapt.decoding.beam_search import BeamSearch
 from asr_adapt.errors import InputError
+from asr_adapt.inference.calibration import DevOutputs
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import forward, ngram_file
 from asr_adapt.model.ctc_model import CTCModel
@@ -30,7 +31,7 @@ def run_folder(trained: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def blurred(run_folder: Path) -> lm.DevOutputs:
+def blurred(run_folder: Path) -> DevOutputs:
     """Dev as a model hears it that takes every third c for a d."""
     model = CTCModel.load(run_folder / "model")
     rng = np.random.default_rng(0)
@@ -40,10 +41,10 @@ def blurred(run_folder: Path) -> lm.DevOutputs:
     for scores in said:
         for frame in np.flatnonzero((scores.argmax(1) == c) & (rng.random(len(scores)) < 1 / 3)):
             scores[frame, [c, d]] = np.log(0.45), np.log(0.5)
-    return lm.DevOutputs(said, texts)
+    return DevOutputs(said, texts)
 
 
-def test_dev_chooses_weights_with_which_it_has_fewer_errors(run_folder: Path, blurred: lm.DevOutputs) -> None:
+def test_dev_chooses_weights_with_which_it_has_fewer_errors(run_folder: Path, blurred: DevOutputs) -> None:
     model = CTCModel.load(run_folder / "model")
     read = [model.alphabet.decode(run.label for run in ctc.greedy(scores)) for scores in blurred.log_probs]
     assert read != blurred.references
@@ -70,17 +71,17 @@ def test_a_dev_clip_of_less_than_a_frame_is_heard_as_nothing(run_folder: Path) -
     clips = [say("ab", 0), np.zeros(model.shortest_clip - 1, np.float32)]
     utterances = [Utterance(id=name, audio=name) for name in ("whole", "short")]
     dev = SpeechSplit("dev", utterances, ["ab", "cd"], clips.__getitem__)
-    heard = lm.DevOutputs.of(model, dev, Console(quiet=True))
+    heard = DevOutputs.of(model, dev, Console(quiet=True))
     assert len(heard.log_probs[0]) and not len(heard.log_probs[1])
     with_ngram = lm.lm(run_folder / "model", ["ab cd"], 2, heard, Console(quiet=True))
     assert with_ngram is None, "the clip has no frames, so an n-gram cannot help it"
 
 
 def test_weights_are_not_tuned_on_fewer_than_100_words_and_it_is_said(
-    run_folder: Path, blurred: lm.DevOutputs, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+    run_folder: Path, blurred: DevOutputs, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     monkeypatch.delattr(lm, "tune")
-    few = lm.DevOutputs(blurred.log_probs[:20], blurred.references[:20])
+    few = DevOutputs(blurred.log_probs[:20], blurred.references[:20])
     assert few.words < 100 <= blurred.words
     assert lm.lm(run_folder / "model", sentences(60, seed=7), 3, few, Console()) in (NGramWeights(), None)
     assert f"dev has {few.words} words, fewer than the 100 that choose n-gram weights" in capfd.readouterr().err
@@ -96,7 +97,7 @@ def test_an_n_gram_that_does_not_help_is_not_used(run_folder: Path, capfd: pytes
         scores[np.arange(0, len(scores), 2), labels] = 0
         scores[np.arange(1, len(scores), 2), 0] = 0
         sure.append(scores)
-    heard = lm.DevOutputs(sure, texts)
+    heard = DevOutputs(sure, texts)
     assert lm.lm(run_folder / "model", ["eee eee", "ŋŋŋ"], 2, heard, Console()) is None
     assert "does not lower the WER on dev: the model is unchanged" in capfd.readouterr().err
     assert ngram_file.read(run_folder / "model") is None
