@@ -113,6 +113,8 @@ def mapsswe(
     Gillick and Cox 1989, "Some statistical issues in the comparison of speech recognition algorithms" (ICASSP);
     Pallett et al. 1990. Utterances are cut into segments at stretches that both systems get right, so that the errors
     in one segment are independent of those in the next; z is the mean difference of errors over its standard error.
+    Where a system suits some speakers better than others it finds differences that are none (22 to 27 % of the time at
+    the 5 % level, `benchmarks/comparison.py`); a bootstrap over speakers does not.
 
     Args:
         errors_at: Of each utterance, the errors at each word of the reference, an insertion at the word that follows
