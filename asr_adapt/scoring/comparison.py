@@ -113,7 +113,7 @@ def mapsswe(
     Gillick and Cox 1989, "Some statistical issues in the comparison of speech recognition algorithms" (ICASSP);
     Pallett et al. 1990. Utterances are cut into segments at stretches that both systems get right, so that the errors
     in one segment are independent of those in the next; z is the mean difference of errors over its standard error.
-    Where a system suits some speakers better than others it finds differences that are none (22 to 27 % of the time at
+    Where a system suits some speakers better than others it finds differences that are none (22 to 27 % of trials at
     the 5 % level, `benchmarks/comparison.py`); a bootstrap over speakers does not.
 
     Args:
