@@ -72,6 +72,8 @@ class DraftSummary:
     """machine segments that stay since people worked below them, in words"""
     unaligned: list[str] = field(default_factory=list)
     """corrected segments that could not be aligned, in words"""
+    behind: list[str] = field(default_factory=list)
+    """copies that lack annotations of the file that they are of, in words"""
     transcribed: int = 0
     """files of people that have a transcript"""
     up_to_date: int = 0
@@ -175,16 +177,19 @@ def draft(
         InputError: nothing is there, or it has to be said which tiers hold the transcript.
         DiskFull: a file cannot be written; those before it are complete.
     """
-    tasks, choices = _survey(corpus, tuple(tiers), in_place, format, console)
-    work = _Drafting(load, model_fingerprint(model, settings), choices, channel, track, console)
+    finder = AudioFinder(corpus)
+    tasks, choices = _survey(corpus, finder, tuple(tiers), in_place, format, console)
+    work = _Drafting(load, model_fingerprint(model, settings), choices, channel, track)
     try:
         with console.progress("draft", total=len(tasks)) as progress:
             for number, task in enumerate(tasks, start=1):
                 try:
-                    work.do(task, AudioFinder(corpus))
+                    work.do(task, finder)
                 except DiskFull:
                     raise
                 except InputError as error:
+                    if error is work.unusable_model:
+                        raise
                     work.summary.failed += 1
                     console.error(str(error) if error.place else f"{printable(task.source)}: {error}")
                 progress.at(number)
@@ -260,6 +265,7 @@ def _show(summary: DraftSummary, console: Console) -> None:
     for what, found in (
         ("drafts stay, since people worked on what is below them", summary.kept),
         ("corrected segments have no words, since they cannot be aligned", summary.unaligned),
+        ("copies lack annotations of the file beside them: copy these over, or move the copy away", summary.behind),
     ):
         if found:
             console.warn(f"{len(found):,} {what}, the first: {found[0]}")
@@ -270,7 +276,7 @@ def _show(summary: DraftSummary, console: Console) -> None:
 
 
 def _survey(
-    corpus: Path, wanted: tuple[str, ...], in_place: bool, format: Format, console: Console
+    corpus: Path, finder: AudioFinder, wanted: tuple[str, ...], in_place: bool, format: Format, console: Console
 ) -> tuple[list[_Task], dict[str, _Choice]]:
     """Return the files to look at, and by suffix which tiers hold the transcript.
 
@@ -283,7 +289,7 @@ def _survey(
     linked: set[Path] = set()
     stems: set[Path] = set()
     tiers: dict[str, list[Tier]] = {".eaf": [], ".textgrid": []}
-    finder, drafts = AudioFinder(corpus), Drafts()
+    drafts = Drafts()
     for path in (*elan.files(corpus), *praat.files(corpus)):
         original, suffix = without_draft_suffix(path), path.suffix.lower()
         stems.add(original.with_suffix(""))
@@ -374,7 +380,6 @@ class _Drafting:
         choices: Which tiers hold the transcript, by suffix.
         channel: See `draft`.
         track: See `draft`.
-        console: Where to report.
     """
 
     def __init__(
@@ -384,17 +389,21 @@ class _Drafting:
         choices: Mapping[str, _Choice],
         channel: str | None,
         track: int | None,
-        console: Console,
     ) -> None:
         self._load, self._fingerprint, self._choices = load, fingerprint, choices
-        self._channel, self._track, self._console = channel, track, console
+        self._channel, self._track = channel, track
         self._loaded: Transcriber | None = None
         self.summary = DraftSummary()
+        self.unusable_model: InputError | None = None
 
     @property
     def _transcriber(self) -> "Transcriber":
         if self._loaded is None:
-            self._loaded = self._load()
+            try:
+                self._loaded = self._load()
+            except InputError as error:
+                self.unusable_model = error
+                raise
         return self._loaded
 
     def do(self, task: _Task, finder: AudioFinder) -> None:
@@ -405,7 +414,8 @@ class _Drafting:
         """
         before = task.target.stat().st_mtime_ns if task.target.exists() else None
         document = self._opened(task, finder)
-        plan = self._plan(document, task)
+        plan = self._plan(document)
+        self._compare_with_original(document, task, finder)
         self.summary.corrected += plan.corrected
         self.summary.kept += [f"{printable(task.source)}, {what}" for what in plan.kept]
         if plan.is_empty:
@@ -435,7 +445,24 @@ class _Drafting:
             return ElanDraft(task.target, finder, Drafts(), text=blank)
         return TextGridDraft(task.target, finder, Drafts(), duration_s=audio.duration_s(task.recording))
 
-    def _plan(self, document: DraftDocument, task: _Task) -> _Plan:
+    def _compare_with_original(self, document: DraftDocument, task: _Task, finder: AudioFinder) -> None:
+        """See whether people have gone on annotating the file that a copy is of."""
+        original = without_draft_suffix(task.source)
+        if original == task.source or not original.is_file():
+            return
+        reader = elan if original.suffix.lower() == ".eaf" else praat
+        shift_s = document.shift_ms / 1000
+        lacking = 0
+        for tier in reader.annotated(original, finder, Drafts()):
+            copied = document.tiers.get(tier.name)
+            there = {_rounded(a.start_s) for a in copied.annotations} if copied else set()
+            lacking += sum(
+                a.start_s is not None and _rounded(a.start_s - shift_s) not in there for a in tier.annotations
+            )
+        if lacking:
+            self.summary.behind.append(f"{printable(task.source)} lacks {lacking:,}")
+
+    def _plan(self, document: DraftDocument) -> _Plan:
         plan = _Plan()
         is_other = document.model != self._fingerprint
         for name in document.drafts:
@@ -545,7 +572,8 @@ class _Drafting:
         selections = [self._selection(document, piece, recording) for piece in pieces]
         for piece, result in zip(pieces, self._transcriber.transcribe_segments(selections), strict=True):
             if isinstance(result, InputError):
-                raise InputError(result.problem, place=printable(recording), remedy=result.remedy)
+                place = f"{printable(recording)}, {(piece.start_ms + document.shift_ms) / 1000:.1f} s"
+                raise InputError(result.problem, place=place, remedy=result.remedy)
             words = _words(result.words, piece.start_ms, piece.end_ms)
             unsure = _confidence(result.words) < UNSURE
             found.append(
@@ -622,13 +650,20 @@ class _Drafting:
             with disk_full_as_error(target, _FREE_SPACE):
                 if target.exists():
                     _back_up(target)
+                written = document.record(self._fingerprint)
                 if isinstance(document, TextGridDraft):
-                    _record(target, document.record(self._fingerprint))
+                    _record(target, written, keep=True)  # whatever is there if this is interrupted is known
                 write_text(target, text)
+                if isinstance(document, TextGridDraft):
+                    _record(target, written)
                 if isinstance(document, ElanDraft):
                     _colour(task.source, target, document)
         except OSError as error:
             raise InputError(f"cannot be written ({error.strerror})", place=printable(target)) from error
+
+
+def _rounded(time_s: float | None) -> int | None:
+    return None if time_s is None else round(time_s * 1000)
 
 
 def _as_channel(channel: str | None) -> audio.Channel | None:
@@ -680,13 +715,23 @@ def _back_up(path: Path) -> None:
         number += 1
 
 
-def _record(path: Path, draft: Draft) -> None:
-    """Keep what a model wrote into a file that has no place for it."""
-    folder = path.parent
+def _record(path: Path, draft: Draft, *, keep: bool = False) -> None:
+    """Keep what a model wrote into a file that has no place for it; `keep`: beside what it wrote before."""
+    folder, name = path.parent, name_as_text(path.name)
     with FileLock(folder / ".asr-adapt.lock"):
         known = TranscriptionRecord.read(folder)
-        drafts = known.drafts | {name_as_text(path.name): draft}
-        known.model_copy(update={"drafts": drafts}).write_file(folder / TranscriptionRecord.FILE)
+        if keep and name in known.drafts:
+            before = known.drafts[name].tiers
+            tiers = {
+                tier: of.model_copy(update={"segments": (*of.segments, *before[tier].segments)})
+                if tier in before
+                else of
+                for tier, of in draft.tiers.items()
+            }
+            draft = Draft(model=known.drafts[name].model, tiers=before | tiers)
+        known.model_copy(update={"drafts": known.drafts | {name: draft}}).write_file(
+            folder / TranscriptionRecord.FILE
+        )
 
 
 def _colour(source: Path, target: Path, document: ElanDraft) -> None:

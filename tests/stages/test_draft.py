@@ -18,12 +18,14 @@ from asr_adapt import corpora
 from asr_adapt.artifacts import TranscriptionRecord
 from asr_adapt.console import Console
 from asr_adapt.errors import InputError
+from asr_adapt.inference.recordings import find
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import head
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Model, Source, Text
 from asr_adapt.stages import draft as stage
 from asr_adapt.stages.draft import DraftSummary
+from asr_adapt.stages.transcribe import transcribe as transcribe_stage
 from asr_adapt.text.alphabet import DELIMITER_ID, Alphabet
 
 pytestmark = pytest.mark.usefixtures("tones_are_speech")
@@ -499,6 +501,58 @@ def test_accepted_drafts_are_a_persons_and_are_not_written_anew(draft: Stage, ot
     elan_rules.check(tmp_path / "a.draft.eaf")
     with pytest.raises(InputError, match="no draft in it"):
         stage.accept([tmp_path / "a.eaf"], Console())
+
+
+def test_annotations_that_were_added_to_the_file_behind_a_copy_are_named(
+    draft: Stage, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    simple(tmp_path, "a", "abc", "de", drawn=(0,))
+    draft(tmp_path)
+    simple(tmp_path, "a", "abc", "de", drawn=(0, 1))
+    assert draft(tmp_path).behind == [f"{tmp_path / 'a.draft.eaf'} lacks 1"]
+    assert "copies lack annotations of the file beside them" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_command_at_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        simple(tmp_path, name, "abc", drawn=(0,))
+
+    def load() -> Transcriber:
+        raise InputError("damaged", place="model")
+
+    with pytest.raises(InputError, match="model: damaged"):
+        stage.draft(load, tmp_path / "nowhere", tmp_path, Console())
+
+
+def test_a_document_of_transcribe_goes_on_as_a_draft(draft: Stage, other: Stage, tmp_path: Path) -> None:
+    record(tmp_path / "a.wav", "abc", "cab")
+
+    def transcribe() -> int:
+        inputs = find([str(tmp_path / "a.wav")])
+        return transcribe_stage(lambda: ears(draft.model, 0.01, {}), draft.folder, inputs, "eaf", tmp_path, Console())
+
+    assert transcribe() == 0
+    assert draft(tmp_path).up_to_date == 1, "it is the same model"
+    assert other(tmp_path).rewritten == 2
+    assert tiers(tmp_path / "a.eaf") == {"segments": ["ebc", "ceb"], "words": ["ebc", "ceb"]}
+    assert transcribe() == 0 and tiers(tmp_path / "a.eaf")["segments"] == ["ebc", "ceb"]
+
+
+def test_an_interrupted_textgrid_is_known_as_a_draft(
+    draft: Stage, other: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(tmp_path / "a.wav", "abc", "cab")
+    draft(tmp_path, format="textgrid")
+
+    def interrupted(path: Path, text: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "write_text", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        other(tmp_path)
+    monkeypatch.undo()
+    assert read(tmp_path) == {"abc": "machine", "cab": "machine"}
+    assert other(tmp_path).rewritten == 2 and read(tmp_path) == {"ebc": "machine", "ceb": "machine"}
 
 
 def test_nothing_to_draft_is_said(draft: Stage, tmp_path: Path) -> None:
