@@ -435,9 +435,10 @@ def draft(
         bool, typer.Option("--accept", help="Take the drafts in these files as they are, without correction.")
     ] = False,
 ) -> None:
-    """Draft what has no transcript in a folder of ELAN, Praat or plain recordings, for correction by hand.
+    """Draft transcripts in ELAN, Praat and audio files, to correct.
 
-    Run again, it does what is new; with another model, it replaces what nobody corrected.
+    What has a transcript stays as it is. Run again, it does what is new; with another model, it replaces what nobody
+    corrected.
     """
     from asr_adapt.audio import channels
     from asr_adapt.console import Console

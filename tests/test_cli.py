@@ -56,6 +56,10 @@ def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys:
             "command line: No such option: --modle (Possible options: --model)",
         ),
         (("evaluate", "--model", "m"), "command line: Missing option '--corpus'"),
+        (("draft", "."), "--model: no model was given."),
+        (("draft", ".", "--model", "m", "--format", "doc"), "--format: no format 'doc'. Known: eaf, textgrid."),
+        (("draft", "nowhere", "--model", BASE), "nowhere: no such file or folder."),
+        (("draft", "--accept", __file__), f"{__file__}: has no draft in it."),
         (("serve", "--model", "nowhere"), "nowhere: not an asr-adapt model"),
         (("serve", "--model", f"a={BASE}", "--model", f"a={BASE}"), f"--model a={BASE}: two models are named 'a'."),
         (("serve", "--model", BASE, "--host", "192.0.2.1"), "192.0.2.1:8000: cannot bind to the address"),
@@ -152,6 +156,20 @@ def test_a_language_that_is_no_tag_is_one_line(
     assert asr_adapt(monkeypatch, "run", script, "--language", "zh_CN") == 2
     error = capsys.readouterr().err
     assert "language" in error and "'zh_CN'" in error and error.count("\n") == 1
+
+
+def test_a_draft_of_which_a_file_fails_ends_with_3(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "a.wav", say("ab cde"), RATE_HZ)
+    (tmp_path / "b.wav").write_bytes(b"RIFF")
+    draft = ("draft", tmp_path, "--model", BASE, "--engine", "torch")
+    assert asr_adapt(monkeypatch, *draft) == 3
+    assert (tmp_path / "a.eaf").is_file() and "b.wav" in capsys.readouterr().err
+    assert not asr_adapt(monkeypatch, "draft", "--accept", tmp_path / "a.eaf")
+    (tmp_path / "a.eaf").unlink()
+    (tmp_path / "a.wav").unlink()
+    assert asr_adapt(monkeypatch, *draft) == 2
 
 
 def test_an_aligned_eaf_names_its_recording(
