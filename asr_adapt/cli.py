@@ -131,6 +131,9 @@ def loop(
         str,
         typer.Option(help="Train each round from the last round's model (last) or the recipe's base model (base)."),
     ] = "last",
+    drafts: Annotated[
+        bool, typer.Option("--draft/--no-draft", help="Draft what has no transcript in ELAN and Praat corpora.")
+    ] = True,
 ) -> None:
     """Train again on what was transcribed and corrected since.
 
@@ -147,7 +150,7 @@ def loop(
     from asr_adapt.workflows.loop import loop as next_round
 
     process_exit.begin_work()
-    next_round(recipe, out, Console(), start=start)  # type: ignore[arg-type]
+    next_round(recipe, out, Console(), start=start, drafts=drafts)  # type: ignore[arg-type]
 
 
 @app.command(context_settings=_CORPUS_COMMAND)

@@ -1,5 +1,6 @@
 """loop: transcribe, retrain, draft, correct, and again: rounds of a recipe, all scored on one test set."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from asr_adapt import audio, corpora
 from asr_adapt.artifacts import Correction, PreparationSummary
 from asr_adapt.console import Console
 from asr_adapt.corpora import KeptSplits
+from asr_adapt.corpora.readers import READERS
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.inference.transcriber import Transcriber
@@ -17,12 +19,14 @@ from asr_adapt.records import Utterance, describe_duration, read_jsonl, write_js
 from asr_adapt.report import curves, render
 from asr_adapt.scoring import error_rates
 from asr_adapt.scoring.evaluation import HYPOTHESES
+from asr_adapt.stages import draft
 from asr_adapt.storage import unwritable_as_error, write_text
 from asr_adapt.text.normaliser import Normaliser
 from asr_adapt.workflows import run_state
 from asr_adapt.workflows.run import run
 
 PAGE = "rounds.html"
+_DRAFTED = ("elan", "praat")
 Start = Literal["last", "base"]
 
 
@@ -79,12 +83,13 @@ class Round:
     """None for the first round"""
 
 
-def loop(recipe: Recipe, out: Path, console: Console, *, start: Start = "last") -> list[Round]:
+def loop(recipe: Recipe, out: Path, console: Console, *, start: Start = "last", drafts: bool = True) -> list[Round]:
     """Do the next round of a recipe in a folder of its own below `out`, and return all rounds.
 
     The first round trains from the recipe's base model. A later one says what was transcribed or corrected since,
     measures what correcting the last model's drafts of it takes, trains anew on everything, and keeps the splits of
-    the rounds before. A round that was interrupted is resumed. Where nothing changed, there is no round.
+    the rounds before. At its end, ELAN and Praat corpora get drafts of what has no transcript. A round that was
+    interrupted is resumed. Where nothing changed, there is no round.
 
     Args:
         recipe: The recipe; its corpus is read each time.
@@ -92,6 +97,7 @@ def loop(recipe: Recipe, out: Path, console: Console, *, start: Start = "last") 
             (`round-01.jsonl`), the correction effort (`round-02.json`), and `rounds.html`.
         console: Where to report.
         start: Train from the last round's model, or from the recipe's base model each time.
+        drafts: Whether to draft at the end.
 
     Raises:
         InputError: the recipe or its corpus cannot be used, or a round's folder is damaged.
@@ -120,7 +126,21 @@ def loop(recipe: Recipe, out: Path, console: Console, *, start: Start = "last") 
         )
     console.heading(f"round {number}")
     run(recipe, folder, console, kept=kept)
+    if drafts:
+        _draft(recipe, folder / "model", console)
     return _shown(recipe, out, [*finished, folder], console)
+
+
+def _draft(recipe: Recipe, model: Path, console: Console) -> None:
+    """Draft what has no transcript in the corpora that are files of ELAN or Praat, in copies beside them."""
+    load = functools.cache(functools.partial(Transcriber.from_folder, model))
+    for source in corpora.sources(recipe):
+        root = source.root
+        assert root is not None
+        kinds = [source.format] if source.format else [kind for kind in _DRAFTED if READERS[kind].recognises(root)]
+        if any(kind in _DRAFTED for kind in kinds):
+            console.heading(f"draft {root}")
+            draft.draft(load, model, root, console, tiers=source.tiers)
 
 
 def _folder(out: Path, number: int) -> Path:
