@@ -543,7 +543,7 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="BASELINE SYSTEM...",
-            help="Run folders or their models, --out folders of evaluate, or hypotheses.jsonl files.",
+            help="Run folders or their models, --out folders of evaluate, hypotheses.jsonl, .trn, Kaldi text.",
         ),
     ],
     json: Annotated[Path | None, typer.Option(help="Write the comparison as JSON to this file.")] = None,
@@ -561,7 +561,8 @@ def compare(
 
     if len(systems) < 2:
         raise InputError("only one system was given", place="compare", remedy="Give a baseline and another system.")
-    read = [stage.System.read(path) for path in systems]
+    baseline = stage.System.read(systems[0])
+    read = [baseline, *(stage.System.read(path, baseline) for path in systems[1:])]
     result = stage.compare(read, Console(), names=names)
     if json:
         with unwritable_as_error(json, "Give another --json."):

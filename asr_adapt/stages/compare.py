@@ -5,6 +5,7 @@ of hypotheses.
 """
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -22,12 +23,14 @@ from asr_adapt.report.render import render
 from asr_adapt.scoring import comparison, error_analysis, error_rates
 from asr_adapt.scoring.error_rates import Errors
 from asr_adapt.scoring.verdict import too_little
+from asr_adapt.storage import read_lines
 from asr_adapt.text.normaliser import Normaliser
 
 _LENGTHS_S = (2.0, 5.0, 10.0, 20.0)
 _SHOWN = 12
 _UTTERANCES = 100
 _GROUP_DRAWS = 1_000
+_TRN_LINE = re.compile(r"(?P<text>.*?)\s*\((?P<id>[^()\s]+)\)")
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,21 @@ class System:
     normaliser: Normaliser | None
 
     @classmethod
-    def read(cls, path: Path) -> "System":
+    def read(cls, path: Path, baseline: "System | None" = None) -> "System":
         """Return the system at `path`: a folder with hypotheses.jsonl, such a file, or the model of a run.
+
+        A `.trn` file (NIST: the words, then the id in parentheses) and a `.txt` or a file `text` (Kaldi: the id, then
+        the words) hold hypotheses alone; references and recordings are then the baseline's.
+
+        Args:
+            path: The system's.
+            baseline: For hypotheses without references.
 
         Raises:
             InputError: there are no hypotheses, or an utterance has none, or two have one id.
         """
+        if path.is_file() and (path.suffix in {".trn", ".txt"} or path.name == "text"):
+            return cls(path.stem, path, _without_references(path, baseline), None)
         if (path / MODEL_METADATA).is_file() and (path.resolve().parent / "hypotheses.jsonl").is_file():
             path = path.resolve().parent  # a run's model: what it wrote for the run's test set
         file = path / "hypotheses.jsonl" if path.is_dir() else path
@@ -71,6 +83,35 @@ class System:
             normaliser = Normaliser(metadata.normaliser, metadata.language)
         name = path.name if path.is_dir() else path.stem if path.stem != "hypotheses" else path.resolve().parent.name
         return cls(name or path.resolve().name, path, utterances, normaliser)
+
+
+def _without_references(path: Path, baseline: System | None) -> dict[str, Utterance]:
+    """Return the utterances of a NIST or Kaldi file of hypotheses, with the baseline's references."""
+    if baseline is None:
+        raise InputError(
+            "holds hypotheses without references",
+            place=path,
+            remedy="Name a run folder or a hypotheses.jsonl of the same test set first.",
+        )
+    utterances: dict[str, Utterance] = {}
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        if path.suffix == ".trn":
+            found = _TRN_LINE.fullmatch(line.strip())
+            if found is None:
+                raise InputError("does not end with an id in parentheses", place=f"{path}:{number}")
+            id, text = found["id"], found["text"]
+        else:
+            id, *rest = line.split(maxsplit=1)
+            text = "".join(rest)
+        if id in utterances:
+            raise InputError(f"id '{id}' occurs twice", place=f"{path}:{number}")
+        known = baseline.utterances.get(id) or Utterance(id=id, audio=id, text="")
+        utterances[id] = known.model_copy(update={"hypothesis": text.strip()})
+    if not utterances:
+        raise InputError("holds no utterance", place=path)
+    return utterances
 
 
 class Rate(BaseModel):

@@ -101,6 +101,30 @@ def test_the_model_of_a_run_stands_for_what_it_wrote_there(tmp_path: Path) -> No
     assert system.name == "run" and len(system.utterances) == 120 and system.normaliser is not None
 
 
+@pytest.mark.parametrize(
+    ("name", "line"), [("b.trn", "{text} ({id})"), ("b.txt", "{id} {text}"), ("text", "{id} {text}")]
+)
+def test_hypotheses_of_other_toolkits_take_the_references_of_the_baseline(
+    tmp_path: Path, name: str, line: str
+) -> None:
+    baseline = System.read(write(tmp_path / "a.jsonl", 0.4, 2))
+    better = System.read(write(tmp_path / "b.jsonl", 0.1, 3))
+    file = tmp_path / name
+    texts = {u.id: u.hypothesis for u in better.utterances.values()}
+    file.write_text("\n".join(line.format(id=id, text=text) for id, text in reversed(texts.items())) + "\n")
+    found = compare([baseline, System.read(file, baseline)], Console(quiet=True)).systems[0]
+    expected = compare([baseline, better], Console(quiet=True)).systems[0]
+    assert (found.wer, found.mapsswe_p) == (expected.wer, expected.mapsswe_p)
+    with pytest.raises(InputError, match="without references"):
+        System.read(file)
+    file.write_text(line.format(id="u0", text="ka") + "\n" + line.format(id="other", text=""))
+    with pytest.raises(InputError, match=r"119 utterances are only in a.*1 utterances are only in"):
+        compare([baseline, System.read(file, baseline)], Console(quiet=True))
+    file.write_text(line.format(id="u0", text="ka") + "\n" + line.format(id="u0", text="ka"))
+    with pytest.raises(InputError, match=r":2: id 'u0' occurs twice"):
+        System.read(file, baseline)
+
+
 def test_the_utterances_that_differ_most_can_be_heard(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_jsonl(tmp_path / f"{name}.jsonl", [
