@@ -2,12 +2,12 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asr_adapt import audio
-from asr_adapt.audio import vad
+from asr_adapt.audio import media, vad
 from asr_adapt.console import Console
 from asr_adapt.errors import AudioError, InputError, printable
 from asr_adapt.formats import writers
@@ -40,7 +40,7 @@ class Speech:
 
     stretches: Sequence[Stretch]
     transcribed_s: Mapping[Path, float]
-    """recording → seconds of it that have a transcript"""
+    """recording without its suffix → seconds of it that have a transcript"""
     failed: int = 0
     """recordings that could not be read; each was named"""
 
@@ -54,16 +54,6 @@ class Proposal:
     reasons: tuple[str, ...]
 
 
-def candidates(drafts: Iterable[Transcript | InputError], transcriber: Transcriber) -> list[Candidate]:
-    """Return clips as candidates, from their transcripts by a model; unreadable ones have no time."""
-    return [
-        Candidate(0.0, "", 0.0)
-        if isinstance(draft, InputError)
-        else Candidate(draft.duration_s, transcriber.model.normaliser(draft.text), _confidence(draft.segments))
-        for draft in drafts
-    ]
-
-
 def survey(
     transcriber: Transcriber, inputs: Sequence[Input], transcribed: Sequence[Utterance], console: Console
 ) -> Speech:
@@ -71,26 +61,27 @@ def survey(
 
     Args:
         transcriber: The model.
-        inputs: Recordings; those that a clip's transcript covers as a whole are not opened.
+        inputs: Recordings; those that a clip's transcript covers wholly are not opened. Of one in several formats,
+            such as a video and its sound, one is taken (`media.beside`).
         transcribed: Utterances with a text.
         console: Where to report.
     """
     spans: dict[Path, list[tuple[float, float | None]]] = defaultdict(list)
     for utterance in transcribed:
-        spans[Path(utterance.audio).resolve()].append((utterance.start_s or 0.0, utterance.end_s))
-    files = {Path(item.name): item for item in inputs if isinstance(item.recording, Path)}
-    open_files = [
-        item.recording
-        for item in files.values()
-        if isinstance(item.recording, Path)
-        and not any(start_s == 0 and end_s is None for start_s, end_s in spans[item.recording.resolve()])
+        spans[_key(Path(utterance.audio))].append((utterance.start_s or 0.0, utterance.end_s))
+    recordings = [item.recording for item in inputs if isinstance(item.recording, Path)]
+    open_recordings = [
+        path
+        for path in recordings
+        if (path == media.beside(path) or len(recordings) == 1)
+        and not any(start_s == 0 and end_s is None for start_s, end_s in spans[_key(path)])
     ]
     stretches: list[Stretch] = []
     failed = 0
-    with console.progress("find speech", total=len(open_files)) as progress:
-        for recording in progress.over(open_files):
+    with console.progress("find speech", total=len(open_recordings)) as progress:
+        for recording in progress.over(open_recordings):
             try:
-                cut = [s for s in _cut(recording) if _share(s, spans[recording.resolve()]) < _TOUCHED]
+                cut = [s for s in _cut(recording) if _share(s, spans[_key(recording)]) < _TOUCHED]
             except AudioError as error:
                 failed += 1
                 console.error(str(error))
@@ -112,13 +103,14 @@ def propose(speech: Speech, budget_s: float, known_texts: Sequence[str], transcr
         known_texts: Normalised transcripts that there are.
         transcriber: The model that drafted the stretches.
     """
-    several = {s.recording for s in speech.stretches}
+    # Where recordings are clips of a sentence each, they tell no voices apart.
+    are_voices = len(speech.stretches) > 2 * len({s.recording for s in speech.stretches})
     found = [
         Candidate(
             s.end_s - s.start_s,
             transcriber.model.normaliser(s.draft),
             s.confidence,
-            str(s.recording.resolve()) if len(several) > 1 else None,
+            str(_key(s.recording)) if are_voices else None,
         )
         for s in speech.stretches
     ]
@@ -190,6 +182,11 @@ def _fields(proposal: Proposal) -> dict[str, object]:
         "reasons": list(proposal.reasons),
         "draft": one.draft,
     }
+
+
+def _key(recording: Path) -> Path:
+    """Return what the formats of one recording have in common."""
+    return recording.resolve().with_suffix("")
 
 
 def _cut(recording: Path) -> Iterator[Stretch]:

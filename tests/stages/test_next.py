@@ -119,6 +119,15 @@ def test_drafts_that_nobody_corrected_are_no_transcripts(
     assert "segments are drafts that nobody corrected: they count as not transcribed" in capsys.readouterr().err
 
 
+def test_a_recording_in_two_formats_is_one(model: Path, folder: Path) -> None:
+    first = next(s for s in surveyed(model, folder).stretches if s.recording.name == "one.wav")
+    (folder / "one.flac").write_bytes(b"")
+    whole = Utterance(id="a", audio=str(folder / "one.flac"), start_s=first.start_s, end_s=first.end_s, text="abc")
+    speech = surveyed(model, folder, whole)
+    assert {s.recording.name for s in speech.stretches} == {"one.wav", "two.wav"}
+    assert len(speech.stretches) == 9 and not speech.failed
+
+
 def test_nothing_is_written_over(model: Path, folder: Path, tmp_path: Path) -> None:
     place = tmp_path / "next" / "one.eaf"
     place.parent.mkdir()
