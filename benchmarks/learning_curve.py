@@ -31,9 +31,8 @@ from asr_adapt.training import probe
 from asr_adapt.workflows.curve import sizes_of
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
-_SEEDS_OF_A_FIT = 2
 _BATCH = 8  # clips of like length
-_BATCH_S, _WIDTH = 20.0, 128  # of the probes, small ones
+_BATCH_S, _WIDTH = 15.0, 96  # of the probes, small ones
 
 
 @app.command()
@@ -42,7 +41,8 @@ def measure(
     language: Annotated[str, typer.Option(help="BCP-47 tag.")],
     out: Annotated[Path, typer.Option(help="Output folder; what is there is not measured again.")],
     seeds: Annotated[int, typer.Option(help="Nested sequences of subsets.")] = 8,
-    steps: Annotated[int | None, typer.Option(help="Steps of each probe; default: more for larger sizes.")] = None,
+    steps: Annotated[int, typer.Option(help="Steps of each probe.")] = 150,
+    clips: Annotated[int, typer.Option(help="Test clips to score.")] = 150,
     minutes: Annotated[float, typer.Option(help="Stop after so many minutes.")] = 6,
     shuffled: Annotated[bool, typer.Option(help="Shuffle the training transcripts between clips.")] = False,
 ) -> None:
@@ -50,13 +50,13 @@ def measure(
     torch.set_num_threads(1)
     began = time.monotonic()
     speech = _speech(corpus, language, out)
-    train, test, alphabet = speech["train"], speech["test"], Alphabet(speech["units"])
+    train, alphabet = speech["train"], Alphabet(speech["units"])
+    test = {name: values[:clips] for name, values in speech["test"].items()}
     texts = train["texts"]
     if shuffled:
         texts = [texts[i] for i in np.random.default_rng(0).permutation(len(texts))]
     labels = [alphabet.encode(text) for text in texts]
-    name = "-".join([language, *([f"{steps}-steps"] if steps else []), *(["shuffled"] if shuffled else [])])
-    results = out / f"{name}.jsonl"
+    results = out / f"{language}{'-shuffled' if shuffled else ''}.jsonl"
     done = {(line["minutes"], line["seed"]) for line in _lines(results)}
     sizes = sizes_of(sum(train["durations_s"]) / 60)
     for seed, size in itertools.product(range(seeds), sizes):
@@ -68,7 +68,7 @@ def measure(
             [labels[i] for i in chosen],
             len(alphabet),
             speech["frame_s"],
-            steps=steps or _steps(size),
+            steps=steps,
             batch_s=_BATCH_S,
             width=_WIDTH,
             seed=seed,
@@ -96,6 +96,7 @@ def measure(
 def check(
     folder: Annotated[Path, typer.Argument(help="Output folder of `measure`.")],
     held_out: Annotated[int, typer.Option(help="Largest sizes that are predicted.")] = 2,
+    seeds: Annotated[int, typer.Option(help="Seeds in a fit; no seed is in two.")] = 2,
 ) -> None:
     """Fit without the largest sizes, and count the fits whose band holds them."""
     for metric in ("characters", "words"):
@@ -105,7 +106,7 @@ def check(
             sizes = sorted({line["minutes"] for line in lines})
             whole = [s for s in sorted({line["seed"] for line in lines})
                      if sum(line["seed"] == s for line in lines) == len(sizes)]  # fmt: skip
-            for pair in itertools.zip_longest(*[iter(whole)] * _SEEDS_OF_A_FIT):
+            for pair in itertools.zip_longest(*[iter(whole)] * seeds):
                 members = [line for line in lines if line["seed"] in pair]
                 usable = [s for s in sizes if _learned(members, s, metric)]
                 known, unknown = usable[:-held_out], usable[-held_out:]
@@ -127,11 +128,6 @@ def check(
                 law = f"exponent {fitted.exponent:.2f}, floor {fitted.floor:.3f}"
                 print(f"{path.stem} {metric}, seeds {pair}, {law}: {'; '.join(shown)}")
         print(f"{metric}: {hits} of {fits} fits have both in their band; {inside} of {points} points\n")
-
-
-def _steps(minutes: float) -> int:
-    """Return more steps for more speech, as the presets of a run do."""
-    return round(max(150.0, 75 * minutes**0.5))
 
 
 def _learned(members: list[dict[str, Any]], size: float, metric: str) -> bool:

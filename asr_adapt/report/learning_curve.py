@@ -112,7 +112,7 @@ def chart(title: str, found: Curves, name: str) -> Chart:
     line = Drawn(
         name=title,
         path=path([(p.hours, p.value) for p in band]),
-        marks=[(x_of(x), y_of(y), f"{x:.3g} minutes: {title} {y:.3f}") for x, y in runs],
+        marks=[(x_of(x), y_of(y), f"{x:.3g} min: {title} {y:.3f}") for x, y in runs],
         label_y=y_of(band[-1].value if band else runs[-1][1]),
         band=path([*((p.hours, p.high) for p in band), *((p.hours, p.low) for p in reversed(band))]),
     )
@@ -124,7 +124,7 @@ def chart(title: str, found: Curves, name: str) -> Chart:
                 across.append((x, f"{minutes} min" if minutes < 60 else f"{minutes / 60:g} h"))
     return Chart(
         title=title,
-        summary="; ".join(f"{rate:.3f} with {minutes:.3g} minutes" for minutes, rate in runs),
+        summary="; ".join(f"{rate:.3f} with {minutes:.3g} min" for minutes, rate in runs),
         lines=[line],
         across=across,
         up=[(y_of(tick), f"{tick:g}") for tick in up],

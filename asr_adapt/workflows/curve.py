@@ -227,9 +227,7 @@ def _result(
     most = sizes[-1].minutes / 60
     wanted = sorted({*hours, *(h for h in (most + 1, 2 * most, FURTHEST * most) if h <= FURTHEST * most)})
     notes = [
-        f"{size.minutes:.3g} minutes: nothing was learned yet; not in the fits"
-        for size in sizes
-        if not size.has_learned
+        f"{size.minutes:.3g} min: nothing was learned yet; not in the fits" for size in sizes if not size.has_learned
     ]
     fits: dict[str, Curve | None] = {}
     for name, kept in (

@@ -34,7 +34,7 @@ def curves(fit: bool = True) -> Curves:
         cer=law if fit else None,
         wer=None,
         limit_hours=4.0,
-        notes=("1 minutes: nothing was learned yet; not in the fits",),
+        notes=("1 min: nothing was learned yet; not in the fits",),
         verdict="Another hour of speech brings less than < it did.",
     )  # fmt: skip
 

@@ -101,7 +101,7 @@ def test_sizes_that_learned_nothing_are_named_and_left_out_of_the_fit() -> None:
     early, late = runs_of({1: 0.9}, gain=0.0), runs_of(power_law(5, 15, 30, 60))
     found = result([*early, *late])
     assert found.cer and found.cer.fitted_minutes == (5, 15, 30, 60)
-    assert any(note.startswith("1 minutes: nothing was learned yet") for note in found.notes)
+    assert any(note.startswith("1 min: nothing was learned yet") for note in found.notes)
     assert any(note.startswith("no curve for WER: 0 sizes") for note in found.notes)
 
 
