@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from asr_adapt import audio
 from asr_adapt.artifacts import Metrics, SampleRates
 from asr_adapt.console import Console
 from asr_adapt.corpora.speech_split import SpeechSplit
@@ -115,8 +114,8 @@ def rates_on_sample(transcriber: Transcriber, speech: SpeechSplit, console: Cons
     Raises:
         InputError: no utterance of the sample has a reference text.
     """
-    mean_s = sum(speech.num_samples()) / len(speech) / audio.SAMPLE_RATE_HZ
-    count = max(1, min(len(speech), _SAMPLE_UTTERANCES, int(_SAMPLE_S / mean_s)))
+    mean_s = sum(utterance.duration_s or 0.0 for utterance in speech.utterances) / len(speech)
+    count = max(1, min(len(speech), _SAMPLE_UTTERANCES, int(_SAMPLE_S / max(mean_s, 0.1))))
     sample = speech.select(np.unique(np.linspace(0, len(speech) - 1, count).astype(int)).tolist())
     pairs = []
     with console.progress(f"evaluate a sample of {speech.name}", total=len(sample)) as progress:

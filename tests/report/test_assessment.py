@@ -13,6 +13,7 @@ from asr_adapt.artifacts import Assessment, Metrics, SampleRates
 from asr_adapt.console import Console
 from asr_adapt.recipe import Recipe
 from asr_adapt.report import assessment, write
+from asr_adapt.stages import evaluate
 from asr_adapt.workflows.run import run
 
 TEXTS = sentences(30, seed=5)
@@ -45,6 +46,16 @@ def test_inserted_deleted_and_marked_errors_are_advice_of_their_own(tmp_path: Pa
     few = evaluation(tmp_path / "m", [(text.replace("a", "á"), text) for text in TEXTS])
     assert "100% of the wrong letters are right but for their marks" in advice(few)[1]
     assert all(advice(tmp_path / name)[0].startswith("More speech in test: at least 20") for name in "idm")
+
+
+def test_the_terminal_shows_no_interval_of_a_tiny_test_set(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    metrics = Metrics.read(evaluation(tmp_path / "e", [(text, text) for text in TEXTS]))
+    evaluate.show(metrics.model_copy(update={"utterances": 19}), Console())
+    said = capsys.readouterr().err
+    assert "test WER 0.000  (too little to measure: 19 utterances, " in said and "interval" not in said
+    evaluate.show(metrics.model_copy(update={"audio_s": 600.0}), Console())
+    said = capsys.readouterr().err
+    assert "test WER 0.000  (95 % interval 0.000 to 0.000)" in said and "words, 10 min;" in said
 
 
 def test_train_against_test_tells_overfitting_from_too_little_training(finished: Path) -> None:
