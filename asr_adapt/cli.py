@@ -422,7 +422,12 @@ def draft(
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Write into the files, after a backup; default: a copy beside each.")
     ] = False,
-    format: Annotated[str, typer.Option(help="eaf or textgrid: of recordings without annotations.")] = "eaf",
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="eaf or textgrid, of plain recordings' drafts; default: as the folder's files.", show_default=False
+        ),
+    ] = None,
     engine: _ENGINE = "auto",
     no_lm: _NO_LM = False,
     channel: Annotated[
@@ -454,7 +459,7 @@ def draft(
         return
     if model is None:
         raise InputError("no model was given", place="--model", remedy="Give a run's model/ folder.")
-    if format not in stage.SUFFIXES:
+    if format is not None and format not in stage.SUFFIXES:
         raise InputError(f"no format '{format}'", place="--format", remedy=f"Known: {', '.join(stage.SUFFIXES)}.")
     if channel is not None:
         channels.chosen(channel, channels.MAX_CHANNELS, "--channel")

@@ -5,11 +5,12 @@ Each draft is three tiers: its segments, their words with times, and a status: `
 """
 
 import itertools
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from asr_adapt.artifacts import Draft, DraftTier
 from asr_adapt.corpora.audio_files import AudioFinder
@@ -57,6 +58,7 @@ class DraftDocument(ABC):
         self.tiers = {tier.name: tier for tier in tiers}
         self.drafts = {name: of for name, of in draft.tiers.items() if name in self.tiers}
         self._gone = {name: of for name, of in draft.tiers.items() if name not in self.tiers}  # renamed or deleted
+        self._middles: dict[str, list[tuple[float, float, Annotation]]] = {}
         self._marks = {name: [*map(Mark.parse, tier.segments)] for name, tier in draft.tiers.items()}
 
     def is_own(self, tier: str) -> bool:
@@ -76,7 +78,7 @@ class DraftDocument(ABC):
 
     def words_in(self, draft: str, start_ms: int, end_ms: int) -> list[Annotation]:
         """Return the words of a draft from `start_ms` to `end_ms`."""
-        return [a for a in self._below(self.drafts[draft].words) if _is_inside(a, start_ms, end_ms) and a.text]
+        return [a for a in self._inside(self.drafts[draft].words, start_ms, end_ms) if a.text]
 
     def describe(self, of: str) -> str | None:
         """Return the name of the tier whose annotations say where a tier has, or may have, annotations.
@@ -135,6 +137,21 @@ class DraftDocument(ABC):
         spans = [Span(s.start_ms, s.end_ms, s.text) for s in segments]
         kept = [mark for mark in self._marks.get(draft, ()) if not any(share_time(span, mark) for span in spans)]
         self._marks[draft] = [*kept, *map(Mark.of, spans)]
+
+    def _inside(self, tier: str | None, start_ms: int, end_ms: int) -> list[Annotation]:
+        """Return the annotations of a tier, as it was read, whose middle is from `start_ms` to `end_ms`."""
+        if tier is None or tier not in self.tiers:
+            return []
+        if tier not in self._middles:
+            timed = [
+                ((a.start_s + a.end_s) * 500, n, a)
+                for n, a in enumerate(self.tiers[tier].annotations)
+                if a.start_s is not None and a.end_s is not None
+            ]
+            self._middles[tier] = sorted(timed)
+        middles = self._middles[tier]
+        first, last = bisect_left(middles, (start_ms,)), bisect_right(middles, (end_ms, math.inf))
+        return [annotation for _, _, annotation in middles[first:last]]
 
     def _below(self, tier: str | None) -> Sequence[Annotation]:
         return self.tiers[tier].annotations if tier in self.tiers else ()
@@ -223,26 +240,21 @@ class ElanDraft(DraftDocument):
         """Set the texts, words and status of segments that are there."""
         self._document.set_text({s.name: s.text for s in segments})
         self.rewrite_words(draft, segments)
-        status = self._below(self.drafts[draft].status)
-        stale = [
-            a.name for s in segments for a in status
-            if _is_inside(a, s.start_ms, s.end_ms) and a.text == CHECK
-        ]  # fmt: skip
-        self._document.remove({*stale})
-        noted = [a for a in status if a.name not in stale]
-        free = [
-            s for s in segments
-            if not any(_is_inside(a, s.start_ms, s.end_ms) for a in noted)
-        ]  # fmt: skip
-        self._mark_unsure(draft, [(s.name, s) for s in free])
+        free: list[tuple[str, DraftSegment]] = []
+        stale: set[str] = set()
+        for s in segments:
+            there = self._inside(self.drafts[draft].status, s.start_ms, s.end_ms)
+            stale |= {a.name for a in there if a.text == CHECK}
+            if all(a.name in stale for a in there):  # a segment has one status
+                free.append((s.name, s))
+        self._document.remove(stale)
+        self._mark_unsure(draft, free)
         self._remember(draft, segments)
 
     def rewrite_words(self, draft: str, segments: Sequence[DraftSegment]) -> None:
         """Replace the words of segments that are there."""
-        self._document.remove(
-            {a.name for s in segments for a in self._below(self.drafts[draft].words)
-             if _is_inside(a, s.start_ms, s.end_ms)}
-        )  # fmt: skip
+        words = self.drafts[draft].words
+        self._document.remove({a.name for s in segments for a in self._inside(words, s.start_ms, s.end_ms)})
         self._add_words(draft, segments)
 
     def has_others_below(self, draft: str, start_ms: int, end_ms: int) -> bool:
@@ -250,10 +262,7 @@ class ElanDraft(DraftDocument):
         own = self.drafts[draft]
         parents = [draft] + [tier for tier in (own.words, own.status) if tier in self.tiers]
         others = [child for parent in parents if parent for child in self._document.children(parent)]
-        return any(
-            _is_inside(a, start_ms, end_ms)
-            for other in others if not self.is_own(other) for a in self._below(other)
-        )  # fmt: skip
+        return any(self._inside(other, start_ms, end_ms) for other in others if not self.is_own(other))
 
     def text(self, model: str) -> str:
         """Return the file's content, with what was written kept in its header."""
@@ -265,7 +274,7 @@ class ElanDraft(DraftDocument):
         if words in self._document.tier_names and words is not None:
             self._document.add(words, [(w.start_ms, w.end_ms, w.text) for s in segments for w in s.words])
 
-    def _mark_unsure(self, draft: str, segments: Any) -> None:
+    def _mark_unsure(self, draft: str, segments: Iterable[tuple[str, DraftSegment]]) -> None:
         status = self.drafts[draft].status
         if status in self._document.tier_names and status is not None:
             self._document.refer(status, [(name, CHECK) for name, s in segments if s.unsure])
@@ -379,13 +388,6 @@ class TextGridDraft(DraftDocument):
             tier["entries"] for tier in self._grid["tiers"] if tier["name"] == tier_name
         )
         return entries
-
-
-def _is_inside(annotation: Annotation, start_ms: float, end_ms: float) -> bool:
-    """Whether the middle of an annotation is within these times."""
-    if annotation.start_s is None or annotation.end_s is None:
-        return False
-    return start_ms <= (annotation.start_s + annotation.end_s) * 500 <= end_ms
 
 
 def _span(annotation: Annotation) -> Span:

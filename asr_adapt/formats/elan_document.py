@@ -66,7 +66,7 @@ class ElanDocument:
     @property
     def tier_names(self) -> set[str]:
         """The names of all tiers."""
-        return {tier.get("TIER_ID", "") for tier in self._root.iter("TIER")}
+        return {tier.get("TIER_ID", "") for tier in self._root.findall("TIER")}
 
     def tier_attributes(self, name: str) -> dict[str, str]:
         """Return the attributes of a tier."""
@@ -90,7 +90,7 @@ class ElanDocument:
 
     def children(self, tier: str) -> list[str]:
         """Return the tiers directly below a tier."""
-        return [t.get("TIER_ID", "") for t in self._root.iter("TIER") if t.get("PARENT_REF") == tier]
+        return [t.get("TIER_ID", "") for t in self._root.findall("TIER") if t.get("PARENT_REF") == tier]
 
     def set_draft(self, draft: Draft) -> None:
         """Keep what a model wrote, in the header, and what ELAN needs to go on counting."""
@@ -194,10 +194,12 @@ class ElanDocument:
             spans: `(start_ms, end_ms, text)`, none of them overlapping another one of the tier.
         """
         added = []
+        home = self._tier(tier)
         for start_ms, end_ms, text in spans:
             id = self._new_id("a")
-            annotation = ElementTree.SubElement(ElementTree.SubElement(self._tier(tier), "ANNOTATION"),
-                                                "ALIGNABLE_ANNOTATION", {"ANNOTATION_ID": id})  # fmt: skip
+            annotation = ElementTree.SubElement(
+                ElementTree.SubElement(home, "ANNOTATION"), "ALIGNABLE_ANNOTATION", {"ANNOTATION_ID": id}
+            )
             annotation.set("TIME_SLOT_REF1", self._new_slot(start_ms))
             annotation.set("TIME_SLOT_REF2", self._new_slot(end_ms))
             ElementTree.SubElement(annotation, "ANNOTATION_VALUE").text = text
@@ -212,10 +214,11 @@ class ElanDocument:
             references: `(id of the annotation above, text)`.
         """
         added = []
+        home = self._tier(tier)
         for above, text in references:
             id = self._new_id("a")
             annotation = ElementTree.SubElement(
-                ElementTree.SubElement(self._tier(tier), "ANNOTATION"),
+                ElementTree.SubElement(home, "ANNOTATION"),
                 "REF_ANNOTATION",
                 {"ANNOTATION_ID": id, "ANNOTATION_REF": above},
             )
@@ -236,7 +239,7 @@ class ElanDocument:
     def remove(self, ids: Collection[str]) -> None:
         """Remove annotations, and the time slots that nothing else uses."""
         freed: set[str] = set()
-        for tier in self._root.iter("TIER"):
+        for tier in self._root.findall("TIER"):
             for holder in [*tier.iter("ANNOTATION")]:
                 if any(annotation.get("ANNOTATION_ID") in ids for annotation in holder):
                     freed |= {a.get(key, "") for a in holder for key in ("TIME_SLOT_REF1", "TIME_SLOT_REF2")}
@@ -272,7 +275,7 @@ class ElanDocument:
         return found
 
     def _tier(self, name: str) -> ElementTree.Element:
-        return next(tier for tier in self._root.iter("TIER") if tier.get("TIER_ID") == name)
+        return next(tier for tier in self._root.findall("TIER") if tier.get("TIER_ID") == name)
 
     def _annotations(self, ids: Collection[str]) -> list[ElementTree.Element]:
         found = (*self._root.iter("ALIGNABLE_ANNOTATION"), *self._root.iter("REF_ANNOTATION"))

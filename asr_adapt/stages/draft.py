@@ -5,6 +5,7 @@ of a corrected segment follow it.
 """
 
 import contextlib
+import math
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -38,8 +39,8 @@ if TYPE_CHECKING:  # it brings torch, and a misspelt path shall be answered at o
 
 Format = Literal["eaf", "textgrid"]
 SUFFIXES: dict[Format, str] = {"eaf": ".eaf", "textgrid": ".TextGrid"}
-UNSURE = 0.8
-"""mean confidence of a segment's words below which it is marked with `check`"""
+UNSURE, UNSURE_SHARE = 0.8, 0.2
+"""`check` marks the least confident fifth of a tier's segments, as far as the mean of their words is below 0.8"""
 _MARGIN_MS = 100  # of a segment that is cut at pauses, beside its words
 _SHORTEST_MS = 25
 _FREE_SPACE = "Free some space, then run the same command again."
@@ -155,7 +156,7 @@ def draft(
     settings: str = "",
     tiers: Sequence[str] = (),
     in_place: bool = False,
-    format: Format = "eaf",
+    format: Format | None = None,
     channel: str | None = None,
     track: int | None = None,
 ) -> DraftSummary:
@@ -169,7 +170,8 @@ def draft(
         settings: What else decides about the text: options of `load`.
         tiers: The tiers of people that hold the transcript, by name, by type, or by the name before `@`.
         in_place: Write into the files themselves, after a backup; otherwise into a copy beside each.
-        format: Of plain recordings' drafts.
+        format: Of plain recordings' drafts; None: that of the folder's annotated files, `eaf` where it has both or
+            none.
         channel: `left`, `right`, `each` (a speaker for each), or a number from 1 on; None mixes all.
         track: Audio track, from 1 on; None is the default one.
 
@@ -276,7 +278,12 @@ def _show(summary: DraftSummary, console: Console) -> None:
 
 
 def _survey(
-    corpus: Path, finder: AudioFinder, wanted: tuple[str, ...], in_place: bool, format: Format, console: Console
+    corpus: Path,
+    finder: AudioFinder,
+    wanted: tuple[str, ...],
+    in_place: bool,
+    format: Format | None,
+    console: Console,
 ) -> tuple[list[_Task], dict[str, _Choice]]:
     """Return the files to look at, and by suffix which tiers hold the transcript.
 
@@ -315,6 +322,8 @@ def _survey(
             tasks.append(_Task(copy, copy))
         else:  # a file that has a draft in itself goes on so
             tasks.append(_Task(path, path if in_place or own else copy))
+    if format is None:
+        format = "textgrid" if tasks and all(task.source.suffix.lower() == ".textgrid" for task in tasks) else "eaf"
     for recording in _recordings(corpus, console):
         if recording.with_suffix("") not in stems and recording.resolve() not in linked:
             place = recording.with_suffix(SUFFIXES[format])
@@ -569,17 +578,16 @@ class _Drafting:
     def _transcribed(self, document: DraftDocument, pieces: Sequence[_Piece], recording: str) -> list[DraftSegment]:
         """Return the text of each piece, an empty one where nothing is heard."""
         found: list[DraftSegment] = []
+        confidences: list[float] = []
         selections = [self._selection(document, piece, recording) for piece in pieces]
         for piece, result in zip(pieces, self._transcriber.transcribe_segments(selections), strict=True):
             if isinstance(result, InputError):
                 place = f"{printable(recording)}, {(piece.start_ms + document.shift_ms) / 1000:.1f} s"
                 raise InputError(result.problem, place=place, remedy=result.remedy)
             words = _words(result.words, piece.start_ms, piece.end_ms)
-            unsure = _confidence(result.words) < UNSURE
-            found.append(
-                DraftSegment(piece.start_ms, piece.end_ms, result.text, words, unsure, piece.annotation.name)
-            )
-        return found
+            confidences.append(_confidence(result.words))
+            found.append(DraftSegment(piece.start_ms, piece.end_ms, result.text, words, name=piece.annotation.name))
+        return _with_unsure(found, confidences)
 
     def _selection(self, document: DraftDocument, piece: _Piece, recording: str) -> Selection:
         start_s = (piece.start_ms + document.shift_ms) / 1000
@@ -627,20 +635,19 @@ class _Drafting:
         if document.shift_ms:
             source = Utterance(id="recording", audio=recording, start_s=document.shift_ms / 1000)
         transcript = self._transcriber.transcribe(Selection(source, channel, self._track))
-        spoken = [segment for segment in transcript.segments if segment.words]
         found = intervals(transcript)
         ends = [0, *(interval.end_ms for interval in found)]
         starts = [*(interval.start_ms for interval in found[1:]), round(transcript.duration_s * 1000)]
-        return [
+        segments = [
             DraftSegment(
                 max(interval.start_ms - _MARGIN_MS, (ends[n] + interval.start_ms + 1) // 2 if n else 0),
                 max(interval.end_ms, min(interval.end_ms + _MARGIN_MS, (interval.end_ms + starts[n]) // 2)),
                 interval.text,
                 tuple(Span(word.start_ms, word.end_ms, word.text) for word in interval.words),
-                _confidence(segment.words) < UNSURE,
             )
-            for n, (interval, segment) in enumerate(zip(found, spoken, strict=True))
+            for n, interval in enumerate(found)
         ]
+        return _with_unsure(segments, [_confidence(s.words) for s in transcript.segments if s.words])
 
     def _write(self, document: DraftDocument, task: _Task) -> None:
         """Write a file whole or not at all, after a backup of what was there."""
@@ -674,6 +681,14 @@ def _as_channel(channel: str | None) -> audio.Channel | None:
 
 def _confidence(words: Sequence[Word]) -> float:
     return sum(word.confidence for word in words) / len(words) if words else 1.0
+
+
+def _with_unsure(segments: Sequence[DraftSegment], confidences: Sequence[float]) -> list[DraftSegment]:
+    """Return the segments with the least confident of them marked."""
+    if not segments:
+        return []
+    least = min(UNSURE, sorted(confidences)[math.ceil(UNSURE_SHARE * len(confidences)) - 1])
+    return [replace(s, unsure=c <= least and c < UNSURE) for s, c in zip(segments, confidences, strict=True)]
 
 
 def _words(words: Sequence[Word], start_ms: int, end_ms: int) -> tuple[Span, ...]:

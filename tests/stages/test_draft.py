@@ -262,6 +262,16 @@ def test_a_field_document_gets_drafts_and_keeps_all_that_people_wrote(draft: Sta
     reading = corpora.read_all([Source(root=original.parent, tiers=("tx",))], "art", allow_unsplit=True)
     assert [u.text for u in reading.utterances] == ["ɓ & ŋ"], "what people wrote is read once, drafts not at all"
     assert [(p.kind, p.utterances) for p in reading.left_out if p.kind == "machine draft"] == [("machine draft", 3)]
+    edit(copy, "<ANNOTATION_VALUE>cad</ANNOTATION_VALUE></REF_ANNOTATION>",
+         "<ANNOTATION_VALUE>ca d</ANNOTATION_VALUE></REF_ANNOTATION>")  # fmt: skip
+    corrected = corpora.read_all([Source(root=original.parent, tiers=("tx",))], "art", allow_unsplit=True).utterances
+    assert [(u.text, u.speaker, u.provenance) for u in corrected] == [
+        ("ca d", "B", "corrected"),
+        ("ɓ & ŋ", "A", None),
+    ]
+    assert draft(original.parent, tiers=("tx",)).aligned == 1
+    elan_rules.check(copy)
+    assert tiers(copy)["words of tx@B"] == ["ca", "d", "be"] and canonical(copy, *own) == canonical(original)
 
 
 def test_a_draft_is_made_once_and_the_model_not_loaded_for_it(draft: Stage, tmp_path: Path) -> None:
@@ -349,6 +359,18 @@ def test_what_a_person_confirmed_or_glossed_or_corrected_in_the_words_stays(
     assert tiers(copy)["status of utterance"] == ["OK", "check", "check"], "the model is sure of the last one now"
     assert read(tmp_path)["abc"] == "corrected"
     elan_rules.check(copy)
+
+
+def test_the_least_confident_fifth_is_to_be_checked_and_nothing_of_which_the_model_is_sure() -> None:
+    segments = [stage.DraftSegment(n, n + 1, "a", ()) for n in range(10)]
+
+    def checked(*confidences: float) -> list[int]:
+        return [n for n, s in enumerate(stage._with_unsure(segments, confidences)) if s.unsure]
+
+    assert checked(*(0.6 - n / 100 for n in range(10))) == [8, 9]
+    assert checked(0.5, *(0.9 for _ in range(9))) == [0]
+    assert checked(*(0.95 for _ in range(10))) == []
+    assert stage._with_unsure([], []) == []
 
 
 def test_a_plain_recording_is_cut_at_its_pauses(draft: Stage, tmp_path: Path) -> None:
@@ -460,12 +482,15 @@ def test_a_textgrid_is_drafted_in_a_copy_and_its_marks_are_kept_beside_it(
 ) -> None:
     times = record(tmp_path / "a.wav", "abc", "cab")
     record(tmp_path / "b.wav", "de")
+    record(tmp_path / "c.wav", "de")
     duration_s = soundfile.info(tmp_path / "a.wav").duration
     original = grid(tmp_path, "a", duration_s=duration_s)
     grid(tmp_path, "b", (0.9, 1.4, "de"), duration_s=soundfile.info(tmp_path / "b.wav").duration)
     before = original.read_bytes()
     summary = draft(tmp_path)
-    assert ([p.name for p in summary.files], summary.transcribed) == (["a.draft.TextGrid"], 1)
+    assert ([p.name for p in summary.files], summary.transcribed) == (["a.draft.TextGrid", "c.TextGrid"], 1)
+    (tmp_path / "c.TextGrid").unlink()  # recordings get what their folder has
+    (tmp_path / "c.wav").unlink()
     copy = tmp_path / "a.draft.TextGrid"
     assert original.read_bytes() == before and 'mark = "a ""mark"""' in copy.read_text("utf-8")
     assert read(tmp_path) == {"abc": "machine", "cab": "machine", "de": None}
