@@ -134,8 +134,15 @@ class DraftDocument(ABC):
 
     def _remember(self, draft: str, segments: Sequence[DraftSegment]) -> None:
         """Keep the marks of what is written, in place of those that were there."""
-        spans = [Span(s.start_ms, s.end_ms, s.text) for s in segments]
-        kept = [mark for mark in self._marks.get(draft, ()) if not any(share_time(span, mark) for span in spans)]
+        spans = sorted((Span(s.start_ms, s.end_ms, s.text) for s in segments), key=lambda span: span.start_ms)
+        starts = [span.start_ms for span in spans]
+        longest = max((span.end_ms - span.start_ms for span in spans), default=0)
+
+        def is_written_anew(mark: Mark) -> bool:
+            near = spans[bisect_left(starts, mark.start_ms - longest) : bisect_right(starts, mark.end_ms)]
+            return any(share_time(span, mark) for span in near)
+
+        kept = [mark for mark in self._marks.get(draft, ()) if not is_written_anew(mark)]
         self._marks[draft] = [*kept, *map(Mark.of, spans)]
 
     def _inside(self, tier: str | None, start_ms: int, end_ms: int) -> list[Annotation]:

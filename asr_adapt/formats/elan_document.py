@@ -240,16 +240,13 @@ class ElanDocument:
         """Remove annotations, and the time slots that nothing else uses."""
         freed: set[str] = set()
         for tier in self._root.findall("TIER"):
-            for holder in [*tier.iter("ANNOTATION")]:
-                if any(annotation.get("ANNOTATION_ID") in ids for annotation in holder):
-                    freed |= {a.get(key, "") for a in holder for key in ("TIME_SLOT_REF1", "TIME_SLOT_REF2")}
-                    tier.remove(holder)
-        used = {a.get(key) for a in self._root.iter("ALIGNABLE_ANNOTATION")
-                for key in ("TIME_SLOT_REF1", "TIME_SLOT_REF2")}  # fmt: skip
+            gone = {id(holder) for holder in tier for a in holder if a.get("ANNOTATION_ID") in ids}
+            freed |= {slot for holder in tier if id(holder) in gone for a in holder for slot in _slots(a)}
+            if gone:
+                tier[:] = [holder for holder in tier if id(holder) not in gone]
+        freed -= {slot for a in self._root.iter("ALIGNABLE_ANNOTATION") for slot in _slots(a)}
         order = self._find("TIME_ORDER")
-        for slot in [*order]:
-            if slot.get("TIME_SLOT_ID") in freed - used:
-                order.remove(slot)
+        order[:] = [slot for slot in order if slot.get("TIME_SLOT_ID") not in freed]
 
     def _place_new_slots(self) -> None:
         """Put the time slots that were added into the order of time; those that were there keep theirs."""
@@ -335,6 +332,10 @@ class ElanDocument:
         slot = ElementTree.Element("TIME_SLOT", {"TIME_SLOT_ID": id, "TIME_VALUE": str(time_ms)})
         self._new_slots.append(slot)
         return id
+
+
+def _slots(annotation: ElementTree.Element) -> list[str]:
+    return [slot for key in ("TIME_SLOT_REF1", "TIME_SLOT_REF2") if (slot := annotation.get(key))]
 
 
 def _time_ms(slot: ElementTree.Element) -> int:
