@@ -58,6 +58,13 @@ def test_the_adapter_and_the_head_alone_are_trained(layer_norm: Path, adapter: s
     assert dict((part, n) for part, _, n in freezing.trainable_table(adapted.net))["layers 1 to 2"] > 0
 
 
+def test_the_adapter_layers_of_a_checkpoint_are_frozen_with_their_layer(layer_norm: Path) -> None:
+    net = made(layer_norm, adapter="mms", adapter_size=4).net
+    freezing.freeze(net, "below:1")
+    trained = {name: p.requires_grad for name, p in net.named_parameters() if ".adapter_layer." in name}
+    assert len(trained) >= 2 * 4 and all(trains is ("layers.1." in name) for name, trains in trained.items())
+
+
 @pytest.mark.usefixtures("tones_are_speech")
 @pytest.mark.parametrize("adapter", ["lora", "mms"])
 def test_a_run_with_an_adapter_leaves_a_whole_model_and_the_adapter_alone(
