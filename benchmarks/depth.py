@@ -28,7 +28,7 @@ from asr_adapt.corpora import prepared
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import head
 from asr_adapt.model.base import configuration, frame_grid
-from asr_adapt.recipe import Corpus, Model, Recipe, Resolved
+from asr_adapt.recipe import Corpus, Model, Recipe, Resolved, Train
 from asr_adapt.stages import evaluate, train
 from asr_adapt.stages.prepare import prepare
 from asr_adapt.text.alphabet import Alphabet
@@ -36,7 +36,7 @@ from asr_adapt.training import presets, state
 from asr_adapt.training.data import Inputs
 from asr_adapt.workflows import plan
 
-VALIDATIONS = 5
+VALIDATIONS = 3
 CACHED = 1  # copies while steps are timed: their number changes nothing about a step
 state.time = SimpleNamespace(perf_counter=process_time, monotonic=monotonic)  # type: ignore[assignment]
 app = typer.Typer(help=__doc__, no_args_is_help=True)
@@ -44,6 +44,7 @@ CorpusOption = Annotated[Path, typer.Option(help="Corpus folder or manifest.")]
 Language = Annotated[str, typer.Option(help="BCP-47 tag of the language.")]
 Out = Annotated[Path, typer.Option(help="Output folder of all policies.")]
 Base = Annotated[str, typer.Option(help="Base model.")]
+Precision = Annotated[str, typer.Option(help="fp32 or bf16; default: what a run would choose.")]
 TrainHours = Annotated[float, typer.Option(help="Hours of the train split to use.")]
 
 
@@ -55,10 +56,11 @@ def speed(
     language: Language = "und",
     base: Base = "embedded",
     train_hours: TrainHours = 1 / 6,
+    precision: Precision = "",
     rounds: Annotated[int, typer.Option(help="Rounds; each policy runs once in a round.")] = 3,
 ) -> None:
     """Time the steps under each policy, interleaved."""
-    recipe = _recipe(corpus, language, base, train_hours)
+    recipe = _recipe(corpus, language, base, train_hours, precision)
     _prepare(recipe, out)
     found: dict[str, dict[str, list[float]]] = {name: {"step_s": [], "fill_s": []} for name in freeze}
     for _ in range(rounds):
@@ -85,12 +87,13 @@ def train_one(
     language: Language = "und",
     base: Base = "embedded",
     train_hours: TrainHours = 1 / 6,
+    precision: Precision = "",
     minutes: Annotated[float, typer.Option(help="Minutes of training, the filling of the cache included.")] = 4,
     copies: Annotated[int, typer.Option(help="Cached copies.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed.")] = 1,
 ) -> None:
-    """Train for the minutes and score test."""
-    recipe = _recipe(corpus, language, base, train_hours)
+    """Train for the minutes and score test; what was stopped is resumed."""
+    recipe = _recipe(corpus, language, base, train_hours, precision)
     _prepare(recipe, out)
     name = f"{freeze}+cache" if copies and not freeze.startswith("below:") else freeze
     times = json.loads((out / "speed.json").read_text())[name]
@@ -98,14 +101,15 @@ def train_one(
     steps = round((minutes * 60 - copies * fill_s) / step_s)
     folder = out / f"{name.replace(':', '')}-{copies}-{seed}"
     made = _resolved(recipe, out, freeze, copies, steps=steps, seed=seed)
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "data").mkdir(parents=True)
+    (folder / "data").mkdir(parents=True, exist_ok=True)
     adapted, data = _start(made, out)
-    started = process_time()
-    inputs = Inputs(made, adapted, data, folder / "data" / "features")
-    adapted.net.eval()
-    inputs.fill_cache(Console())
-    filled_s = process_time() - started
+    filled = folder / "data" / "filled_s"
+    if not filled.exists():  # else training is resumed
+        started = process_time()
+        adapted.net.eval()
+        Inputs(made, adapted, data, folder / "data" / "features").fill_cache(Console())
+        filled.write_text(str(process_time() - started))
+    filled_s = float(filled.read_text())
     train.train(made, adapted, data, prepared.load(out / "data", "dev"), folder, Console())
     shutil.rmtree(folder / "data")
     log = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
@@ -145,9 +149,10 @@ def _line(result: dict[str, Any]) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def _recipe(corpus: Path, language: str, base: str, train_hours: float) -> Recipe:
+def _recipe(corpus: Path, language: str, base: str, train_hours: float, precision: str) -> Recipe:
+    fields: dict[str, Any] = {"precision": precision or None}
     source = Corpus(root=corpus.resolve(), max_train_hours=train_hours)
-    return plan.settled(Recipe(language=language, corpus=source, model=Model(base=base)))
+    return plan.settled(Recipe(language=language, corpus=source, model=Model(base=base), train=Train(**fields)))
 
 
 def _prepare(recipe: Recipe, out: Path) -> None:
@@ -196,9 +201,9 @@ def _timed(recipe: Resolved, out: Path) -> tuple[float, float]:
         recipe, adapted, data, prepared.load(out / "data", "dev").select([0, 1]), scratch, Console(quiet=True)
     )
     log = [json.loads(line) for line in (scratch / "train_log.jsonl").read_text().splitlines()]
-    steps_s = [line["elapsed_s"] / train._LOG_STEPS for line in log if "elapsed_s" in line][
-        : steps // train._LOG_STEPS
-    ]
+    ends = [(line["step"], line["elapsed_s"]) for line in log if "elapsed_s" in line]
+    starts = [0, *(step for step, _ in ends)]
+    steps_s = [elapsed_s / (step - start) for start, (step, elapsed_s) in zip(starts, ends, strict=False)]
     shutil.rmtree(scratch)
     return statistics.median(steps_s), fill_s
 
