@@ -71,6 +71,34 @@ def test_what_has_a_split_keeps_it_whatever_is_added_or_removed(
             kept = KeptSplits.of_run(tmp_path)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_segment_keeps_its_split_whatever_annotations_and_recordings_come_and_go(seed: int, tmp_path: Path) -> None:
+    draw = random.Random(seed)
+    every = [(recording, start) for recording in range(draw.choice((1, 2, 4, 20))) for start in range(60)]
+    kept, ever = KeptSplits(), dict[str, str | None]()
+    present: set[tuple[int, int]] = set()
+    for _ in range(30):
+        absent = [piece for piece in every if piece not in present]
+        present |= {*draw.sample(absent, min(len(absent), draw.choice((1, 3, 10, 50))))}
+        if draw.random() < 0.3:
+            gone = draw.choice(every)[0]
+            present = {piece for piece in present if piece[0] != gone}
+        if draw.random() < 0.3:
+            present -= {*draw.sample(sorted(present), len(present) // 3)}
+        utterances = [
+            Utterance(id=f"{n}#{start}", audio=f"/nowhere/field/{n}.wav", start_s=start, end_s=start + 1, text="x")
+            for n, start in draw.sample(sorted(present), len(present))
+        ]
+        if len(utterances) < len(SPLITS):
+            continue
+        now = sides(corpora.with_splits(utterances, kept, CORPUS))
+        assert all(ever[name] == now[name] for name in now.keys() & ever.keys())
+        ever |= now
+        kept = kept.with_made(corpora.with_splits(utterances, kept, CORPUS), CORPUS)
+        kept.write(tmp_path)
+        kept = KeptSplits.of_run(tmp_path)
+
+
 @pytest.mark.parametrize("made", [recordings, clips])
 @pytest.mark.parametrize("step", [1, 7])
 def test_shares_stay_near_a_tenth_as_a_corpus_grows_one_by_one_and_no_split_is_ever_empty(
