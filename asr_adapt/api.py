@@ -69,6 +69,7 @@ def evaluate(
     split: str = "test",
     out: str | Path | None = None,
     quiet: bool = False,
+    allow_trained: bool = False,
 ) -> "Metrics":
     """Score a model folder on one split of a corpus.
 
@@ -78,14 +79,17 @@ def evaluate(
         split: `train`, `dev` or `test`.
         out: Where metrics.json, hypotheses.jsonl and report.html go; default: `evaluation-SPLIT`.
         quiet: Print neither progress nor warnings.
+        allow_trained: Score clips that the model was trained on, too, instead of leaving them out; either way they
+            are counted.
 
     Raises:
-        InputError: the model or the corpus cannot be used, or the split is empty.
+        InputError: the model or the corpus cannot be used, or nothing is left to score.
     """
     from asr_adapt.workflows.model_folder import evaluate_folder
 
     source = corpus if isinstance(corpus, Source) else Source(root=Path(corpus))
-    return evaluate_folder(Path(model), source, split, Path(out or f"evaluation-{split}"), Console(quiet=quiet))
+    place = Path(out or f"evaluation-{split}")
+    return evaluate_folder(Path(model), source, split, place, Console(quiet=quiet), allow_trained=allow_trained)
 
 
 def _examined_recipe(corpus: str | Path | Source | Recipe, language: str) -> Recipe:

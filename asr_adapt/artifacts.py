@@ -22,6 +22,7 @@ from asr_adapt.storage import MAX_JSON_BYTES, decode_text, digest_of_folder, fil
 MODEL_METADATA = "asr_adapt.json"
 DIGESTS = "digests.json"
 VERDICT = "verdict.json"
+CONTAMINATION = "contamination.json"
 FORMAT_VERSION = 1
 """of a model folder; a folder with a higher number needs a newer package"""
 _LISTS_BYTES = 2**30  # of files with a line for each excluded clip or each recording
@@ -149,10 +150,18 @@ class Metrics(Artifact):
     normaliser: str
     decoding: str
     transcribe_rtfx: float
+    trained_on: int = 0
+    """how many of the utterances the model was trained on; scored because that was allowed"""
 
     def describe_speed(self) -> str:
         """Return RTFx (seconds of audio per second of work) with at least two digits."""
         return f"{self.transcribe_rtfx:{'.0f' if self.transcribe_rtfx >= 10 else '.2g'}}"
+
+    @property
+    def headline(self) -> str:
+        """What the error rates are of: `test`, or `test, of which 12 of 72 clips were trained on`."""
+        trained = f", of which {self.trained_on:,} of {self.utterances:,} clips were trained on"
+        return self.split + trained * bool(self.trained_on)
 
     def write(self, folder: Path) -> None:
         """Write `metrics.json` into a folder."""
@@ -236,6 +245,40 @@ class Assessment(Artifact):
         """
         path = folder / VERDICT
         return cls.read_file(path, "Delete it: it is worked out anew.") if path.is_file() else None
+
+
+class Contamination(Artifact):
+    """`contamination.json` beside `metrics.json`: which utterances of the split the model was trained on.
+
+    Utterances are named by their ids, each with how it is known.
+    """
+
+    max_bytes = _LISTS_BYTES
+
+    known: bool
+    """whether all that the model was trained on is recorded"""
+    left_out: dict[str, str] = {}
+    """trained on, and not scored"""
+    scored: dict[str, str] = {}
+    """trained on, and scored because that was allowed"""
+    selected: tuple[str, ...] = ()
+    """not trained on, but among the clips that chose the best step"""
+    repeated_sentences: int = 0
+    """how many of the utterances that are scored have a text of the training data"""
+
+    def write(self, folder: Path) -> None:
+        """Write `contamination.json` into a folder."""
+        self.write_file(folder / CONTAMINATION)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Contamination | None":
+        """Return that of an evaluation; None where an earlier version wrote it.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = folder / CONTAMINATION
+        return cls.read_file(path, "Evaluate again.") if path.is_file() else None
 
 
 class NGramWeights(BaseModel):

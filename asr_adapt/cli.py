@@ -42,6 +42,10 @@ _ENGINE = Annotated[
         help="torch, onnx, onnx-int8, openvino, or auto: the fastest within 0.3 points of PyTorch's WER on dev."
     ),
 ]
+_ALLOW_TRAINED = Annotated[
+    bool,
+    typer.Option("--allow-trained", help="Keep clips that the model was trained on; default: left out and counted."),
+]
 _NO_LM = Annotated[bool, typer.Option("--no-lm", help="Do not use the n-gram beside the model.")]
 
 
@@ -513,6 +517,7 @@ def evaluate(
     audio: _AUDIO = True,
     names: _NAMES = False,
     no_lm: _NO_LM = False,
+    allow_trained: _ALLOW_TRAINED = False,
 ) -> None:
     """Score a model on a corpus.
 
@@ -522,8 +527,9 @@ def evaluate(
     from asr_adapt.workflows.model_folder import evaluate_folder
 
     out = out or Path(f"evaluation-{split}")
-    evaluate_folder(model, _source(corpus, context.args), split, out, Console(), sound=audio, names=names,
-                    use_ngram=not no_lm)  # fmt: skip
+    source = _source(corpus, context.args)
+    evaluate_folder(model, source, split, out, Console(), sound=audio, names=names, use_ngram=not no_lm,
+                    allow_trained=allow_trained or source.allow_trained)  # fmt: skip
 
 
 @app.command()
@@ -555,6 +561,7 @@ def compare(
     html: Annotated[Path | None, typer.Option(help="Write the comparison as an HTML page to this file.")] = None,
     audio: _AUDIO = True,
     names: Annotated[bool, typer.Option("--names", help="Name speakers and clips; default: numbered.")] = False,
+    allow_trained: _ALLOW_TRAINED = False,
 ) -> None:
     """Compare systems on one test set with the first of them.
 
@@ -568,7 +575,7 @@ def compare(
         raise InputError("only one system was given", place="compare", remedy="Give a baseline and another system.")
     baseline = stage.System.read(systems[0])
     read = [baseline, *(stage.System.read(path, baseline) for path in systems[1:])]
-    result = stage.compare(read, Console(), names=names)
+    result = stage.compare(read, Console(), names=names, allow_trained=allow_trained)
     if json:
         with unwritable_as_error(json, "Give another --json."):
             result.write_file(json)
@@ -599,6 +606,7 @@ def lm(
     tune: Annotated[
         Path | None, typer.Option(help="Corpus whose dev split tunes the n-gram weights; default: the run's.")
     ] = None,
+    allow_trained: _ALLOW_TRAINED = False,
 ) -> None:
     """Add a word n-gram of the training text and TEXT.
 
@@ -607,7 +615,8 @@ def lm(
     from asr_adapt.console import Console
     from asr_adapt.workflows.model_folder import add_ngram
 
-    add_ngram(model, texts or [], order, _source(tune, []) if tune else None, Console())
+    source = _source(tune, []) if tune else None
+    add_ngram(model, texts or [], order, source, Console(), allow_trained=allow_trained)
 
 
 @app.command(context_settings=_CORPUS_COMMAND)
@@ -626,12 +635,15 @@ def export(
     corpus: Annotated[
         Path | None, typer.Option(help="Measure accuracy and speed on this corpus's dev split.")
     ] = None,
+    allow_trained: _ALLOW_TRAINED = False,
 ) -> None:
     """Export a model to faster inference engines. They are measured on dev; --engine auto picks the best."""
     from asr_adapt.console import Console
     from asr_adapt.workflows.model_folder import export_engines
 
-    export_engines(model, engine or [], check, _source(corpus, context.args) if corpus else None, Console())
+    source = _source(corpus, context.args) if corpus else None
+    allow = allow_trained or bool(source and source.allow_trained)
+    export_engines(model, engine or [], check, source, Console(), allow_trained=allow)
 
 
 @app.command()

@@ -112,6 +112,8 @@ class Corpus(Source):
     """seed of that subset; with one seed, a larger subset contains a smaller one"""
     workers: int | None = Field(default=None, ge=1)
     """audio decoding threads; None: one per core"""
+    allow_trained: bool = Field(default=False, json_schema_extra={"since": 2})
+    """keep clips of dev and test that the model or its base was trained on; else they are left out and counted"""
 
     @model_validator(mode="after")
     def _durations_are_ordered(self) -> Self:

@@ -128,7 +128,7 @@ OTHER: dict[str, Any] = {
     "max_train_hours": 1.0, "workers": 3, "lower": False, "keep": "!", "replace": {"a": "b"}, "alphabet": ["x"],
     "units": "code_points", "base": "none", "revision": "main", "freeze": "nothing", "dropout": 0.1,
     "format": "manifest",
-    "subset": "mi_nz", "columns": {"text": "Satz"}, "tiers": ["A"], "splits": "made",
+    "split": "train", "subset": "mi_nz", "columns": {"text": "Satz"}, "tiers": ["A"], "splits": "made",
     "drop": ["[]"], "unclear": ["xxx"],
     "pickled_weights": True, "speed": 0.1, "hidden_size": 128, "layers": 2, "precision": "fp32", "tensorboard": True,
     "mask_time": 0.2, "mask_features": 0.1, "warmup": 0.2, "hold": 0.3,

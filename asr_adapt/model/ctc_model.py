@@ -17,6 +17,7 @@ from transformers import (
 
 from asr_adapt.artifacts import DIGESTS, MODEL_METADATA, Artifact, Calibrations, Digests, ModelMetadata, check_model
 from asr_adapt.audio import SAMPLE_RATE_HZ
+from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
 from asr_adapt.model import adapters, base, checkpoint_files
@@ -81,10 +82,14 @@ class CTCModel:
         """Samples that the feature encoder needs for one frame."""
         return self.grid.receptive_field
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, trained_on: TrainedOn | None = None) -> None:
         """Write the model in `save_pretrained`'s format, which `transformers.pipeline` loads as it is.
 
         `folder` holds the whole new model, or still the old one (`storage.atomic_folder`).
+
+        Args:
+            folder: The model's.
+            trained_on: What it and its base were trained on, to be kept beside it.
 
         Raises:
             InputError: it cannot be written.
@@ -99,6 +104,8 @@ class CTCModel:
                 normaliser=self.text,
                 calibrations=self.calibrations,
             ).write(partial)
+            if trained_on is not None:
+                trained_on.write(partial)
             seal(partial)
 
     def save_adapter(self, folder: Path) -> None:

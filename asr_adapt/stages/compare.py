@@ -8,12 +8,12 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from asr_adapt.artifacts import MODEL_METADATA, Artifact, ModelMetadata
+from asr_adapt.artifacts import MODEL_METADATA, Artifact, Contamination, ModelMetadata
 from asr_adapt.console import Console
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Text
@@ -35,12 +35,15 @@ _TRN_LINE = re.compile(r"(?P<text>.*?)\s*\((?P<id>[^()\s]+)\)")
 
 @dataclass(frozen=True)
 class System:
-    """The hypotheses of one model, by utterance id; `normaliser` is None where no model is beside them."""
+    """The hypotheses of one model, by utterance id."""
 
     name: str
     path: Path
     utterances: dict[str, Utterance]
     normaliser: Normaliser | None
+    """None where no model is beside them"""
+    contamination: Contamination | None = None
+    """which utterances the model was trained on; None where that is not beside them"""
 
     @classmethod
     def read(cls, path: Path, baseline: "System | None" = None) -> "System":
@@ -82,7 +85,8 @@ class System:
             metadata = ModelMetadata.read(model)
             normaliser = Normaliser(metadata.normaliser, metadata.language)
         name = path.name if path.is_dir() else path.stem if path.stem != "hypotheses" else path.resolve().parent.name
-        return cls(name or path.resolve().name, path, utterances, normaliser)
+        found = Contamination.read(file.parent)
+        return cls(name or path.resolve().name, path, utterances, normaliser, found)
 
 
 def _without_references(path: Path, baseline: System | None) -> dict[str, Utterance]:
@@ -215,6 +219,15 @@ class Comparisons(Artifact):
     too_little: str | None = None
     """that the test set is too small for the intervals to mean anything; None where it is large enough"""
     systems: tuple[Comparison, ...]
+    trained_on: int = 0
+    """how many of the utterances a system was trained on; compared because that was allowed"""
+    left_out: int = 0
+    """how many more utterances were left out because a system was trained on them"""
+
+    @property
+    def of_which(self) -> str:
+        """`, of which 12 were trained on,`; empty if none was."""
+        return f", of which a system was trained on {self.trained_on:,}" * bool(self.trained_on)
 
 
 @dataclass(frozen=True)
@@ -241,7 +254,9 @@ class _Scored:
         )
 
 
-def compare(systems: Sequence[System], console: Console, *, names: bool = False) -> Comparisons:
+def compare(
+    systems: Sequence[System], console: Console, *, names: bool = False, allow_trained: bool = False
+) -> Comparisons:
     """Compare systems with the first, the baseline, on the same references; print and return the result.
 
     Every system is normalised like the first one whose model is beside its hypotheses.
@@ -250,10 +265,14 @@ def compare(systems: Sequence[System], console: Console, *, names: bool = False)
         systems: The baseline, and at least one other.
         console: Where to report.
         names: Whether speakers and clips are named; else they are numbered.
+        allow_trained: Keep utterances that a system was trained on and all of them were scored on.
 
     Raises:
-        InputError: the systems were not scored on the same utterances and references, or no reference has a word.
+        InputError: the systems were not scored on the same utterances and references, no reference has a word, or
+            systems were trained on all utterances.
     """
+    lines = {id: line for line, id in enumerate(systems[0].utterances, start=1)}
+    systems, trained, left_out = _untrained(systems, console, allow_trained)
     baseline, *others = systems
     ids = list(baseline.utterances)
     for other in others:
@@ -266,12 +285,14 @@ def compare(systems: Sequence[System], console: Console, *, names: bool = False)
         console.warn("the models normalise text differently: all are scored with the first one's rules")
     members = [baseline.utterances[id] for id in ids]
     drawn, blocks = comparison.block_labels([u.speaker for u in members], [u.audio for u in members])
-    members = members if names else _numbered(members)
+    at = [lines[id] for id in ids]
+    members = members if names else _numbered(members, at)
     reference = _Scored.of(baseline, ids, normalise)
     durations_s = [u.duration_s for u in members if u.duration_s is not None]
     little = too_little(len(ids), sum(durations_s) if len(durations_s) == len(ids) else None)
     found = [
-        _compared(other, _Scored.of(other, ids, normalise), reference, members, blocks, little) for other in others
+        _compared(other, _Scored.of(other, ids, normalise), reference, members, at, blocks, little)
+        for other in others
     ]
     result = Comparisons(
         baseline=baseline.name,
@@ -285,19 +306,54 @@ def compare(systems: Sequence[System], console: Console, *, names: bool = False)
         normaliser=normalise.describe(),
         too_little=little,
         systems=tuple(found),
+        trained_on=trained,
+        left_out=left_out,
     )
     _show(result, console)
     return result
 
 
-def _numbered(members: Sequence[Utterance]) -> list[Utterance]:
-    """Return the utterances with numbers in place of the names of speakers and clips."""
+def _untrained(systems: Sequence[System], console: Console, allow_trained: bool) -> tuple[Sequence[System], int, int]:
+    """Return the systems on what none was trained on, how many are kept that one was, and how many are left out."""
+    unknown = [system.name for system in systems if system.contamination is None or not system.contamination.known]
+    if unknown:
+        console.say(f"what {', '.join(unknown)} or a base model was trained on is unknown")
+    heard: dict[str, set[str]] = {}
+    for system in systems:
+        found = system.contamination or Contamination(known=False)
+        for id in (*found.left_out, *found.scored):
+            heard.setdefault(id, set()).add(system.name)
+    present = {id for system in systems for id in system.utterances}
+    scored_by_all = {id for id in heard if all(id in system.utterances for system in systems)}
+    kept = scored_by_all if allow_trained else set()
+    gone = {id: names for id, names in heard.items() if id in present and id not in kept}
+    for name in dict.fromkeys(system.name for system in systems):
+        if count := sum(name in names for names in gone.values()):
+            console.warn(f"{count} of {len(present)} utterances are left out: {name} was trained on them")
+        if count := sum(name in heard[id] for id in kept):
+            console.warn(f"{name} was trained on {count} of {len(present)} utterances: its rates are no measure of "
+                         "new speech")  # fmt: skip
+    if gone.keys() >= present:
+        raise InputError(
+            f"all {len(present)} utterances were trained on by one of these systems",
+            place=systems[0].path,
+            remedy="Compare on other speech, or use --allow-trained here and in evaluate.",
+        )
+    left = [
+        replace(system, utterances={id: u for id, u in system.utterances.items() if id not in gone})
+        for system in systems
+    ]
+    return left, len(kept), len(gone)
+
+
+def _numbered(members: Sequence[Utterance], lines: Sequence[int]) -> list[Utterance]:
+    """Return the utterances with numbers in place of the names of speakers, and with lines in place of ids."""
     speakers = {
         name: f"speaker {n}" for n, name in enumerate(dict.fromkeys(u.speaker for u in members if u.speaker), 1)
     }
     return [
         u.model_copy(update={"id": f"utterance {n}", "speaker": u.speaker and speakers[u.speaker]})
-        for n, u in enumerate(members, start=1)
+        for n, u in zip(lines, members, strict=True)
     ]
 
 
@@ -327,6 +383,7 @@ def _compared(
     scored: _Scored,
     baseline: _Scored,
     members: Sequence[Utterance],
+    lines: Sequence[int],
     blocks: Sequence[Hashable],
     little: str | None,
 ) -> Comparison:
@@ -351,7 +408,7 @@ def _compared(
         by_length=_by_length([u.duration_s for u in members], scored, baseline),
         letters=_letters(scored, baseline),
         marks=_marks(scored, baseline),
-        utterances=_utterances(members, scored, baseline),
+        utterances=_utterances(members, lines, scored, baseline),
     )
 
 
@@ -508,7 +565,9 @@ def _marks(scored: _Scored, baseline: _Scored) -> tuple[LetterChange, ...]:
     )
 
 
-def _utterances(members: Sequence[Utterance], scored: _Scored, baseline: _Scored) -> tuple[UtteranceChange, ...]:
+def _utterances(
+    members: Sequence[Utterance], lines: Sequence[int], scored: _Scored, baseline: _Scored
+) -> tuple[UtteranceChange, ...]:
     """Return the utterances that differ most, by word errors, then by letters."""
 
     def change(i: int) -> tuple[int, int]:
@@ -520,7 +579,7 @@ def _utterances(members: Sequence[Utterance], scored: _Scored, baseline: _Scored
     return tuple(
         UtteranceChange(
             id=members[i].id,
-            line=i + 1,
+            line=lines[i],
             reference=scored.references[i],
             baseline=baseline.hypotheses[i],
             hypothesis=scored.hypotheses[i],
@@ -537,7 +596,7 @@ def _show(result: Comparisons, console: Console) -> None:
     drawn = f"paired 95 % intervals, {result.draws:,} draws of {result.blocks} {result.drawn}"
     console.table(
         f"baseline {result.baseline}: WER {result.baseline_wer.value:.3f}, CER {result.baseline_cer.value:.3f}; "
-        f"{result.utterances:,} utterances, {result.words:,} words; {little or drawn}",
+        f"{result.utterances:,} utterances{result.of_which}, {result.words:,} words; {little or drawn}",
         ("", "WER", "difference", "P(better)", "MAPSSWE p", "CER", "difference"),
         [
             (

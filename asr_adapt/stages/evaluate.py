@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from asr_adapt.artifacts import Metrics, SampleRates
+from asr_adapt.artifacts import CONTAMINATION, Contamination, Metrics, SampleRates
 from asr_adapt.console import Console
+from asr_adapt.corpora import trained_on
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError
 from asr_adapt.inference.transcriber import Transcriber
@@ -28,6 +29,7 @@ def evaluate(
     out: Path,
     console: Console,
     excluded: dict[str, int] | None = None,
+    contamination: Contamination | None = None,
 ) -> Evaluation:
     """Transcribe a split, score it, and write `metrics.json` and `hypotheses.jsonl` into `out`.
 
@@ -39,6 +41,8 @@ def evaluate(
         out: Folder of the two files; created if missing.
         console: Where to report.
         excluded: Reason → count of utterances that were excluded before; undecodable ones are added here.
+        contamination: Which utterances of the split the model was trained on, for `contamination.json`; `speech` has
+            none of those that are left out.
 
     Raises:
         InputError: no utterance could be decoded or none has a reference, or `out` cannot be written.
@@ -48,6 +52,8 @@ def evaluate(
     scored: list[ScoredUtterance] = []
     outcomes: list[Outcome] = []
     all_excluded = dict(excluded or {})
+    if contamination and contamination.left_out:
+        all_excluded[trained_on.REASON] = len(contamination.left_out)
     audio_s = 0.0
     started = time.perf_counter()
     with console.progress(f"evaluate {split}", total=len(speech)) as progress:
@@ -85,13 +91,17 @@ def evaluate(
         normaliser=normalise.describe(),
         decoding=transcriber.decoding.describe(),
         transcribe_rtfx=round(audio_s / elapsed_s, 2),
+        trained_on=sum(one.utterance.id in contamination.scored for one in scored) if contamination else 0,
     )
     with unwritable_as_error(out, "Make room, or give another --out."):
         try:
             write_jsonl(out / HYPOTHESES, [one.utterance for one in scored])
+            (out / CONTAMINATION).unlink(missing_ok=True)
+            if contamination is not None:
+                contamination.write(out)
             metrics.write(out)
         except OSError:  # hypotheses without their metrics are no evaluation
-            for name in (HYPOTHESES, "metrics.json"):
+            for name in (HYPOTHESES, CONTAMINATION, "metrics.json"):
                 (out / name).unlink(missing_ok=True)
             raise
     _show_worst(scored, console)
@@ -136,7 +146,8 @@ def show(metrics: Metrics, console: Console) -> None:
         ("CER", metrics.cer, metrics.cer_ci95),
     ):
         known = little or f"95 % interval {low:.3f} to {high:.3f}"
-        console.say(f"{metrics.split} {name} {value:.3f}  ({known})")
+        trained = metrics.headline.removeprefix(metrics.split)
+        console.say(f"{metrics.split} {name} {value:.3f}{trained}  ({known})")
     console.say(
         f"{metrics.utterances:,} utterances, {metrics.words:,} words, {describe_duration(metrics.audio_s)}; "
         f"{metrics.substitutions} substitutions, {metrics.deletions} deletions, {metrics.insertions} insertions; "

@@ -4,7 +4,7 @@ import os
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,13 @@ import numpy as np
 from asr_adapt import audio, corpora
 from asr_adapt.artifacts import PreparationSummary
 from asr_adapt.console import Console
-from asr_adapt.corpora import KeptSplits, checks, prepared
+from asr_adapt.corpora import KeptSplits, checks, prepared, trained_on
+from asr_adapt.corpora.trained_on import Clips, TrainedOn, clip_row
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.recipe import Recipe
 from asr_adapt.records import SPLITS, Exclusion, Leak, LeftOut, Split, Utterance, describe_duration
+from asr_adapt.storage import content_digests
 from asr_adapt.text import characters, normaliser
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.text.normaliser import Normaliser
@@ -60,12 +62,14 @@ def prepare(
     folder: Path,
     console: Console,
     left_out: Sequence[LeftOut] = (),
+    known: TrainedOn | None = None,
+    digests: Mapping[str, str | None] | None = None,
 ) -> PreparationSummary:
     """Decode, check and write every split of a corpus into `folder`.
 
-    Train loses every clip that `checks` excludes; dev and test only lose audio that cannot be read and what
-    `text.unclear` marks, so that scores cover all of the speech. The alphabet is collected from the training
-    transcripts alone.
+    Train loses every clip that `checks` excludes; dev and test only lose audio that cannot be read, what
+    `text.unclear` marks and, unless `corpus.allow_trained`, what is also trained on, so that scores cover all of the
+    speech. The alphabet is collected from the training transcripts alone.
 
     Args:
         recipe: The recipe; its training section is not used.
@@ -74,6 +78,8 @@ def prepare(
         folder: The run's `data/`.
         console: Where to report.
         left_out: What was not read of the corpus.
+        known: What the base model was trained on.
+        digests: Of the recordings' files, by locator; None: computed.
 
     Raises:
         InputError: a split has no usable utterance.
@@ -100,6 +106,8 @@ def prepare(
     trainability = checks.Trainability(alphabet, grid, recipe.corpus.min_duration_s, recipe.corpus.max_duration_s)
     counts: dict[str, int] = {}
     hours: dict[str, float] = {}
+    digests = content_digests({u.audio for u in used}) if digests is None else digests
+    heard: dict[str, Clips] = {}
     for split, members in by_split.items():
         with (
             console.progress(f"prepare {split}", total=len(members)) as progress,
@@ -111,17 +119,31 @@ def prepare(
                 trainability if split == "train" else None,
                 Path(scratch),
                 recipe.corpus.workers or os.cpu_count() or 1,
+                heard,
+                digests,
             )
             counts[split], hours[split], unusable = _write(folder, split, progress.over(rows))
         excluded += unusable
         if not counts[split]:
             reasons = Counter(exclusion.reason for exclusion in unusable)
+            if reasons.keys() == {trained_on.REASON}:
+                raise InputError(
+                    f"the {split} split has nothing but clips that are trained on, the first is {unusable[0].id} "
+                    f"({unusable[0].detail})",
+                    place=recipe.corpus.root,
+                    remedy=f"Give {split} other speech, or choose another base model; --corpus.allow_trained true "
+                    "keeps them, and the score says so.",
+                )
             raise InputError(
                 f"no utterance of the {split} split can be used: "
                 + ", ".join(f"{reason} × {count}" for reason, count in reasons.items()),
                 place=recipe.corpus.root,
                 remedy=f"The first: {unusable[0].detail}.",
             )
+        if split == "train" and not recipe.corpus.allow_trained:
+            heard["in train"] = TrainedOn.of([prepared.load(folder, "train")], console, digests).trained
+            if known is not None:
+                heard["by the base model"] = known.trained
     _show_exclusions(excluded, console)
     unknown = {s: _unknown_letters(by_split[s], normalise, alphabet) for s in ("dev", "test")}
     for name, letters in unknown.items():
@@ -152,13 +174,23 @@ def _rows(
     trainability: checks.Trainability | None,
     scratch: Path,
     workers: int,
+    heard: Mapping[str, Clips],
+    digests: Mapping[str, str | None],
 ) -> Iterator[Row | Exclusion]:
-    """Decode and check a split: yield a row for each utterance that can be used, an exclusion for each other one."""
+    """Decode and check a split: yield a row for each utterance that can be used, an exclusion for each other one.
+
+    `heard` are clips that must not be among them, by where those are trained on.
+    """
 
     def row(checked: checks.Checked) -> Row | Exclusion:
         if checked.waveform is None or checked.problem:
             assert checked.problem is not None
             return Exclusion.of(checked.utterance, *checked.problem)
+        if heard:
+            hashes = clip_row(checked.utterance, checked.waveform, digests.get(checked.utterance.audio))
+            for where, clips in heard.items():
+                if how := clips.find(hashes):
+                    return Exclusion.of(checked.utterance, trained_on.REASON, f"{where}: {how}")
         duration_s = len(checked.waveform) / audio.SAMPLE_RATE_HZ
         utterance = checked.utterance.model_copy(update={"duration_s": duration_s})
         return utterance, checked.text, checked.waveform

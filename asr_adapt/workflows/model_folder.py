@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from asr_adapt import corpora
-from asr_adapt.artifacts import DIGESTS, Metrics, ModelMetadata
+from asr_adapt import bundled, corpora
+from asr_adapt.artifacts import DIGESTS, Contamination, Metrics, ModelMetadata
 from asr_adapt.console import Console
-from asr_adapt.corpora import checks, prepared
+from asr_adapt.corpora import checks, prepared, trained_on
 from asr_adapt.corpora.speech_split import SpeechSplit
+from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.errors import InputError
 from asr_adapt.inference import engines
 from asr_adapt.inference.calibration import DevOutputs
@@ -32,15 +33,20 @@ def evaluate_folder(
     sound: bool = True,
     names: bool = False,
     use_ngram: bool = True,
+    allow_trained: bool = False,
 ) -> Metrics:
     """Score a model's folder on one split of a corpus on disk; see `write_page` for `sound` and `names`.
 
+    Clips that the model was trained on are left out and counted, or, with `allow_trained`, scored and counted.
+
     Raises:
-        InputError: the model or the corpus is not there, or the split is empty.
+        InputError: the model or the corpus is not there, the split is empty, or the model was trained on all of it.
     """
     transcriber = Transcriber.from_folder(model_folder, use_ngram=use_ngram)
-    speech, excluded = _split(corpus, split, transcriber.model.language, transcriber.model.normaliser, model_folder)
-    evaluation = evaluate.evaluate(transcriber, speech, out, console, excluded)
+    model = transcriber.model
+    speech, excluded, contamination = _split(corpus, split, model.language, model.normaliser, model_folder, console,
+                                    allow_trained)  # fmt: skip
+    evaluation = evaluate.evaluate(transcriber, speech, out, console, excluded, contamination)
     found = assessment.assess(out, evaluation)
     found.write(out)
     page = write_page(out, model_folder, evaluation=evaluation, sound=sound, names=names)
@@ -49,7 +55,15 @@ def evaluate_folder(
     return evaluation.metrics
 
 
-def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Source | None, console: Console) -> None:
+def add_ngram(
+    model_folder: Path,
+    texts: Sequence[Path],
+    order: int,
+    tune: Source | None,
+    console: Console,
+    *,
+    allow_trained: bool = False,
+) -> None:
     """Put an n-gram beside a model: of its run's training text and of text files, tuned on dev.
 
     Args:
@@ -58,6 +72,7 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Sourc
         order: Words in the longest n-gram.
         tune: A corpus whose dev split chooses the weights instead of the run's.
         console: Where to report.
+        allow_trained: Tune on clips of that corpus that the model was trained on, too.
 
     Raises:
         InputError: a file cannot be read, there is no text, or ctc-beam-decoder does not run here.
@@ -72,7 +87,7 @@ def add_ngram(model_folder: Path, texts: Sequence[Path], order: int, tune: Sourc
     make_folder(model_folder, "Copy the model to where you may write.")  # before minutes of tuning
     dev = None
     if tune is not None:
-        dev, _ = _split(tune, "dev", adapted.language, adapted.normaliser, model_folder)
+        dev, _, _ = _split(tune, "dev", adapted.language, adapted.normaliser, model_folder, console, allow_trained)
     elif (data / "dev.arrow").exists():
         dev = prepared.load(data, "dev")
     outputs = DevOutputs.of(adapted, dev, console) if dev is not None else None
@@ -100,7 +115,13 @@ def seal_model(model_folder: Path, console: Console) -> None:
 
 
 def export_engines(
-    model_folder: Path, names: Sequence[str], check: bool, corpus: Source | None, console: Console
+    model_folder: Path,
+    names: Sequence[str],
+    check: bool,
+    corpus: Source | None,
+    console: Console,
+    *,
+    allow_trained: bool = False,
 ) -> None:
     """Make engines beside a model, and measure them on dev.
 
@@ -110,6 +131,7 @@ def export_engines(
         check: Measure them on the run's dev split, which must still stand beside the model.
         corpus: Measure them on this corpus's dev split instead.
         console: Where to report.
+        allow_trained: Measure them on clips of that corpus that the model was trained on, too.
 
     Raises:
         InputError: an engine is unknown, or cannot be made or run here; there is no dev split.
@@ -119,7 +141,7 @@ def export_engines(
     if corpus is not None:
         metadata = ModelMetadata.read(model_folder)
         normaliser = Normaliser(metadata.normaliser, metadata.language)
-        dev, _ = _split(corpus, "dev", metadata.language, normaliser, model_folder)
+        dev, _, _ = _split(corpus, "dev", metadata.language, normaliser, model_folder, console, allow_trained)
     elif check:
         data = model_folder.resolve().parent / "data"
         if not (data / "dev.arrow").exists():
@@ -129,18 +151,25 @@ def export_engines(
 
 
 def _split(
-    corpus: Source, name: str, language: str, normalise: Normaliser, model_folder: Path
-) -> tuple[SpeechSplit, dict[str, int]]:
-    """Return one split of a corpus on disk, without what `text.unclear` marks, and reason → count of exclusions.
+    corpus: Source, name: str, language: str, normalise: Normaliser, model_folder: Path, console: Console, allow: bool
+) -> tuple[SpeechSplit, dict[str, int], Contamination]:
+    """Return one split of a corpus on disk, and what was left out of it.
 
-    Where splits are made, they are those that the model's run made of the same corpus.
+    That is what `text.unclear` marks, counted by reason, and, unless `allow`, what the model was trained
+    on. Where splits are made, they are those that the model's run made of the same corpus.
 
     Raises:
-        InputError: the corpus does not exist, or the split is empty.
+        InputError: the corpus does not exist, the split is empty, or the model was trained on all of it.
     """
     made = corpora.KeptSplits.of_run(model_folder.resolve().parent)
     utterances = [u for u in corpora.read_all([corpus], language, kept=made).utterances if u.split == name]
     kept, excluded = checks.understood(utterances, normalise)
     if not kept:
         raise InputError(f"the {name} split is empty", place=corpus.root, remedy="Name another split or corpus.")
-    return SpeechSplit.on_disk(name, kept, normalise), dict(Counter(exclusion.reason for exclusion in excluded))
+    known = TrainedOn.read(model_folder)
+    if known is None and model_folder.resolve() == bundled.folder("base").resolve():
+        known = TrainedOn.nothing()  # its card lists it
+    speech, found = trained_on.check(
+        SpeechSplit.on_disk(name, kept, normalise), known, model_folder, console, allow=allow
+    )
+    return speech, dict(Counter(exclusion.reason for exclusion in excluded)), found

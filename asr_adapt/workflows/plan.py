@@ -15,6 +15,8 @@ from asr_adapt import audio, corpora
 from asr_adapt.artifacts import PreparationSummary
 from asr_adapt.audio import augment
 from asr_adapt.console import Console
+from asr_adapt.corpora import trained_on
+from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.model import base, mixed_precision
 from asr_adapt.model.base import ResolvedBase
@@ -54,19 +56,28 @@ class RunPlan:
     """whether the precision was left to be measured"""
     base: ResolvedBase
     grid: FrameGrid
+    known: TrainedOn
+    """what the base model was trained on"""
+    held_out: TrainedOn
+    """what must be in neither dev nor test: the same, or more"""
     reading: corpora.Reading
+    digests: dict[str, str | None]
+    """of the recordings' files, by locator"""
     noise: list[dict[str, str | None]]
     """digests of the recordings of noise and of rooms"""
     prepare_inputs: str
     """fingerprint of all that decides the prepared data"""
 
     @classmethod
-    def of(cls, recipe: Recipe, kept: corpora.KeptSplits | None = None) -> "RunPlan":
+    def of(
+        cls, recipe: Recipe, kept: corpora.KeptSplits | None = None, held_out: TrainedOn | None = None
+    ) -> "RunPlan":
         """Return the plan of a recipe; nothing is written.
 
         Args:
             recipe: The recipe.
             kept: The splits that were made before, of the run folder.
+            held_out: What must be in neither dev nor test, beside what the base model was trained on.
 
         Raises:
             InputError: the recipe, its base model or its corpus cannot be used.
@@ -74,6 +85,8 @@ class RunPlan:
         sources = corpora.sources(recipe)
         resolved_base = base.resolve(recipe.model, recipe.language)
         grid = base.frame_grid(resolved_base.config)
+        known = trained_on.of_base(base.folder(recipe.model), recipe.model.base)
+        held_out = known if held_out is None else held_out + known
         open_precision = recipe.train.precision is None
         recipe = settled(recipe)
         reading = corpora.read_all(sources, recipe.language, kept=kept)
@@ -86,8 +99,11 @@ class RunPlan:
             (grid.kernels, grid.strides),
             fingerprint_fields(recipe.corpus, exclude={*Source.model_fields, "workers"}),
             [(fingerprint_fields(u, exclude={"audio"}), digests[u.audio]) for u in reading.utterances],
+            *((held_out.digest,) if len(held_out.rows) else ()),
         )
-        return cls(recipe, open_precision, resolved_base, grid, reading, noise, prepare_inputs)
+        return cls(
+            recipe, open_precision, resolved_base, grid, known, held_out, reading, digests, noise, prepare_inputs
+        )
 
     def training(self, out: Path, team: PartialState, console: Console) -> TrainingPlan:
         """Return what training decides in the run folder `out`, whose data are prepared.

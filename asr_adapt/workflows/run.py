@@ -18,8 +18,9 @@ from filelock import FileLock, Timeout
 from asr_adapt import corpora
 from asr_adapt.artifacts import VERDICT, Assessment, Calibrations, Environment, Metrics, PreparationSummary
 from asr_adapt.console import Console
-from asr_adapt.corpora import prepared
+from asr_adapt.corpora import prepared, trained_on
 from asr_adapt.corpora.speech_split import SpeechSplit
+from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.decoding import ctc
 from asr_adapt.errors import InputError, RunLocked, TrainingDiverged
 from asr_adapt.inference import calibration
@@ -40,7 +41,13 @@ _LONGEST_STAGE = timedelta(days=7)  # processes wait for the one that prepares
 _PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "numpy", "soundfile", "soxr", "jiwer")
 
 
-def run(recipe: Recipe, out: Path, console: Console, kept: corpora.KeptSplits | None = None) -> Metrics:
+def run(
+    recipe: Recipe,
+    out: Path,
+    console: Console,
+    kept: corpora.KeptSplits | None = None,
+    held_out: TrainedOn | None = None,
+) -> Metrics:
     """Run a recipe in the run folder `out`, and return its metrics on test.
 
     Stages that are done with the same inputs are skipped; from the first that differs on, all are done again.
@@ -50,13 +57,14 @@ def run(recipe: Recipe, out: Path, console: Console, kept: corpora.KeptSplits | 
         out: The run folder.
         console: Where to report.
         kept: Splits that were made before in another run folder; those of `out` itself go before them.
+        held_out: What must be in neither dev nor test, beside what the base model was trained on.
 
     Raises:
         InputError: the recipe or its corpus cannot be used, or `out` belongs to another run.
         RunLocked: another process is at work in `out`.
     """
     own = corpora.KeptSplits.of_run(out)
-    plan = RunPlan.of(recipe, own if kept is None or own.rows or own.format_1 else kept)
+    plan = RunPlan.of(recipe, own if kept is None or own.rows or own.format_1 else kept, held_out)
 
     # Under torchrun or accelerate launch every process comes here. One owns the folder; the others train with it.
     team = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_STAGE)
@@ -79,7 +87,7 @@ def run(recipe: Recipe, out: Path, console: Console, kept: corpora.KeptSplits | 
 
         if leads:
             console.heading("evaluate")
-            evaluation = _evaluate(training, out, console)
+            evaluation = _evaluate(plan, training, out, console)
             _report(training, evaluation, out)
             console.heading("verdict")
             found = assessment.of_folder(out, evaluation) if evaluation else Assessment.read(out)
@@ -150,7 +158,16 @@ def _prepare(plan: RunPlan, out: Path, console: Console) -> None:
         console.warn("corpus, text rules or splits changed: restarting preparation and training; "
                      "the existing model will be deleted")  # fmt: skip
     stages.begin("prepare", plan.prepare_inputs, remove=("data", *_OF_TRAINING))
-    prepare.prepare(plan.recipe, plan.reading.utterances, plan.grid, out / "data", console, plan.reading.left_out)
+    prepare.prepare(
+        plan.recipe,
+        plan.reading.utterances,
+        plan.grid,
+        out / "data",
+        console,
+        plan.reading.left_out,
+        plan.held_out,
+        plan.digests,
+    )
     stages.finish("prepare")
 
 
@@ -179,10 +196,10 @@ def _train(plan: RunPlan, training: TrainingPlan, team: PartialState, out: Path,
         outcome = train.train(recipe, adapted, data, dev, out, console)
     except TrainingDiverged as error:
         if leads and error.has_model:
-            _save(recipe, adapted, out)
+            _save(plan, recipe, adapted, out, console)
         raise
     if leads:
-        _save(recipe, _calibrated(adapted, dev, recipe, console), out)
+        _save(plan, recipe, _calibrated(adapted, dev, recipe, console), out, console)
         shutil.rmtree(out / "data" / "features", ignore_errors=True)
         stages.finish("train")
     console.say(f"best on dev: step {outcome.best_step:,}, WER {outcome.best_wer:.3f}, CER {outcome.best_cer:.3f}")
@@ -214,13 +231,14 @@ def _calibrated(
     return replace(adapted, calibrations=Calibrations(greedy=greedy))
 
 
-def _save(recipe: Resolved, adapted: ctc_model.CTCModel, out: Path) -> None:
+def _save(plan: RunPlan, recipe: Resolved, adapted: ctc_model.CTCModel, out: Path, console: Console) -> None:
     if recipe.model.adapter != "none":
         adapted.save_adapter(out / "adapter")
-    adapted.merged().save(out / "model")
+    heard = TrainedOn.of([prepared.load(out / "data", split) for split in ("train", "dev")], console, plan.digests)
+    adapted.merged().save(out / "model", heard + plan.known)
 
 
-def _evaluate(training: TrainingPlan, out: Path, console: Console) -> Evaluation | None:
+def _evaluate(plan: RunPlan, training: TrainingPlan, out: Path, console: Console) -> Evaluation | None:
     """Score test in the precision of training, so that a resumed run has the metrics of an uninterrupted one.
 
     Returns:
@@ -234,8 +252,12 @@ def _evaluate(training: TrainingPlan, out: Path, console: Console) -> Evaluation
     data = prepared.load(out / "data", "test")
     precision = mixed_precision.recorded_or_fastest(training.recipe.train.precision, train.device())
     transcriber = Transcriber.from_folder(out / "model", precision=precision)
-    excluded = PreparationSummary.read(out / "data").excluded_counts("test")
-    evaluation = evaluate.evaluate(transcriber, data, out, console, excluded)
+    summary = PreparationSummary.read(out / "data")
+    data, found = trained_on.check(data, TrainedOn.read(out / "model"), out / "model", console,
+                                   allow=plan.recipe.corpus.allow_trained)  # fmt: skip
+    before = {e.id: e.detail for e in summary.excluded if (e.split, e.reason) == ("test", trained_on.REASON)}
+    found = found.model_copy(update={"left_out": before | found.left_out})
+    evaluation = evaluate.evaluate(transcriber, data, out, console, summary.excluded_counts("test"), found)
     on_train = evaluate.rates_on_sample(transcriber, prepared.load(out / "data", "train"), console)
     assessment.assess(out, evaluation, on_train).write(out)
     stages.finish("evaluate")

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from asr_adapt.artifacts import Metrics
 from asr_adapt.console import Console
+from asr_adapt.corpora import trained_on
 from asr_adapt.errors import InputError
+from asr_adapt.model import base
 from asr_adapt.recipe import Recipe, read_recipe
 from asr_adapt.records import Utterance, describe_duration, read_jsonl
 from asr_adapt.report.train_log import trained_s
@@ -77,19 +79,23 @@ def transfer(recipe: Recipe, out: Path, console: Console) -> list[Row]:
             remedy="Leave it out, or give --model.adapter none.",
         )
     patient = recipe.train.model_copy(update={"patience": _NEVER_EARLY})
+    # All rows are scored on the same clips: none that the base model was trained on, in the row without it either.
+    held_out = trained_on.of_base(base.folder(recipe.model), recipe.model.base)
     rows: list[Row] = []
     scored: dict[str, list[Scored]] = {}
     for name, fields in _ROWS.items():
         console.heading(f"transfer: {name}")
         one = recipe.model_copy(update={"model": recipe.model.model_copy(update=fields), "train": patient})
         folder = out / name.replace(" ", "_")
-        metrics = run(one, folder, console)
+        metrics = run(one, folder, console, held_out=held_out)
         scored[name] = _scored(one, folder)
         rows.append(_row(name, metrics, folder, scored[name], next(iter(scored.values()))))
     write_text(out / "transfer.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     little = too_little(metrics.utterances, metrics.audio_s)
     said = f"{little[0].upper()}{little[1:]}." if little else verdict(scored)
-    _show(recipe, read_recipe(folder / "recipe.toml").train.steps, rows, console, said, little is None)
+    _show(
+        recipe, read_recipe(folder / "recipe.toml").train.steps, rows, metrics.headline, console, said, little is None
+    )
     return rows
 
 
@@ -133,7 +139,13 @@ def difference(scored: Sequence[Scored], baseline: Sequence[Scored]) -> Differen
 
 
 def _show(
-    recipe: Recipe, steps: int | None, rows: list[Row], console: Console, conclusion: str, with_intervals: bool
+    recipe: Recipe,
+    steps: int | None,
+    rows: list[Row],
+    headline: str,
+    console: Console,
+    conclusion: str,
+    with_intervals: bool,
 ) -> None:
     def interval(found: tuple[float, float]) -> str:
         return "{:.3f} to {:.3f}".format(*found) if with_intervals else ""
@@ -144,7 +156,7 @@ def _show(
 
     console.heading(f"{recipe.language} from {recipe.model.base}: {steps:,} steps each")
     console.table(
-        "on test; 95 % intervals, that of the difference paired" if with_intervals else "on test",
+        f"on {headline}" + "; 95 % intervals, that of the difference paired" * with_intervals,
         ("", "WER", "", "CER", "", "CER against nothing", "without marks", "training"),
         [
             (

@@ -59,7 +59,7 @@ def test_metrics_are_those_of_the_hypotheses(finished: Path) -> None:
     metrics = json.loads((finished / "metrics.json").read_text())
     assert list(metrics) == [
         "split", "utterances", "words", "audio_s", "wer", "wer_ci95", "cer", "cer_ci95", "substitutions", "deletions",
-        "insertions", "excluded", "normaliser", "decoding", "transcribe_rtfx",
+        "insertions", "excluded", "normaliser", "decoding", "transcribe_rtfx", "trained_on",
     ]  # fmt: skip
     utterances = [utterance for _, utterance in read_jsonl(finished / "hypotheses.jsonl")]
     normalise = Normaliser(read_recipe(finished / "recipe.toml").text, "art")
