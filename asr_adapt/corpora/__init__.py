@@ -155,7 +155,7 @@ def _without_drafts(utterances: list[Utterance], source: Source) -> tuple[list[U
     left_out = LeftOut.of(
         "machine draft",
         str(source.root),
-        [Path(u.audio) for u in machine],
+        [_file_of(u, source.root) for u in machine],
         utterances=len(machine),
         duration_s=sum(u.end_s - (u.start_s or 0.0) for u in machine if u.end_s is not None),
     )
@@ -165,6 +165,14 @@ def _without_drafts(utterances: list[Utterance], source: Source) -> tuple[list[U
             "has no other text than that of a model", place=source.root, remedy=f"{left_out.describe()}."
         )
     return kept, [left_out]
+
+
+def _file_of(utterance: Utterance, root: Path | None) -> Path:
+    """Return the file of a draft, as far as its id says it; else the recording."""
+    name, mark, _ = utterance.id.rpartition("#")
+    if not mark or root is None:
+        return Path(utterance.audio)
+    return (root.parent if root.is_file() else root) / name
 
 
 def _as_chosen(utterances: list[Utterance], source: Source) -> tuple[list[Utterance], list[LeftOut]]:

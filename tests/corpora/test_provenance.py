@@ -157,7 +157,7 @@ def test_machine_text_is_in_no_split_and_named_with_what_to_do(tmp_path: Path) -
     (part,) = reading.left_out
     assert (part.kind, part.utterances, part.files) == ("machine draft", 12, 6)
     said = part.describe()
-    assert "12 utterances, 30 s in 6 files" in said
+    assert f"12 utterances, 30 s in 6 files, the first {tmp_path / '0.eaf'}. Correct them" in said
     assert "asr-adapt draft --accept FILE" in said and "--corpus.trust_drafts true" in said
     trusting = corpora.read_all([Source(root=tmp_path, trust_drafts=True)], "mi")
     assert len(trusting.utterances) == 18 and not trusting.left_out
