@@ -258,7 +258,9 @@ def draft_of(transcript: Transcript, format: str, model: str) -> Draft:
     if format in ("textgrid", "eaf"):
         return Draft(model=model, tiers={
             _tier("segments", speaker): DraftTier(
-                segments=provenance.marks(_spans(segments)), words=_tier("words", speaker)
+                segments=provenance.marks(_spans(segments)),
+                words=_tier("words", speaker),
+                channel=int(number) if (number := (speaker or "").removeprefix("channel ")).isdecimal() else None,
             )
             for speaker, segments in _by_speaker(transcript)
         })  # fmt: skip

@@ -601,10 +601,11 @@ class _Drafting:
         Raises:
             InputError: every channel is a speaker, and there are not as many tiers.
         """
+        of_draft = document.drafts.get(piece.tier)
+        if of_draft and of_draft.channel is not None and self._channel in (None, "each"):
+            return of_draft.channel  # it was drafted so, whatever is asked for now
         if self._channel != "each":
             return _as_channel(self._channel)
-        if piece.tier in document.drafts and (known := document.drafts[piece.tier].channel) is not None:
-            return known
         channels = audio.chosen_channels(recording, "each", track=self._track)
         tiers = [tier.name for tier in self._choice(document).of(document)]
         of = document.drafts[piece.tier].of if piece.tier in document.drafts else piece.tier

@@ -451,7 +451,7 @@ def test_types_that_may_hold_the_transcript_have_to_be_named(draft: Stage, tmp_p
         draft(tmp_path, tiers=("txt",))
 
 
-def test_every_channel_is_a_speaker(draft: Stage, tmp_path: Path) -> None:
+def test_every_channel_is_a_speaker_and_stays_one(draft: Stage, other: Stage, tmp_path: Path) -> None:
     one, two = say("abc"), say("de")
     silence = np.zeros(RATE_HZ, np.float32)
     left = np.concatenate([silence, one, silence, np.zeros(len(two), np.float32), silence])
@@ -464,6 +464,13 @@ def test_every_channel_is_a_speaker(draft: Stage, tmp_path: Path) -> None:
     draft_of = ElementTree.parse(tmp_path / "a.eaf").getroot()
     (kept,) = (p.text for p in draft_of.iter("PROPERTY") if p.get("NAME") == "asr_adapt.draft")
     assert json.loads(kept or "")["tiers"]["segments channel 2"]["channel"] == 2
+    assert other(tmp_path).rewritten == 2
+    found = tiers(tmp_path / "a.eaf")
+    assert found["segments channel 1"] == ["ebc"] and found["segments channel 2"] == ["de"]
+    inputs = find([str(tmp_path / "a.wav")])
+    out = tmp_path / "transcribed"
+    transcribe_stage(lambda: ears(draft.model, 0.01, {}), draft.folder, inputs, "eaf", out, Console(), channel="each")
+    assert other(out).rewritten == 2 and tiers(out / "a.eaf")["segments channel 1"] == ["ebc"]
 
 
 def grid(folder: Path, name: str, *labels: tuple[float, float, str], duration_s: float) -> Path:
