@@ -320,6 +320,49 @@ def mms(
     console.say(f"next: asr-adapt evaluate --model {folder} --corpus DIR")
 
 
+@app.command(name="few-shot", context_settings=_CORPUS_COMMAND)
+def few_shot(
+    context: typer.Context,
+    language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="BCP-47 tag (mi, sat-Olck) or English name.")],
+    words: Annotated[Path | None, typer.Option(help="Word list: a word a line.")] = None,
+    text: Annotated[
+        list[Path] | None, typer.Option(help="Text file for an n-gram: a sentence a line. May be repeated.")
+    ] = None,
+    letters: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|epitran|espeak|uroman",
+            help="Phones of the letters: a table (letter, tab, IPA) or a program; default: guessed by shape.",
+        ),
+    ] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="Corpus folder, archive, table or Hub name whose train split has the clips.")
+    ] = None,
+    shots: Annotated[int, typer.Option(min=0, help="Transcribed clips to learn from.")] = 0,
+    base: Annotated[str, typer.Option(help="Base model that writes phones.")] = "embedded",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of clips.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Model folder to write; default: models/LANGUAGE-N-shot.")] = None,
+) -> None:
+    """Make a model from a word list and few or no transcribed clips, in seconds.
+
+    Recipe fields of text and corpus, such as --text.keep or --corpus.tiers, may follow.
+    """
+    from asr_adapt import languages, recipe_options
+    from asr_adapt.console import Console
+    from asr_adapt.recipe import recipe_from
+    from asr_adapt.workflows.few_shot import Wanted, few_shot_model
+
+    language = languages.find(language)
+    if shots and corpus is None:
+        raise InputError(f"{shots} clips of no corpus", place="--shots", remedy="Name the --corpus.")
+    if corpus is not None and not shots:
+        raise InputError("no clip of the corpus would be used", place="--corpus", remedy="Say how many: --shots N.")
+    fields = {"language": language, "corpus": {"root": corpus}, "model": {"base": base}}
+    recipe, _ = recipe_options.override(recipe_from(fields, "command line"), context.args)
+    folder = out or Path("models") / f"{language}-{shots}-shot"
+    few_shot_model(Wanted(recipe, words, text or [], letters, shots, seed), folder, Console())
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),

@@ -118,6 +118,29 @@ def estimate(sentences: Iterable[str], order: int) -> NGram:
     return NGram(order, log10, {context: math.log10(weight) for context, weight in backoffs.items()})
 
 
+def of_words(words: Iterable[str]) -> NGram:
+    """Return the model of a word list, in which each word is as likely as any other, anywhere.
+
+    Raises:
+        ValueError: there is no word.
+    """
+    listed = sorted(set(words))
+    if not listed:
+        raise ValueError("there is no word to learn from")
+    each = -math.log10(len(listed) + 2)  # the words, the end and <unk>
+    likely = {(word,): each for word in (*listed, END, UNKNOWN)} | {(BEGIN,): 0.0}
+    # KenLM reads no model of order 1: one bigram, of a sentence without words, makes it 2.
+    return NGram(2, likely | {(BEGIN, END): each}, {})
+
+
+def with_words(model: NGram, words: Iterable[str]) -> NGram:
+    """Return the model with words that it does not know, which share the probability of `<unk>` with it."""
+    new = sorted(set(words) - set(model.vocabulary))
+    share = model.probabilities[(UNKNOWN,)] - math.log10(len(new) + 1)
+    likely = model.probabilities | {(word,): share for word in (*new, UNKNOWN)}
+    return NGram(model.order, likely, model.backoffs)
+
+
 def _longest_counts(sentences: Iterable[str], order: int) -> Counter[Gram]:
     """Count n-grams of the highest order, and shorter ones that begin a sentence, since nothing precedes them."""
     counts: Counter[Gram] = Counter()

@@ -25,6 +25,8 @@ class DevOutputs:
 
     log_probs: list[np.ndarray]
     references: list[str]
+    name: str = "dev"
+    """what they are, in messages"""
 
     @classmethod
     def of(

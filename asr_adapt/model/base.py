@@ -181,6 +181,25 @@ def folder(spec: Model) -> Path | None:
     return path if spec.base != "none" and path.is_dir() else None
 
 
+def vocabulary(spec: Model) -> mms.Vocabulary:
+    """Return the tokens of a checkpoint that was fine-tuned for one vocabulary; empty where there is none.
+
+    Raises:
+        InputError: the vocabulary is damaged.
+    """
+    from transformers.utils import cached_file
+
+    source = _source(spec)
+    try:
+        path = cached_file(source, "vocab.json", revision=spec.revision or "main")
+    except OSError:
+        return {}
+    fields = read_json(Path(str(path)), "Fetch it again.")
+    if not isinstance(fields, dict) or not all(isinstance(label, int) for label in fields.values()):
+        raise InputError("damaged: not a vocabulary", place=f"{source}/vocab.json", remedy="Fetch it again.")
+    return fields
+
+
 def _has_adapters(config: Wav2Vec2Config) -> bool:
     """Whether these are MMS weights, whose adapters are trained on as they are."""
     return getattr(config, "adapter_attn_dim", None) is not None

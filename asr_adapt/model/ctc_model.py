@@ -95,18 +95,22 @@ class CTCModel:
             InputError: it cannot be written.
         """
         with unwritable_as_error(folder, "Make room, or give another folder."), atomic_folder(folder) as partial:
-            with base.quiet():
-                self.net.save_pretrained(partial)
-            _processor(self.alphabet, self.net.config, self.normalise_waveform, partial).save_pretrained(partial)
-            ModelMetadata(
-                language=self.language,
-                alphabet=self.alphabet.units,
-                normaliser=self.text,
-                calibrations=self.calibrations,
-            ).write(partial)
-            if trained_on is not None:
-                trained_on.write(partial)
-            seal(partial)
+            self.write(partial, trained_on)
+
+    def write(self, folder: Path, trained_on: TrainedOn | None = None) -> None:
+        """Write what `save` does into a folder that exists, file by file: one that is still to take its place."""
+        with base.quiet():
+            self.net.save_pretrained(folder)
+        _processor(self.alphabet, self.net.config, self.normalise_waveform, folder).save_pretrained(folder)
+        ModelMetadata(
+            language=self.language,
+            alphabet=self.alphabet.units,
+            normaliser=self.text,
+            calibrations=self.calibrations,
+        ).write(folder)
+        if trained_on is not None:
+            trained_on.write(folder)
+        seal(folder)
 
     def save_adapter(self, folder: Path) -> None:
         """Write what was trained beside the base model: peft's format for LoRA, MMS's for its layers."""

@@ -1,6 +1,8 @@
 """A new CTC head on a base model."""
 
+import math
 import unicodedata
+from collections.abc import Mapping, Sequence
 
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
@@ -10,7 +12,7 @@ from asr_adapt.errors import InputError
 from asr_adapt.model import adapters, base
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Model, Text
-from asr_adapt.text.alphabet import BLANK, BLANK_ID, DELIMITER, Alphabet
+from asr_adapt.text.alphabet import BLANK, BLANK_ID, DELIMITER, DELIMITER_ID, Alphabet
 
 _NEVER = -1e4  # a logit that no other is below
 
@@ -35,22 +37,88 @@ def create(
     """
     resolved = resolved or base.resolve(spec, language)
     net, normalises = base.load(spec, seed, language, resolved)
+    rows: dict[int, tuple[int, ...]] = {
+        label: (old,) for label, old in inherited(spec, alphabet, language, resolved).items()
+    }
     torch.manual_seed(seed)
-    # A head of the same size must not be taken over unchanged: its rows are other letters.
-    head = torch.nn.Linear(net.lm_head.in_features, len(alphabet))
-    torch.nn.init.normal_(head.weight, std=net.config.initializer_range)
-    torch.nn.init.zeros_(head.bias)
-    with torch.no_grad():
-        for label, old_label in inherited(spec, alphabet, language, resolved).items():
-            head.weight[label] = net.lm_head.weight[old_label]
-            head.bias[label] = net.lm_head.bias[old_label]
-    net.lm_head = head
-    net.config.update(
-        {"vocab_size": len(alphabet), "pad_token_id": BLANK_ID, "bos_token_id": None, "eos_token_id": None}
-    )
+    _replace(net, len(alphabet), rows)
     _set_dropout(net.config, spec.dropout, net)
     lora = adapters.add_lora(net, spec.adapter_size) if spec.adapter == "lora" else None
     return CTCModel(net, alphabet, language, text, normalises, lora)
+
+
+def from_phones(
+    spec: Model,
+    alphabet: Alphabet,
+    phones: Mapping[str, Sequence[str]],
+    counts: Mapping[str, int],
+    language: str,
+    text: Text,
+) -> CTCModel:
+    """Return a base model that writes phones with a head that writes letters, not trained (arXiv:2604.18204).
+
+    A letter's row is the mean of its phones' rows. Letters that share their phones share their probability too, in
+    proportion to how often each is written. A letter without phones, and the word delimiter where the base has none,
+    may be any of the phones: its row is the mean of all that letters have.
+
+    Args:
+        spec: The base model, one with `phone_units`.
+        alphabet: Letters and digraphs.
+        phones: The base's units for each.
+        counts: Of each unit in text.
+        language: BCP-47 tag.
+        text: The normaliser's rules.
+
+    Raises:
+        InputError: the base model cannot be loaded, or does not write phones.
+    """
+    resolved = base.resolve(spec, language)
+    known = phone_units(spec, language, resolved)
+    net, normalises = base.load(spec, 0, language, resolved)
+    rows: dict[int, tuple[int, ...]] = {BLANK_ID: (known[BLANK],)}
+    if DELIMITER in known:
+        rows[DELIMITER_ID] = (known[DELIMITER],)
+    sharing: dict[tuple[int, ...], list[int]] = {}
+    for label, unit in enumerate(alphabet.units[2:], 2):
+        if phones.get(unit):
+            rows[label] = tuple(known[phone] for phone in phones[unit])
+            sharing.setdefault(rows[label], []).append(label)
+    if not sharing:
+        raise InputError("no letter stands for a phone", place="--letters", remedy="Give a table of letters and IPA.")
+    every = tuple(sorted({row for known_rows in sharing for row in known_rows}))
+    unknown = [label for label in range(len(alphabet)) if label not in rows]
+    head = _replace(net, len(alphabet), rows | dict.fromkeys(unknown, every))
+    with torch.no_grad():
+        for members in (*sharing.values(), *([label] for label in unknown)):
+            smoothed = [counts.get(alphabet.units[label], 0) + 0.5 for label in members]
+            whole = sum(smoothed) if members[0] in rows else sum(counts.values()) + len(alphabet)
+            for label, count in zip(members, smoothed, strict=True):
+                head.bias[label] += math.log(count / whole)
+    _set_dropout(net.config, spec.dropout, net)
+    return CTCModel(net.eval(), alphabet, language, text, normalises)
+
+
+def phone_units(spec: Model, language: str, resolved: base.ResolvedBase | None = None) -> dict[str, int]:
+    """Return the units that a base model writes, `{unit: label}`, with the blank as `<pad>`.
+
+    Those of a model of this package, of an MMS adapter, or of a checkpoint whose vocabulary is one language's, such
+    as facebook/wav2vec2-xlsr-53-espeak-cv-ft, which writes the phones of many.
+
+    Raises:
+        InputError: it writes nothing yet: it was pre-trained only.
+    """
+    resolved = resolved or base.resolve(spec, language)
+    found = _recorded_units(spec, language, resolved) or base.vocabulary(spec)
+    blank = resolved.config.pad_token_id
+    special = {token for token in found if len(token) > 2 and token[0] in "<[" and token[-1] in ">]"}
+    units = {unit: label for unit, label in found.items() if unit not in special}
+    if len(units) < 2 or blank is None:
+        raise InputError(
+            f"'{spec.base}' writes no letters or phones: it was pre-trained without labels",
+            place="model.base",
+            remedy="`embedded` writes phones; so does facebook/wav2vec2-xlsr-53-espeak-cv-ft.",
+        )
+    return {BLANK: blank, **units}
 
 
 def zero_shot(spec: Model, language: str) -> CTCModel:
@@ -87,11 +155,7 @@ def inherited(
     over, and a letter with marks (`á`) starts from the letter without (`a`). Orthographies of the last hundred years
     are nearly phonemic, so that letters and the phones of the embedded base model have much in common.
     """
-    folder = base.folder(spec)
-    if folder is not None and (folder / MODEL_METADATA).is_file():
-        old = {unit: label for label, unit in enumerate(ModelMetadata.read(folder).alphabet)}
-    else:
-        _, old = (resolved or base.resolve(spec, language)).adapter or ("", {})
+    old = _recorded_units(spec, language, resolved)
     found = {}
     for label, unit in enumerate(alphabet.units):
         bare = unicodedata.normalize("NFD", unit)[0]
@@ -99,6 +163,30 @@ def inherited(
         if known is not None:
             found[label] = old[known]
     return found
+
+
+def _recorded_units(spec: Model, language: str, resolved: base.ResolvedBase | None) -> dict[str, int]:
+    """Return the labels of a base model that this package trained, or of an MMS adapter; empty for others."""
+    folder = base.folder(spec)
+    if folder is not None and (folder / MODEL_METADATA).is_file():
+        return {unit: label for label, unit in enumerate(ModelMetadata.read(folder).alphabet)}
+    _, vocabulary = (resolved or base.resolve(spec, language)).adapter or ("", {})
+    return vocabulary
+
+
+def _replace(net: Wav2Vec2ForCTC, labels: int, rows: Mapping[int, Sequence[int]]) -> torch.nn.Linear:
+    """Give a model a new head, whose rows are the means of old ones, or random where `rows` has none."""
+    # A head of the same size must not be taken over unchanged: its rows are other letters.
+    head = torch.nn.Linear(net.lm_head.in_features, labels)
+    torch.nn.init.normal_(head.weight, std=net.config.initializer_range)
+    torch.nn.init.zeros_(head.bias)
+    with torch.no_grad():
+        for label, old in rows.items():
+            head.weight[label] = net.lm_head.weight[list(old)].mean(dim=0)
+            head.bias[label] = net.lm_head.bias[list(old)].mean()
+    net.lm_head = head
+    net.config.update({"vocab_size": labels, "pad_token_id": BLANK_ID, "bos_token_id": None, "eos_token_id": None})
+    return head
 
 
 def _set_dropout(config: Wav2Vec2Config, dropout: float, net: Wav2Vec2ForCTC) -> None:

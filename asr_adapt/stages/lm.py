@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr_adapt.artifacts import NGramWeights
+from asr_adapt.artifacts import Calibration, NGramWeights
 from asr_adapt.console import Console
 from asr_adapt.decoding import ctc, ngram
 from asr_adapt.decoding.beam_search import BeamSearch
@@ -33,58 +33,100 @@ FEWEST_WORDS = 100
 def lm(
     folder: Path, texts: Sequence[str], order: int, dev: DevOutputs | None, console: Console
 ) -> NGramWeights | None:
-    """Estimate an n-gram of `texts`, tune its weights on dev, and put it beside the model.
-
-    Args:
-        folder: The model's.
-        texts: Sentences, in any spelling that the model's normaliser knows.
-        order: Words in the longest n-gram.
-        dev: Chooses the weights, from 100 words on, and whether the n-gram is used; None takes the usual weights.
-        console: Where to report.
-
-    Returns:
-        The weights; None where dev has fewer errors without the n-gram, which is then not used.
-
-    Raises:
-        InputError: the texts hold no word, or ctc-beam-decoder does not run here.
-    """
-    model = CTCModel.load(folder)
-    sentences = [model.normaliser(text) for text in texts]
-    try:
-        estimated = ngram.estimate(sentences, order)
-    except ValueError as error:
-        raise InputError(str(error), place="TEXT", remedy="Name a text file of the language.") from error
-    console.say(
-        f"{order}-gram of {sum(len(s.split()) for s in sentences):,} words in {len(sentences):,} lines: "
-        f"{len(estimated.vocabulary):,} different words, {len(estimated.probabilities):,} n-grams"
-    )
-    arpa = "\n".join(estimated.arpa()) + "\n"
-    weights, calibration = NGramWeights(), None
-    if dev is None:
-        console.warn("no dev split to tune on (--tune CORPUS): default n-gram weights; word confidence is not "
-                     "calibrated")  # fmt: skip
-    else:
-        _say_what_dev_has(estimated, dev, console)
-        greedy = _rates(lambda log_probs: model.alphabet.decode(run.label for run in ctc.greedy(log_probs)), dev)
-        with tempfile.TemporaryDirectory() as scratch:
-            file = Path(scratch) / "lm.arpa"
-            with unwritable_as_error(file, "Make room, or set TMPDIR."):
-                file.write_text(arpa, encoding="utf-8")
-            if dev.words < FEWEST_WORDS:
-                console.warn(f"dev has {dev.words} words, fewer than the {FEWEST_WORDS} that choose n-gram weights: "
-                             "default weights; --tune CORPUS names another dev split")  # fmt: skip
-                rates = _rates(BeamSearch(model.alphabet, file, weights).text, dev)
-            else:
-                weights, rates = tune(model, file, dev, console)
-            console.say("dev WER {:.3f}, CER {:.3f} decoded greedily;".format(*greedy)
-                        + " {:.3f}, {:.3f} with the n-gram".format(*rates))  # fmt: skip
-            if rates >= greedy:
-                console.warn("the n-gram does not lower the WER on dev: the model is unchanged. More text may help.")
-                return None
-            calibration = calibrate(dev, model.alphabet, BeamSearch(model.alphabet, file, weights).runs, console)
+    """Estimate an n-gram of `texts`, tune its weights on dev, and put it beside the model; see `estimated`."""
+    made = estimated(CTCModel.load(folder), texts, (), order, dev, console)
+    if made is None:
+        console.warn("the n-gram does not lower the WER on dev: the model is unchanged. More text may help.")
+        return None
+    arpa, weights, calibration = made
     ngram_file.write(folder, arpa, weights, calibration)
     console.say(f"{folder} now decodes with {weights.describe()}")
     return weights
+
+
+def estimated(
+    model: CTCModel,
+    texts: Sequence[str],
+    words: Sequence[str],
+    order: int,
+    dev: DevOutputs | None,
+    console: Console,
+    default: NGramWeights | None = None,
+    heard: Sequence[str] = (),
+) -> tuple[str, NGramWeights, Calibration | None] | None:
+    """Return an n-gram as ARPA, its weights, and the calibration of word confidence with it, if there is dev.
+
+    Args:
+        model: What is decoded with it.
+        texts: Sentences, in any spelling that the model's normaliser knows.
+        words: More words, which share the probability of unknown ones; without texts all are equally likely.
+        order: Words in the longest n-gram.
+        dev: Chooses the weights, from 100 words on, and whether the n-gram is used; None takes `default`.
+        console: Where to report.
+        default: The weights where there is no dev; None: the usual ones.
+        heard: Normalised references of dev that join the n-gram once it has its weights: beside texts as sentences,
+            else as words.
+
+    Returns:
+        None where dev has fewer errors without the n-gram.
+
+    Raises:
+        InputError: there is no word, or ctc-beam-decoder does not run here.
+    """
+    sentences = [sentence for text in texts if (sentence := model.normaliser(text))]
+    listed = [word for word in words if word]
+    spoken = [word for text in heard for word in text.split()]
+    made = _ngram([*sentences, *heard], listed, order) if sentences else _ngram([], [*listed, *spoken], order)
+    console.say(
+        f"{order}-gram of {sum(len(s.split()) for s in sentences):,} words in {len(sentences):,} lines: "
+        f"{len(made.vocabulary):,} different words, {len(made.probabilities):,} n-grams"
+        if sentences
+        else f"word list of {len(made.vocabulary):,} words"
+    )
+    if dev is None:
+        if default is None:
+            console.warn("no dev split to tune on (--tune CORPUS): default n-gram weights; word confidence is not "
+                         "calibrated")  # fmt: skip
+        return _arpa(made), default or NGramWeights(), None
+    # What was both heard and read would make the n-gram look better than it is for anything else.
+    judged = made
+    if heard:
+        rest = [sentence for sentence in sentences if sentence not in set(heard)]
+        if not rest and not listed:
+            console.warn("there is no text but the transcripts: default n-gram weights")
+            return _arpa(made), default or NGramWeights(), None
+        judged = _ngram(rest, listed, order)
+    _say_what_dev_has(judged, dev, console)
+    greedy = _rates(lambda log_probs: model.alphabet.decode(run.label for run in ctc.greedy(log_probs)), dev)
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "lm.arpa"
+        with unwritable_as_error(file, "Make room, or set TMPDIR."):
+            file.write_text(_arpa(judged), encoding="utf-8")
+        if dev.words < FEWEST_WORDS:
+            weights = default or NGramWeights()
+            remedy = "; --tune CORPUS names another dev split" if default is None else ""
+            few = f"{dev.name} has {dev.words} words, fewer than the {FEWEST_WORDS} that choose n-gram weights"
+            console.warn(f"{few}: default weights{remedy}")
+            rates = _rates(BeamSearch(model.alphabet, file, weights).text, dev)
+        else:
+            weights, rates = tune(model, file, dev, console)
+        console.say(f"{dev.name} WER {{:.3f}}, CER {{:.3f}} decoded greedily;".format(*greedy)
+                    + " {:.3f}, {:.3f} with the n-gram".format(*rates))  # fmt: skip
+        if rates >= greedy:
+            return None
+        calibration = calibrate(dev, model.alphabet, BeamSearch(model.alphabet, file, weights).runs, console)
+    return _arpa(made), weights, calibration
+
+
+def _ngram(sentences: Sequence[str], words: Sequence[str], order: int) -> NGram:
+    try:
+        return ngram.with_words(ngram.estimate(sentences, order), words) if sentences else ngram.of_words(words)
+    except ValueError as error:
+        raise InputError(str(error), place="TEXT", remedy="Name a text file of the language.") from error
+
+
+def _arpa(made: NGram) -> str:
+    return "\n".join(made.arpa()) + "\n"
 
 
 def tune(model: CTCModel, arpa: Path, dev: DevOutputs, console: Console) -> tuple[NGramWeights, tuple[float, float]]:
@@ -103,7 +145,7 @@ def tune(model: CTCModel, arpa: Path, dev: DevOutputs, console: Console) -> tupl
         return found[weights]
 
     best = NGramWeights()
-    with console.progress("tune on dev", total=_ROUNDS * len(_TRIED)) as bar:
+    with console.progress(f"tune on {dev.name}", total=_ROUNDS * len(_TRIED)) as bar:
         for name, values in bar.over(list(_TRIED.items()) * _ROUNDS):
             others = [best.model_copy(update={name: value}) for value in values]
             best = min([best, *others], key=rates)
@@ -121,5 +163,5 @@ def _say_what_dev_has(estimated: NGram, dev: DevOutputs, console: Console) -> No
     known = set(estimated.vocabulary)
     words = [word for text in dev.references for word in text.split()]
     unknown = sum(word not in known for word in words)
-    console.say(f"dev: perplexity {estimated.perplexity(dev.references):,.0f}, "
+    console.say(f"{dev.name}: perplexity {estimated.perplexity(dev.references):,.0f}, "
                 f"{unknown / max(1, len(words)):.1%} of its words are unknown to the n-gram")  # fmt: skip
