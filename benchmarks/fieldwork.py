@@ -92,15 +92,19 @@ def table(folders: Annotated[list[Path], typer.Argument(help="Output folders of 
             for r in rounds:
                 effort = (r["edits"], r["typed"], round(r["edits"] / r["typed"], 3)) if "edits" in r else ("", "", "")
                 print("|", " | ".join(map(str, (name, r["minutes"], r["cer"], r["wer"], *effort))), "|")
-        print("\n| condition | CER at the end of random | minutes | of random's | edits | typed |\n|" + " --- |" * 6)
+        print(
+            "\n| condition | minutes that it needs, of random's, for random's CER after each round | mean |\n|"
+            + " --- |" * 3
+        )
         for name, rounds in lines.items():
-            _, start, seed = name.split("-")
+            how, start, seed = name.split("-")
             random = lines.get(f"random-{start}-{seed}", [])
-            if random and (minutes := _minutes_for(random[-1]["cer"], rounds)) is not None:
-                share = minutes / random[-1]["minutes"]
-                done = [r for r in rounds[1:] if r["minutes"] <= minutes + ROUND_S / 60]
-                print(f"| {name} | {random[-1]['cer']} | {minutes:.1f} | {share:.2f} | "
-                      f"{sum(r['edits'] for r in done)} | {sum(r['typed'] for r in done)} |")  # fmt: skip
+            if how != "random" and len(random) == len(rounds):
+                needed = [(_minutes_for(r["cer"], rounds), r["minutes"]) for r in random[1:]]
+                shares = [minutes / of if minutes is not None else None for minutes, of in needed]
+                reached = [share for share in shares if share is not None]
+                shown = ", ".join("not reached" if share is None else f"{share:.2f}" for share in shares)
+                print(f"| {name} | {shown} | {np.mean(reached) if reached else float('nan'):.2f} |")
 
 
 def _rounds(path: Path) -> list[dict[str, Any]]:
