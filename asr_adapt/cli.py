@@ -139,7 +139,7 @@ def loop(
         bool, typer.Option("--draft/--no-draft", help="Draft what has no transcript in ELAN and Praat corpora.")
     ] = True,
 ) -> None:
-    """Train again on what was transcribed and corrected since.
+    """Train a recipe again on new corrections.
 
     Every round is scored on the same test set. --out and recipe fields may follow.
     """
@@ -443,7 +443,7 @@ def next_to_transcribe(
         Path | None, typer.Option(help="Folder for next.json and .eaf files with empty annotations.")
     ] = None,
 ) -> None:
-    """Choose what speech to transcribe next.
+    """Choose what to transcribe next.
 
     It prefers letter sequences that the known text lacks, for each minute. Corpus fields may follow.
     """
