@@ -343,7 +343,7 @@ def few_shot(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of clips.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Model folder to write; default: models/LANGUAGE-N-shot.")] = None,
 ) -> None:
-    """Make a model from a word list and few or no transcribed clips, in seconds.
+    """Make a model from a word list and few or no clips, in seconds.
 
     Recipe fields of text and corpus, such as --text.keep or --corpus.tiers, may follow.
     """
