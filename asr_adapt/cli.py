@@ -205,6 +205,31 @@ def _minutes(text: str | None) -> list[float]:
 
 
 @app.command(context_settings=_CORPUS_COMMAND)
+def rank(
+    context: typer.Context,
+    script: Annotated[Path, typer.Argument(metavar="RECIPE.py", help="A recipe script.", show_default=False)],
+    base: Annotated[list[str], typer.Option(help="Base model, as in model.base; repeatable.")],
+    minutes: Annotated[
+        float, typer.Option(min=1, callback=_finite, help="Minutes of training speech in the sample.")
+    ] = 10,
+) -> None:
+    """Rank base models for a corpus without fine-tuning them.
+
+    Trains small probes on frozen features of a sample. Recipe fields may follow; the same --out again resumes.
+    """
+    from asr_adapt import recipe_options, recipe_script
+
+    recipe, out = recipe_options.override(
+        recipe_script.load(script), context.args, f"{script.stem}-rank", str(script)
+    )
+    from asr_adapt.console import Console
+    from asr_adapt.stages import rank as stage
+
+    process_exit.begin_work()
+    stage.rank(recipe, base, out, Console(), minutes=minutes)
+
+
+@app.command(context_settings=_CORPUS_COMMAND)
 def new(
     context: typer.Context,
     language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="BCP-47 tag (mi, sat-Olck) or English name.")],

@@ -93,6 +93,8 @@ def new(recipe: Recipe, base: str | None, out: Path, console: Console) -> None:
         console.warn(f"no splits can be made, and without them nothing can be trained: {reading.unsplit}")
     console.say(f"\nrecipe: {out}")
     console.say(f"next: look at it, then asr-adapt run {out}")
+    if base in (_MMS, _XLSR):
+        console.say(f"to compare base models first: asr-adapt rank {out} --base {_MMS} --base {_XLSR}")
 
 
 def _speech(utterances: Sequence[Utterance], normalise: Normaliser, unclear: int) -> Speech:

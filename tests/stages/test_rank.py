@@ -1,0 +1,122 @@
+"""rank: a base that knows the language is nearest, one that knows nothing is far, and nonsense is called so."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tone_recipe, write_corpus
+
+from asr_adapt.console import Console
+from asr_adapt.errors import InputError
+from asr_adapt.stages import rank as stage
+from asr_adapt.stages.rank import Layer, Ranked, Ranking, rank, recommendation
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return write_corpus(tmp_path / "corpus", train=40, dev=20)
+
+
+@pytest.fixture(autouse=True)
+def short_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "_PROBE_STEPS", 50)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", ["layer"], indirect=True)
+def test_a_base_that_was_trained_on_the_language_is_nearest_and_an_untrained_one_is_far(
+    base: Path, trained: Path, corpus: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bases = [str(base), str(trained / "model")]
+    found = rank(tone_recipe(corpus), bases, tmp_path / "out", console, minutes=1)
+    first, last = found.bases
+    assert first.name == str(trained / "model") and first.cer < last.cer
+    assert not first.is_far and last.is_far and last.against_best[1] > 0
+    assert found.recommendation.startswith(f"{first.name} is nearest.")
+    assert f"{base}: no better than random weights" in found.recommendation
+    assert first.known_letters == 1 and last.known_letters == 0
+    assert all(one.training_s_per_hour > 0 and one.memory_gb > 0 for one in found.bases)
+    assert [layer.layer for layer in first.layers] == [1, 2]
+    assert Ranking.read_file(tmp_path / "out" / "rank.json", "") == found
+
+    monkeypatch.setattr(stage, "_measure", None)  # resumed: nothing is measured twice
+    assert rank(tone_recipe(corpus), bases[::-1], tmp_path / "out", console, minutes=1) == found
+
+
+def deaf(base: Path, folder: Path) -> Path:
+    """Return a copy of a base whose transformer gets nothing of what is said."""
+    from transformers import Wav2Vec2ForCTC
+
+    shutil.copytree(base, folder)
+    net = Wav2Vec2ForCTC.from_pretrained(folder)
+    with torch.no_grad():
+        net.wav2vec2.feature_projection.projection.weight.zero_()
+    net.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("base", ["layer"], indirect=True)
+def test_a_deaf_base_is_far_and_the_ranking_is_kept(
+    base: Path, corpus: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bases = [str(deaf(base, tmp_path / "deaf")), str(base)]
+    found = rank(tone_recipe(corpus), bases, tmp_path / "out", console, minutes=1)
+    first, last = found.bases
+    assert (first.name, last.name) == (bases[1], bases[0])
+    assert last.is_far and last.against_best[1] > 0 and first.against_best == (0, 0, 0)
+    assert all(one.training_s_per_hour > 0 and one.memory_gb > 0 for one in found.bases)
+    assert [layer.layer for layer in first.layers] == [1, 2]
+    assert first.cer == pytest.approx(min(layer.cer for layer in first.layers), abs=0.2)
+    assert Ranking.read_file(tmp_path / "out" / "rank.json", "") == found
+    assert len(list((tmp_path / "out").glob("*.json"))) == 4, "two bases, one architecture, the ranking"
+
+    monkeypatch.setattr(stage, "_measure", None)  # resumed: nothing is measured twice
+    assert rank(tone_recipe(corpus), bases[::-1], tmp_path / "out", console, minutes=1) == found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", ["layer"], indirect=True)
+def test_where_no_probe_learns_anything_the_transcripts_are_in_doubt(
+    base: Path, corpus: Path, tmp_path: Path, console: Console
+) -> None:
+    bases = [str(deaf(base, tmp_path / name)) for name in ("one", "other")]
+    found = rank(tone_recipe(corpus), bases, tmp_path / "out", console, minutes=1)
+    assert found.recommendation.startswith("Nothing is learned from")
+
+
+def test_mistakes_are_found_before_anything_is_decoded(tones: Path, tmp_path: Path, console: Console) -> None:
+    for bases, said in (
+        (["embedded"], "--base: a ranking needs two base models"),
+        (["embedded", "embedded"], "--base: a ranking needs two base models"),
+        (["embedded", "none"], "--base none: random weights are always a part"),
+        (["embedded", str(tmp_path)], "config.json"),
+    ):
+        with pytest.raises(InputError, match=said):
+            rank(tone_recipe(tones), bases, tmp_path / "out", console)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sample_of_a_few_clips_is_refused(tones: Path, console: Console) -> None:
+    with pytest.raises(InputError, match="dev has 6 clips that can be used; a ranking needs 20"):
+        stage._sample(tone_recipe(tones), 1.0, console)
+
+
+def ranked(name: str, cer: float, best: float, far: bool = False, seconds: float = 100.0) -> Ranked:
+    high = 0.01 if far else -0.1
+    return Ranked(
+        name=name, cer=cer, cer_ci95=(cer - 0.02, cer + 0.02), best_layer=6, against_random=(high - 0.1, -0.3, high),
+        against_best=(cer - best, cer - best - 0.02, cer - best + 0.02), is_far=far, known_letters=0.5, logme=0.1,
+        training_s_per_hour=seconds, memory_gb=1.0, layers=(Layer(layer=6, cer=cer, logme=0.1),),
+    )  # fmt: skip
+
+
+def test_the_recommendation_names_what_cannot_be_told_apart_and_what_is_far() -> None:
+    bases = [ranked("a", 0.40, 0.40), ranked("b", 0.41, 0.40, seconds=20), ranked("c", 0.6, 0.4, far=True)]
+    said = recommendation(bases, 10.0, True)
+    assert said == (
+        "a is nearest, but the sample cannot tell it from b. b trains fastest of these. c: no better than random "
+        "weights; negative transfer is likely."
+    )
+    assert recommendation([ranked("a", 0.6, 0.6, far=True), bases[2]], 10.0, True).startswith("No base is better")
+    assert recommendation(bases, 10.0, False).startswith("Nothing is learned from 10 min of this speech")
