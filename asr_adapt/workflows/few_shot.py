@@ -29,9 +29,9 @@ _ORDER = 3
 _TUNED_ON = 40  # clips; each of some 60 settings of the n-gram's weights decodes them all
 # Measured on Mboshi (docs/log.md): CER .619 with 100 clips, 5 minutes of speech, without training; .527 after five
 # minutes of training on 10 minutes of speech.
-_SPEECH_FOR_TRAINING_S = 300.0
-_TRAIN = "With so much speech minutes of training are worth it"
-_TRANSCRIBE = "That it is worth the time was measured from 5 to 10 minutes of speech on: transcribe more first"
+_SPEECH_FOR_TRAINING_S = 600.0
+_TRAIN = "With so much speech five minutes of training are worth it"
+_TRANSCRIBE = "It is known to be worth the time with 10 minutes of speech; with less it was not measured"
 
 
 @dataclass(frozen=True)
