@@ -30,7 +30,7 @@ _MAX_UNITS = 20_000  # of an alphabet; those of Chinese characters have some 5,0
 _Unit = Annotated[str, Field(min_length=1, max_length=100)]
 # Compiling 2,000 keys takes a quarter of a second where they are words, a minute where they are 1,000 letters long.
 _MAX_REPLACEMENTS, _MAX_RULE_CHARACTERS = 2_000, 20_000
-_LEAST_PROBABILITY, _MAX_LOGIT = 1e-4, 30.0
+_LEAST_PROBABILITY, _MAX_LOGIT = 1e-4, 15.0
 
 
 class Artifact(BaseModel):
@@ -314,7 +314,7 @@ class DecodingConfig(BaseModel):
 
 
 class Calibration(BaseModel):
-    """Turns the probability that CTC gives a word into the probability that the word is right, strictly monotone.
+    """Turns the probability of a word's letters into the probability that the word is right, strictly monotone.
 
     Fitted on dev (`scoring.confidence.fit`): the logistic function of `slope` times the logit, plus `intercept`.
     """
@@ -325,6 +325,8 @@ class Calibration(BaseModel):
     intercept: float = Field(ge=-1_000, le=1_000)
     words: int = Field(ge=0)
     """of dev, on which it was fitted"""
+    evidence: Literal["product", "mean"] = "product"
+    """what it maps: the product or the mean of the letters' probabilities, whichever tells more on dev"""
 
     def of(self, probability: float) -> float:
         """Return the calibrated confidence of a word, in [0, 1]."""

@@ -16,8 +16,8 @@ import numpy as np
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
 from asr_adapt.decoding import ctc
-from asr_adapt.inference.calibration import DevOutputs, outcomes
-from asr_adapt.inference.transcriber import Transcriber, words_of
+from asr_adapt.inference.calibration import DevOutputs, calibrate, outcomes
+from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.scoring import confidence
 from asr_adapt.scoring.confidence import Outcome
 
@@ -51,23 +51,17 @@ def main() -> None:
         )
         ways = {"greedy": ctc.greedy} | ({"n-gram": transcriber.search.runs} if transcriber.search else {})
         for name, decode in ways.items():
-            fitted_on = outcomes(dev, model.alphabet, decode)
-            calibration = confidence.fit(fitted_on)
+            calibration = calibrate(dev, model.alphabet, decode, Console(quiet=True))
             if calibration is None:
-                print(f"{run.name:14} {name:8} {len(fitted_on):>9} too few words of dev")
+                print(f"{run.name:14} {name:8} too few words of dev")
                 continue
-            after = [
-                Outcome(calibration.of(one.confidence), one.right) for one in outcomes(test, model.alphabet, decode)
-            ]
-            means = [
-                float(np.mean([run.confidence for run in letters]))
-                for log_probs in test.log_probs
-                for letters, _ in words_of(decode(log_probs))
-            ]
-            before = [Outcome(mean, one.right) for mean, one in zip(means, after, strict=True)]
+            before = outcomes(test, model.alphabet, decode, "mean")
+            evidence = outcomes(test, model.alphabet, decode, calibration.evidence)
+            after = [Outcome(calibration.of(one.confidence), one.right) for one in evidence]
             right = np.mean([one.right for one in after])
-            print(f"{run.name:14} {name:8} {len(fitted_on):>9} {len(after):>10} {right:>6.3f} {error(before):>10.3f} "
-                  f"{error(after):>6.3f} {auc(before):>10.3f} {auc(after):>6.3f}", flush=True)  # fmt: skip
+            rates = f"{error(before):>10.3f} {error(after):>6.3f} {auc(before):>10.3f} {auc(after):>6.3f}"
+            counts = f"{calibration.words:>9} {len(after):>10} {right:>6.3f}"
+            print(f"{run.name:14} {name:8} {counts} {rates}", flush=True)
 
 
 if __name__ == "__main__":

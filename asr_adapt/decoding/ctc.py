@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -45,13 +46,17 @@ def greedy(log_probs: np.ndarray, blank: int = 0) -> list[Run]:
     return _runs(best, probability, blank)
 
 
-def word_probability(letters: Sequence[Run]) -> float:
-    """Return the probability that all letters of a word are right, were they independent; in [0, 1].
+def word_probability(letters: Sequence[Run], evidence: Literal["product", "mean"] = "product") -> float:
+    """Return how sure CTC is of a word, in [0, 1].
 
-    It tells right words from wrong ones better than the mean over the letters, since a word with one doubtful letter
-    is doubtful, and a long one more than a short one.
+    Args:
+        letters: Of the word, at least one.
+        evidence: `product`: the probability that all letters are right, were they independent, which mostly tells
+            right words from wrong ones better; `mean`: the mean over the letters, which does where an n-gram
+            overrules letters often.
     """
-    return math.prod(run.confidence for run in letters)
+    probabilities = [run.confidence for run in letters]
+    return math.prod(probabilities) if evidence == "product" else math.fsum(probabilities) / len(probabilities)
 
 
 def align(log_probs: np.ndarray, labels: Sequence[int], blank: int = 0) -> list[Run]:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -56,18 +57,21 @@ class DevOutputs:
         return sum(len(text.split()) for text in self.references)
 
 
-def outcomes(outputs: DevOutputs, alphabet: Alphabet, decode: Decode) -> list[Outcome]:
+def outcomes(
+    outputs: DevOutputs, alphabet: Alphabet, decode: Decode, evidence: Literal["product", "mean"] = "product"
+) -> list[Outcome]:
     """Return of each word that is decoded the probability that CTC gives it, and whether it is right.
 
     Args:
         outputs: On dev.
         alphabet: The model's.
         decode: As the model decodes; it may leave Python while it works, so that threads help.
+        evidence: See `ctc.word_probability`.
     """
 
     def of_clip(log_probs: np.ndarray) -> list[tuple[str, float]]:
         return [
-            (alphabet.decode(run.label for run in letters), ctc.word_probability(letters))
+            (alphabet.decode(run.label for run in letters), ctc.word_probability(letters, evidence))
             for letters, _ in words_of(decode(log_probs))
         ]
 
@@ -81,8 +85,12 @@ def outcomes(outputs: DevOutputs, alphabet: Alphabet, decode: Decode) -> list[Ou
 
 def calibrate(outputs: DevOutputs, alphabet: Alphabet, decode: Decode, console: Console) -> Calibration | None:
     """Fit the calibration of a way to decode, and say so, or why there is none."""
-    found = outcomes(outputs, alphabet, decode)
-    calibration = confidence.fit(found)
+    by_product = outcomes(outputs, alphabet, decode)
+    by_mean = outcomes(outputs, alphabet, decode, "mean")
+    found, calibration = by_product, confidence.fit(by_product)
+    other = confidence.fit(by_mean)
+    if calibration and other and confidence.loss(other, by_mean) < confidence.loss(calibration, by_product):
+        found, calibration = by_mean, other.model_copy(update={"evidence": "mean"})
     if calibration is None:
         console.warn(
             f"word confidence is not calibrated: {len(found)} words were written on dev, and it takes "

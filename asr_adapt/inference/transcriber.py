@@ -304,7 +304,7 @@ class Transcriber:
     def _confidence(self, letters: Sequence[ctc.Run]) -> float:
         """Return how likely a word is right: calibrated, else the mean probability of its letters."""
         if self.calibration is not None:
-            return self.calibration.of(ctc.word_probability(letters))
+            return self.calibration.of(ctc.word_probability(letters, self.calibration.evidence))
         return _mean_probability(letters)
 
     def _word(

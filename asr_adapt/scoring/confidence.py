@@ -70,11 +70,17 @@ def fit(found: Sequence[Outcome]) -> Calibration | None:
     return Calibration(slope=float(slope), intercept=float(intercept), words=len(found))
 
 
+def loss(calibration: Calibration, found: Sequence[Outcome]) -> float:
+    """Return the negative log-likelihood of outcomes under a calibration, in nats."""
+    chances = ((calibration.of(one.confidence), one.right) for one in found)
+    return -math.fsum(math.log(chance if right else 1 - chance) for chance, right in chances)
+
+
 def _newton(features: np.ndarray, targets: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
     """Return the parameters of a logistic regression: features (words, parameters), targets (words,) in (0, 1)."""
     prior = np.array([1.0, 0.0]) if prior is None else prior
 
-    def loss(parameters: np.ndarray) -> float:
+    def penalised(parameters: np.ndarray) -> float:
         scores = features @ parameters
         likelihood = float((np.logaddexp(0, scores) - targets * scores).sum())
         return likelihood + _PRIOR / 2 * float(((parameters - prior) ** 2).sum())
@@ -85,7 +91,7 @@ def _newton(features: np.ndarray, targets: np.ndarray, prior: np.ndarray | None 
         gradient = features.T @ (probability - targets) + _PRIOR * (found - prior)
         hessian = (features * (probability * (1 - probability))[:, None]).T @ features + _PRIOR * np.eye(len(prior))
         step = np.linalg.solve(hessian, gradient)
-        while loss(found - step) > loss(found) and np.abs(step).max() > 1e-12:
+        while penalised(found - step) > penalised(found) and np.abs(step).max() > 1e-12:
             step = step / 2
         found = found - step
         if np.abs(step).max() < 1e-10:
