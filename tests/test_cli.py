@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from conftest import RATE_HZ, muxed, say
 
-from asr_adapt import audio, bundled
+from asr_adapt import __version__, audio, bundled
 from asr_adapt.cli import main, run_recipe
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.recipe import Recipe
@@ -33,6 +33,11 @@ def asr_adapt(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 def test_importing_brings_nothing_heavy(code: str) -> None:
     check = f"{code}; import sys; print([m for m in {HEAVY!r} if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", check], text=True).strip() == "[]"
+
+
+def test_python_m_runs_the_command_line() -> None:
+    said = subprocess.check_output([sys.executable, "-m", "asr_adapt", "--version"], text=True)
+    assert said.strip() == __version__
 
 
 def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

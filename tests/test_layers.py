@@ -30,6 +30,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("api",),
     ("serve",),
     ("cli",),
+    ("__main__",),
 ]
 ORDER = {name: number for number, names in enumerate(LAYERS) for name in names}
 MODULES = sorted(PACKAGE.rglob("*.py"))
