@@ -83,9 +83,10 @@ def clip_row(
 
 
 def text_hash(text: str) -> int:
-    """Return a hash of the letters of a text, whatever the case, spaces and punctuation; 0: it has none."""
-    letters = (c for c in unicodedata.normalize("NFKC", text.casefold()) if unicodedata.category(c)[0] in "LMN")
-    return _hash(joined.encode()) if (joined := "".join(letters)) else 0
+    """Return a hash of the words of a text, whatever the case and punctuation; 0: it has none."""
+    folded = unicodedata.normalize("NFKC", text.casefold())
+    words = "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in folded).split()
+    return _hash(" ".join(words).encode("utf-8", "surrogatepass")) if words else 0
 
 
 def _hash(data: bytes) -> int:
