@@ -6,9 +6,10 @@ from typing import Literal
 
 from asr_adapt.artifacts import Metrics
 from asr_adapt.records import describe_duration
+from asr_adapt.scoring import chance
+from asr_adapt.scoring.chance import Gain
 from asr_adapt.scoring.error_analysis import ScoredUtterance
 from asr_adapt.scoring.evaluation import Evaluation
-from asr_adapt.scoring.relation import Relation, relation
 
 FEWEST_UTTERANCES, LEAST_AUDIO_S = 20, 120.0
 """A test set below either is too little to measure: a bootstrap over fewer than 20 is too narrow an interval."""
@@ -67,7 +68,6 @@ def judge(evaluation: Evaluation) -> Verdict:
     alone.
     """
     metrics, scored = evaluation.metrics, evaluation.utterances
-    found = relation([(one.reference, one.hypothesis) for one in scored])
     written, expected = (sum(len("".join(text.split())) for text in texts) for texts in _sides(scored))
     if little := too_little(metrics.utterances, metrics.audio_s):
         text = (
@@ -79,8 +79,9 @@ def judge(evaluation: Evaluation) -> Verdict:
         return Verdict(
             "writes nothing", f"Not usable yet: it writes almost nothing, {written / expected:.0%} of the letters."
         )
-    if found is not None and not found.is_shown:
-        return Verdict("no relation", no_relation(found))
+    gain = _gain(scored)
+    if gain is not None and not gain.is_real:
+        return Verdict("no relation", no_relation(gain))
     level = _level(metrics.wer, metrics.cer, evaluation.is_unspaced)
     bounds = zip(metrics.wer_ci95, metrics.cer_ci95, strict=True)
     best, worst = (_level(wer, cer, evaluation.is_unspaced) for wer, cer in bounds)
@@ -89,12 +90,22 @@ def judge(evaluation: Evaluation) -> Verdict:
     )
 
 
-def no_relation(found: Relation) -> str:
+def no_relation(gain: Gain) -> str:
     """Return in a sentence that transcripts do not fit their own texts."""
+    interval = f"95 % interval {gain.low:.1%} to {gain.high:.1%}"
     return (
-        "It has learned no relation between sound and text: its transcripts fit the texts of other clips as well as "
-        f"their own (CER {found.cer_of_others:.3f} and {found.cer:.3f}, p = {found.p:.2g})."
+        "It has learned no relation between sound and text: its transcripts fit the texts of other clips of like "
+        f"length as well as their own ({gain.value:.1%} fewer errors, {interval})."
     )
+
+
+def _gain(scored: Sequence[ScoredUtterance]) -> Gain | None:
+    """Return how much better transcripts fit their own texts; None where all texts are the same."""
+    durations_s = [one.utterance.duration_s or 0.0 for one in scored]
+    try:
+        return chance.gain([one.reference for one in scored], [one.hypothesis for one in scored], durations_s)
+    except ValueError:
+        return None
 
 
 def _sides(scored: Sequence[ScoredUtterance]) -> tuple[list[str], list[str]]:

@@ -38,3 +38,16 @@ def test_what_does_not_depend_on_the_sound_is_chance(writes: str) -> None:
 def test_clips_with_equal_texts_say_nothing() -> None:
     with pytest.raises(ValueError, match="no two clips"):
         chance.gain(["yes"] * 5, ["yes"] * 5, [1.0] * 5)
+
+
+def test_words_of_a_closed_vocabulary_are_learned() -> None:
+    answers = ["yes" if number % 2 else "no" for number in range(40)]
+    assert chance.gain(answers, answers, [1.0] * 40).is_real
+
+
+def test_texts_of_other_clips_are_seldom_taken_for_learning_and_the_result_is_the_same_again() -> None:
+    references, durations = clips()
+    shuffled = [list(np.random.default_rng(seed).permutation(references)) for seed in range(40)]
+    found = [chance.gain(references, texts, durations) for texts in shuffled]
+    assert sum(gain.is_real for gain in found) <= 3, "2.5 % of 40"
+    assert found[0] == chance.gain(references, shuffled[0], durations)
