@@ -31,9 +31,10 @@ RATE_HZ = 16_000
 
 
 def pytest_configure() -> None:
-    """Undo what a shell does to its background jobs, which ignore SIGINT: so would all that tests start."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Undo what a shell does to background jobs, and nohup: signals that are ignored are ignored by tests, too."""
+    for ignored, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(ignored) is signal.SIG_IGN:
+            signal.signal(ignored, handler)
 
 
 def say(text: str, seed: int = 0) -> np.ndarray:

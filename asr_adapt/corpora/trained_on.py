@@ -192,7 +192,7 @@ class Clips:
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainedOn:
     """What a model and the models it was adapted from were trained on."""
 
@@ -200,6 +200,16 @@ class TrainedOn:
     """structured (clips,)"""
     unknown: str = ""
     """the first model whose training is not recorded; empty: that of all is"""
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the same clips are recorded."""
+        return (
+            isinstance(other, TrainedOn) and self.unknown == other.unknown and np.array_equal(self.rows, other.rows)
+        )
+
+    def __hash__(self) -> int:
+        """Return a hash of the number of clips and of what is unknown."""
+        return hash((len(self.rows), self.unknown))
 
     @classmethod
     def nothing(cls) -> Self:
