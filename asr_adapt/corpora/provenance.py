@@ -98,6 +98,18 @@ def marks(spans: Iterable[Span]) -> tuple[str, ...]:
     return tuple(str(Mark.of(span)) for span in spans)
 
 
+def marks_without_text(segments: Sequence[str], spans: Sequence[Span]) -> tuple[str, ...]:
+    """Return those marks, in the form in which they are kept, where nothing was heard or no text is any more.
+
+    Args:
+        segments: The marks of a tier.
+        spans: The texts that are there.
+    """
+    known = sorted(map(Mark.parse, segments), key=lambda mark: mark.start_ms)
+    there = {mark for _, of in _groups(spans, known) for mark in of}
+    return tuple(str(mark) for mark in known if not mark.words.count or mark not in there)
+
+
 @dataclass
 class Drafted:
     """What a model wrote into a file."""

@@ -21,7 +21,14 @@ from asr_adapt.artifacts import Draft, TranscriptionRecord, model_fingerprint
 from asr_adapt.audio import media
 from asr_adapt.console import Console
 from asr_adapt.corpora.audio_files import AudioFinder
-from asr_adapt.corpora.provenance import DRAFT_SUFFIX, Drafts, Span, Words, without_draft_suffix
+from asr_adapt.corpora.provenance import (
+    DRAFT_SUFFIX,
+    Drafts,
+    Span,
+    Words,
+    marks_without_text,
+    without_draft_suffix,
+)
 from asr_adapt.corpora.readers import READERS, elan, praat
 from asr_adapt.corpora.tiers import Annotation, Tier, near_names
 from asr_adapt.errors import DiskFull, InputError, printable
@@ -217,7 +224,11 @@ def accept(paths: Sequence[Path], console: Console) -> int:
         if not found:
             raise InputError("has no draft in it", place=printable(given), remedy="Name a file of `asr-adapt draft`.")
         accepted += found
-    console.say(f"{len(accepted):,} drafts are taken as they are, the first {printable(accepted[0])}")
+    several = len(accepted) > 1
+    console.say(
+        f"accepted {len(accepted):,} {'drafts as they are, the first' if several else 'draft as it is:'} "
+        f"{printable(accepted[0])}"
+    )
     return len(accepted)
 
 
@@ -225,11 +236,11 @@ def _accept(path: Path) -> bool:
     """Take the draft in a file as it is; return whether there is one."""
     drafts = Drafts()
     if path.suffix.lower() == ".eaf":
-        found = elan.examined(path, AudioFinder(path), drafts).draft
-        if found is None:
+        found = elan.examined(path, AudioFinder(path), drafts)
+        if found.draft is None:
             return False
         document = ElanDocument.read(path)
-        document.set_draft(_without_marks(found))
+        document.set_draft(_accepted(found.draft, found.tiers, found.start_s))
         with disk_full_as_error(path, _FREE_SPACE):
             write_text(path, document.text())
         return True
@@ -237,15 +248,42 @@ def _accept(path: Path) -> bool:
     if named is None:
         return False
     base, name, _ = named
+    tiers = [*praat.annotated(path, AudioFinder(path), drafts)] if path.suffix.lower() == ".textgrid" else []
     with FileLock(base / ".asr-adapt.lock"), disk_full_as_error(base, _FREE_SPACE):
         known = TranscriptionRecord.read(base)
+        written = known.drafts.get(name, Draft())
         changes = {
-            "drafts": known.drafts | {name: _without_marks(known.drafts.get(name, Draft()))},
+            "drafts": known.drafts | {name: _accepted(written, tiers) if tiers else _without_marks(written)},
             # To `transcribe`, it is edited: it is not transcribed again.
             "digests": known.digests | ({name: "accepted"} if name in known.digests else {}),
         }
         known.model_copy(update=changes).write_file(base / TranscriptionRecord.FILE)
     return True
+
+
+def _accepted(draft: Draft, tiers: Sequence[Tier], shift_s: float = 0.0) -> Draft:
+    """Return a draft without the marks of what is there; those of silence and of deleted text stay.
+
+    Args:
+        draft: What a model wrote.
+        tiers: All tiers of the document.
+        shift_s: What their times lie behind those of the marks.
+    """
+    own = {name for key, of in draft.tiers.items() for name in (key, of.words, of.status)}
+    found = {}
+    for name, of in draft.tiers.items():
+        there = [
+            Span(round((a.start_s - shift_s) * 1000), round((a.end_s - shift_s) * 1000), a.text)
+            for tier in tiers
+            for a in tier.annotations
+            if a.text
+            and a.start_s is not None
+            and a.end_s is not None
+            # The draft's tier may have been renamed or copied.
+            and (tier.name == name or (tier.name not in own and a.provenance == "machine"))
+        ]
+        found[name] = of.model_copy(update={"segments": marks_without_text(of.segments, there)})
+    return draft.model_copy(update={"tiers": found})
 
 
 def _without_marks(draft: Draft) -> Draft:
@@ -297,7 +335,9 @@ def _survey(
     stems: set[Path] = set()
     tiers: dict[str, list[Tier]] = {".eaf": [], ".textgrid": []}
     drafts = Drafts()
-    for path in (*elan.files(corpus), *praat.files(corpus)):
+    continued: list[Path] = []
+    files = _annotated_files(corpus)
+    for path in files:
         original, suffix = without_draft_suffix(path), path.suffix.lower()
         stems.add(original.with_suffix(""))
         found: list[Tier] = []
@@ -313,13 +353,14 @@ def _survey(
                 linked.add(Path(praat.recording(path, finder)).resolve())
         except InputError:
             pass  # it is named when its turn comes
-        if original != path and original.is_file():
+        if original != path and original in files:
             continue
         own = {*written.tiers} if written else set()
         tiers[suffix] += [tier for tier in found if tier.name not in own]
         copy = path.with_name(f"{path.stem}{DRAFT_SUFFIX}{path.suffix}")
         if copy.is_file():
             tasks.append(_Task(copy, copy))
+            continued += [copy] if in_place else []
         else:  # a file that has a draft in itself goes on so
             tasks.append(_Task(path, path if in_place or own else copy))
     if format is None:
@@ -328,12 +369,30 @@ def _survey(
         if recording.with_suffix("") not in stems and recording.resolve() not in linked:
             place = recording.with_suffix(SUFFIXES[format])
             tasks.append(_Task(place, place, recording))
+    if continued:
+        count, several = len(continued), len(continued) > 1
+        console.warn(
+            f"--in-place does not apply to {count:,} {'files' if several else 'file'} with a draft beside "
+            f"{'them' if several else 'it'}, which is continued: {printable(continued[0])}{', …' if several else ''}"
+        )
     if not tasks:
         raise InputError(
             "nothing here can be drafted: no .eaf, .TextGrid or recording without a transcript", place=corpus
         )
     _refuse_unknown(wanted, [tier for of_suffix in tiers.values() for tier in of_suffix], corpus)
     return tasks, {suffix: _choice(of_suffix, wanted) for suffix, of_suffix in tiers.items()}
+
+
+def _annotated_files(corpus: Path) -> list[Path]:
+    """Return the .eaf and .TextGrid files of a folder; of a recording, those of its name beside it."""
+    if not media.is_audio(corpus) or not corpus.is_file():
+        return [*elan.files(corpus), *praat.files(corpus)]
+    beside = sorted(corpus.parent.iterdir())
+    return [
+        path for path in beside
+        if path.suffix.lower() in (".eaf", ".textgrid") and path.is_file()
+        and corpus.stem in (path.stem, without_draft_suffix(path).stem)
+    ]  # fmt: skip
 
 
 def _refuse_unknown(wanted: Sequence[str], tiers: Sequence[Tier], corpus: Path) -> None:
@@ -422,6 +481,12 @@ class _Drafting:
             InputError: it is damaged, its recording cannot be read, or it changed meanwhile.
         """
         before = task.target.stat().st_mtime_ns if task.target.exists() else None
+        if task.recording and before is not None:
+            raise InputError(
+                "already exists, and would be replaced by a draft",
+                place=printable(task.target),
+                remedy="Move it away, or draft the folder that it is in.",
+            )
         document = self._opened(task, finder)
         plan = self._plan(document)
         self._compare_with_original(document, task, finder)

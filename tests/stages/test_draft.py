@@ -407,6 +407,41 @@ def test_in_place_the_file_itself_is_written_after_a_backup(draft: Stage, tmp_pa
     assert draft(tmp_path).files == [], "a file that has a draft in itself gets no copy"
 
 
+def test_in_place_is_said_to_not_apply_where_there_is_a_copy(
+    draft: Stage, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = simple(tmp_path, "a", "abc", drawn=(0,))
+    before = path.read_bytes()
+    draft(tmp_path)
+    assert "--in-place" not in capsys.readouterr().err
+    assert draft(tmp_path, in_place=True).up_to_date == 1 and path.read_bytes() == before
+    assert "--in-place does not apply to 1 file with a draft beside it" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_recording_alone_is_drafted_with_the_annotations_beside_it(
+    draft: Stage, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = simple(tmp_path, "a", "abc", "de", drawn=(0,), written={1: "de"})
+    before = path.read_bytes()
+    copy = tmp_path / "a.draft.eaf"
+    assert draft(tmp_path / "a.wav").files == [copy] and path.read_bytes() == before
+    assert draft(tmp_path / "a.wav").up_to_date == 1
+    assert draft(copy).up_to_date == 1, "the copy alone, with its original beside it"
+    record(tmp_path / "b.wav", "cab")
+    assert draft(tmp_path / "b.wav").files == [tmp_path / "b.eaf"]
+    assert draft(tmp_path / "b.wav").up_to_date == 1
+
+
+def test_a_file_is_never_replaced_by_the_draft_of_a_recording(
+    draft: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    path = simple(tmp_path, "a", "abc", written={0: "abc"})
+    before = path.read_bytes()
+    monkeypatch.setattr(stage, "_annotated_files", lambda corpus: [])
+    assert draft(tmp_path / "a.wav").failed == 1 and path.read_bytes() == before
+    assert "already exists, and would be replaced by a draft" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_file_that_is_saved_while_it_is_drafted_is_not_overwritten(
     draft: Stage, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -533,6 +568,27 @@ def test_accepted_drafts_are_a_persons_and_are_not_written_anew(draft: Stage, ot
     elan_rules.check(tmp_path / "a.draft.eaf")
     with pytest.raises(InputError, match="no draft in it"):
         stage.accept([tmp_path / "a.eaf"], Console())
+
+
+@pytest.mark.parametrize("format", ["eaf", "textgrid"])
+def test_what_was_deleted_from_an_accepted_draft_is_not_drafted_again(
+    draft: Stage, tmp_path: Path, format: str, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "corpus"
+    if format == "eaf":
+        simple(folder, "a", "abc", "cab", drawn=(0, 1))
+    else:
+        record(folder / "a.wav", "abc", "cab")
+        grid(folder, "a", duration_s=soundfile.info(folder / "a.wav").duration)
+    (copy,) = draft(folder).files
+    text = copy.read_text("utf-8")
+    first = text.index("cab")  # the segment; its word comes later
+    copy.write_text(text[:first] + text[first + 3 :], "utf-8")
+    assert draft(folder).up_to_date == 1
+    stage.accept([copy], Console())
+    assert "accepted 1 draft as it is:" in " ".join(capsys.readouterr().err.split())
+    assert draft(folder).files == []
+    assert read(folder, "utterance" if format == "eaf" else "speech") == {"abc": None}
 
 
 def test_annotations_that_were_added_to_the_file_behind_a_copy_are_named(
