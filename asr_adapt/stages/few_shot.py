@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from asr_adapt import audio
 from asr_adapt.console import Console
 from asr_adapt.corpora import checks
 from asr_adapt.decoding import ctc
@@ -66,7 +67,7 @@ class Shots:
     @property
     def audio_s(self) -> float:
         """Seconds of speech."""
-        return sum(map(len, self.waveforms)) / 16_000
+        return sum(map(len, self.waveforms)) / audio.SAMPLE_RATE_HZ
 
 
 def letter_table(spec: Model, language: str, known: Vocabulary, source: str | None, console: Console) -> list[Letter]:
@@ -184,8 +185,8 @@ def held_out(
 
     Args:
         model: With the head before its correction.
-        features: Of `frames`, at least two clips.
-        texts: Their transcripts; clips with the same one are held out together.
+        features: Of `frames`.
+        texts: Their transcripts, at least two different ones; clips with the same one are held out together.
         console: Where to report.
     """
     fold_of = {text: number % FOLDS for number, text in enumerate(dict.fromkeys(texts))}

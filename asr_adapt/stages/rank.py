@@ -7,7 +7,7 @@ than that has nothing to transfer.
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from transformers import Wav2Vec2ForCTC
 from asr_adapt import audio, corpora
 from asr_adapt.artifacts import Artifact
 from asr_adapt.console import Console
+from asr_adapt.corpora import trained_on
 from asr_adapt.corpora.speech_split import SpeechSplit
+from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.decoding import ctc
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.model import base, forward, head
@@ -115,6 +117,8 @@ class Ranking(Artifact):
     dev_utterances: int
     unreadable: int
     """clips of the sample that could not be decoded"""
+    trained_on: int = 0
+    """clips of dev that are left out of the sample because a base was trained on them"""
     bases: tuple[Ranked, ...]
     recommendation: str
 
@@ -127,6 +131,7 @@ class Sample:
     dev: SpeechSplit
     alphabet: Alphabet
     unreadable: int
+    trained_on: int
     hours: float
     """of speech in all of train, as far as it is known without decoding; by which presets are chosen"""
     key: str
@@ -155,8 +160,9 @@ def rank(recipe: Recipe, bases: Sequence[str], out: Path, console: Console, *, m
         )
     for spec in specs.values():  # all are there, before any is measured
         base.resolve(spec, recipe.language)
+    heard = _heard(specs, console)
     make_folder(out, "Give another --out.")
-    sample = _sample(recipe, minutes, console)
+    sample = _sample(recipe, minutes, heard, console)
     measured: list[tuple[Base, Base]] = []
     for name, spec in specs.items():
         resolved = base.resolve(spec, recipe.language)
@@ -170,8 +176,22 @@ def rank(recipe: Recipe, bases: Sequence[str], out: Path, console: Console, *, m
     return ranking
 
 
-def _sample(recipe: Recipe, minutes: float, console: Console) -> Sample:
-    """Decode random clips of train and dev; the same ones each time."""
+def _heard(specs: Mapping[str, Model], console: Console) -> TrainedOn:
+    """Return what any of the bases was trained on; say of which it is unknown."""
+    heard = TrainedOn.nothing()
+    for name, spec in specs.items():
+        of_base = trained_on.of_base(base.folder(spec), name)
+        if of_base.unknown:
+            console.say(f"what {name} was trained on is not known in full: it may have heard clips of dev")
+        heard += TrainedOn(of_base.rows)
+    return heard
+
+
+def _sample(recipe: Recipe, minutes: float, heard: TrainedOn, console: Console) -> Sample:
+    """Decode random clips of train and dev; the same ones each time.
+
+    Clips of dev that any base was trained on are left out for all.
+    """
     reading = corpora.read_all(corpora.sources(recipe), recipe.language)
     normalise = Normaliser(recipe.text, recipe.language)
     clear = [u for u in reading.utterances if normalise.unclear(u.text or "") is None and normalise(u.text or "")]
@@ -209,6 +229,15 @@ def _sample(recipe: Recipe, minutes: float, console: Console) -> Sample:
         splits[split] = SpeechSplit(split, chosen, texts, waveforms.__getitem__)
     if unreadable:
         console.warn(f"{unreadable} clips of the sample cannot be decoded; `asr-adapt doctor` names them")
+    splits["dev"], found = trained_on.check(
+        splits["dev"], heard, "the base models", console, allow=recipe.corpus.allow_trained
+    )
+    if (new := len(splits["dev"])) < _LEAST_CLIPS:
+        raise InputError(
+            f"{new} clips of dev in the sample are new to all the bases; a ranking needs {_LEAST_CLIPS}",
+            place=recipe.corpus.root,
+            remedy="Give more --minutes, or leave out the base that was trained on this speech.",
+        )
     alphabet = Alphabet.from_texts(splits["train"].references, recipe.text)
     digests = content_digests({u.audio for split in splits.values() for u in split.utterances})
     key = fingerprint(
@@ -220,7 +249,7 @@ def _sample(recipe: Recipe, minutes: float, console: Console) -> Sample:
     )
     known = [u.duration_s for u in clear if u.split == "train" and u.duration_s]
     hours = sum(known) / 3600 or minutes / 60
-    return Sample(splits["train"], splits["dev"], alphabet, unreadable, hours, key)
+    return Sample(splits["train"], splits["dev"], alphabet, unreadable, len(found.left_out), hours, key)
 
 
 def _measured(
@@ -418,6 +447,7 @@ def _ranking(recipe: Recipe, sample: Sample, measured: Sequence[tuple[Base, Base
         dev_minutes=dev,
         dev_utterances=len(sample.dev),
         unreadable=sample.unreadable,
+        trained_on=sample.trained_on,
         bases=tuple(ranked),
         recommendation=recommendation(ranked, train, has_learned),
     )

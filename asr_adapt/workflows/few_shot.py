@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from asr_adapt import corpora
 from asr_adapt.artifacts import Calibration, NGramWeights
 from asr_adapt.console import Console
@@ -93,19 +95,14 @@ def few_shot_model(wanted: Wanted, out: Path, console: Console) -> CTCModel:
     if wanted.shots:
         clips = few_shot.shots(pool, wanted.shots, model, recipe, console)
         features = few_shot.frames(model, clips, console)
+        speech = SpeechSplit("train", clips.utterances, clips.texts, clips.waveforms.__getitem__)
+        of_clips = TrainedOn.of([speech], console, content_digests({u.audio for u in clips.utterances}))
         if wanted.shots >= few_shot.FOLDS:
-            outputs = few_shot.held_out(model, features, clips.texts, console)
-            console.say(
-                "each clip by a head that was made without it (cross-validation): WER {:.3f}, CER {:.3f}".format(
-                    *few_shot.rates(model, outputs, clips.texts)
-                )
-            )
-            held_out = DevOutputs(outputs[:_TUNED_ON], list(clips.texts[:_TUNED_ON]), name="cross-validation")
-            dev = held_out if held_out.words >= lm.FEWEST_WORDS else None
+            new = _new_to(trained, of_clips, spec.base, console)
+            dev = _cross_validated(model, features, clips.texts, new, console)
         model.net.lm_head = few_shot.corrected(model, features, clips.texts)
         heard, speech_s = list(clips.texts), clips.audio_s
-        speech = SpeechSplit("train", clips.utterances, clips.texts, clips.waveforms.__getitem__)
-        trained = TrainedOn.of([speech], console, content_digests({u.audio for u in clips.utterances})) + trained
+        trained = of_clips + trained
         console.say(f"head corrected with {wanted.shots} clips, {speech_s:.0f} s of speech")
     made = _ngram(model, words, sentences, heard, dev, console)
     with unwritable_as_error(out, "Make room, or give another --out."), atomic_folder(out) as partial:
@@ -116,6 +113,43 @@ def few_shot_model(wanted: Wanted, out: Path, console: Console) -> CTCModel:
     console.say(f"model: {out} ({len(model.alphabet) - 2} letters and digraphs; {time.monotonic() - began:.0f} s)")
     _advise(model, speech_s, out, console)
     return model
+
+
+def _new_to(trained: TrainedOn, clips: TrainedOn, name: str, console: Console) -> list[int]:
+    """Return the indices of clips that the base model was not trained on; say which part that is."""
+    if trained.unknown:
+        console.say(f"what {name} was trained on is not known in full: it may have heard these clips")
+    count = len(clips.rows)
+    new = [i for i in range(count) if not trained.trained.find(clips.rows[i : i + 1])]
+    if len(new) < count:
+        console.warn(f"{name} was trained on {count - len(new)} of the {count} clips: not in cross-validation")
+    return new
+
+
+def _cross_validated(
+    model: CTCModel, features: Sequence[torch.Tensor], texts: Sequence[str], new: Sequence[int], console: Console
+) -> DevOutputs | None:
+    """Say the error rates of held-out clips; return what tunes the n-gram, None: too little.
+
+    Args:
+        model: With the head before its correction.
+        features: Of `few_shot.frames`.
+        texts: Their transcripts.
+        new: Indices of the clips that the base model was not trained on: only these are scored.
+        console: Where to report.
+    """
+    if len(set(texts)) < 2:
+        console.warn("no cross-validation: all the clips have the same transcript")
+        return None
+    if not new:
+        console.warn("no cross-validation: the base model was trained on all the clips")
+        return None
+    outputs = few_shot.held_out(model, features, texts, console)
+    outputs, references = [outputs[i] for i in new], [texts[i] for i in new]
+    wer, cer = few_shot.rates(model, outputs, references)
+    console.say(f"each clip by a head that was made without it (cross-validation): WER {wer:.3f}, CER {cer:.3f}")
+    held_out = DevOutputs(outputs[:_TUNED_ON], references[:_TUNED_ON], name="cross-validation")
+    return held_out if held_out.words >= lm.FEWEST_WORDS else None
 
 
 def _ngram(

@@ -7,10 +7,14 @@ import pytest
 import torch
 from conftest import tone_recipe, write_corpus
 
+from asr_adapt import corpora
 from asr_adapt.console import Console
+from asr_adapt.corpora.speech_split import SpeechSplit
+from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.errors import InputError
 from asr_adapt.stages import rank as stage
 from asr_adapt.stages.rank import Layer, Ranked, Ranking, rank, recommendation
+from asr_adapt.storage import content_digests
 
 
 @pytest.fixture
@@ -99,7 +103,39 @@ def test_mistakes_are_found_before_anything_is_decoded(tones: Path, tmp_path: Pa
 
 def test_a_sample_of_a_few_clips_is_refused(tones: Path, console: Console) -> None:
     with pytest.raises(InputError, match="dev has 6 clips that can be used; a ranking needs 20"):
-        stage._sample(tone_recipe(tones), 1.0, console)
+        stage._sample(tone_recipe(tones), 1.0, TrainedOn.nothing(), console)
+
+
+def heard(corpus: Path, count: int, console: Console) -> tuple[TrainedOn, set[str]]:
+    """Return the record of a model that was trained on clips of dev, and their ids."""
+    clips = [u for u in corpora.read(corpus, "mi") if u.split == "dev"][:count]
+    speech = SpeechSplit("train", clips, [u.text or "" for u in clips], None)
+    return TrainedOn.of([speech], console, content_digests({u.audio for u in clips})), {u.id for u in clips}
+
+
+def test_clips_of_dev_that_a_base_was_trained_on_are_left_out_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    console = Console()
+    corpus = write_corpus(tmp_path / "corpus", train=20, dev=25)
+    known, ids = heard(corpus, 3, console)
+    monkeypatch.setattr(stage.base, "folder", lambda spec: None)
+    monkeypatch.setattr(
+        stage.trained_on, "of_base", lambda folder, name: known if name == "a" else TrainedOn(known.rows[:0], name)
+    )
+    recipe = tone_recipe(corpus)
+    of_all = stage._heard({"a": recipe.model, "b": recipe.model}, console)
+    sample = stage._sample(recipe, 1.0, of_all, console)
+    assert sample.trained_on == 3 and len(sample.dev) == 22
+    assert not ids & {u.id for u in sample.dev.utterances}
+    said = capsys.readouterr()
+    assert "what b was trained on is not known in full" in said.err + said.out
+    assert "the model was trained on 3 of 25 clips of dev; they are left out" in " ".join(said.err.split())
+
+    allowed = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"allow_trained": True})})
+    assert len(stage._sample(allowed, 1.0, of_all, console).dev) == 25
+    with pytest.raises(InputError, match="19 clips of dev in the sample are new to all the bases"):
+        stage._sample(recipe, 1.0, heard(corpus, 6, console)[0], console)
 
 
 def ranked(name: str, cer: float, best: float, far: bool = False, seconds: float = 100.0) -> Ranked:

@@ -13,6 +13,7 @@ from asr_adapt import audio, bundled, corpora
 from asr_adapt.artifacts import ModelMetadata
 from asr_adapt.cli import main
 from asr_adapt.console import Console
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.decoding import ctc
 from asr_adapt.errors import InputError
@@ -21,7 +22,9 @@ from asr_adapt.model import forward, head, ngram_file
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Corpus, Model, Recipe, Text
 from asr_adapt.scoring import error_rates
+from asr_adapt.stages import few_shot
 from asr_adapt.text.alphabet import Alphabet
+from asr_adapt.workflows import few_shot as workflow
 from asr_adapt.workflows.few_shot import LETTERS, Wanted, few_shot_model
 
 DEMO = bundled.folder("demo")
@@ -196,3 +199,37 @@ def test_a_base_that_was_pre_trained_only_writes_no_phones(base: Path, files: Pa
     order = Wanted(Recipe(language="mi", model=Model(base=str(base))), files / "words.txt", [], None, 0)
     with pytest.raises(InputError, match="writes no letters or phones"):
         few_shot_model(order, files / "model", console)
+
+
+def test_clips_that_the_base_was_trained_on_are_not_in_cross_validation(
+    spoken: dict, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console()
+    utterances = [u for u in corpora.read(DEMO, "mi") if u.split == "train"][:4]
+    speech = SpeechSplit("train", utterances, [u.text or "" for u in utterances], None)
+    clips = TrainedOn.of([speech], console, {})
+    before = TrainedOn(clips.rows[:2], "facebook/unknown")
+    assert workflow._new_to(before, clips, "models/mi", console) == [2, 3]
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "models/mi was trained on 2 of the 4 clips: not in cross-validation" in said
+    assert "what models/mi was trained on is not known in full" in said
+
+    scored: list[str] = []
+
+    def rates(model: object, outputs: list[str], texts: list[str]) -> tuple[float, float]:
+        scored.extend(texts)
+        assert outputs == texts
+        return 0.5, 0.25
+
+    monkeypatch.setattr(few_shot, "held_out", lambda model, features, texts, console: list(texts))
+    monkeypatch.setattr(few_shot, "rates", rates)
+    found = workflow._cross_validated(None, [], ["a " * 60, "b", "c " * 60], [0, 2], console)  # type: ignore[arg-type]
+    assert scored == ["a " * 60, "c " * 60] and found is not None and found.references == scored
+
+
+def test_without_two_different_transcripts_there_is_no_cross_validation(capsys: pytest.CaptureFixture) -> None:
+    assert workflow._cross_validated(None, [], ["ka"] * 5, range(5), Console()) is None  # type: ignore[arg-type]
+    assert workflow._cross_validated(None, [], ["ka", "a"], [], Console()) is None  # type: ignore[arg-type]
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "no cross-validation: all the clips have the same transcript" in said
+    assert "no cross-validation: the base model was trained on all the clips" in said
