@@ -470,7 +470,7 @@ def next_to_transcribe(
 ) -> None:
     """Choose what to transcribe next.
 
-    It prefers letter sequences that the known text lacks, for each minute. Corpus fields may follow.
+    Prefers speech with the most unfamiliar letter sequences per minute. Corpus fields may follow.
     """
     from asr_adapt.console import Console
     from asr_adapt.workflows.next import propose

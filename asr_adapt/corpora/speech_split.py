@@ -52,6 +52,10 @@ class SpeechSplit:
         """Return the number of samples of each waveform; an unprepared split is decoded for it."""
         return [len(self.waveform(index)) for index in range(len(self))]
 
+    def evenly(self, count: int) -> "SpeechSplit":
+        """Return at most so many utterances, evenly spaced."""
+        return self.select(np.unique(np.linspace(0, len(self) - 1, min(len(self), count)).astype(int)).tolist())
+
     def select(self, indices: Sequence[int]) -> "SpeechSplit":
         """Return the utterances at these indices, in that order."""
         waveforms = self.waveforms

@@ -44,8 +44,7 @@ class DevOutputs:
         Raises:
             AudioError: a clip cannot be decoded.
         """
-        spaced = np.unique(np.linspace(0, len(dev) - 1, min(len(dev), _CLIPS)).astype(int))
-        chosen = dev.select(spaced.tolist())
+        chosen = dev.evenly(_CLIPS)
         with console.progress("run dev", total=len(chosen)) as bar:
             transcriber = Transcriber(model, precision=precision)
             outputs = [transcriber.frames(recording)[1] for recording in bar.over(chosen.recordings())]

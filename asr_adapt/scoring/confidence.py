@@ -7,12 +7,13 @@ map, which keeps the order of the words.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from asr_adapt.artifacts import Calibration, Reliability, ReliabilityBin
+from asr_adapt.records import Word
 from asr_adapt.scoring import error_rates
 from asr_adapt.scoring.error_rates import Step
 
@@ -28,6 +29,13 @@ class Outcome(NamedTuple):
 
     confidence: float
     right: bool
+
+
+def of_text(words: Iterable[Word]) -> float | None:
+    """Return the confidence of a text, in [0, 1]: the mean over the letters of its words; None without words."""
+    words = list(words)
+    letters = sum(len(word.text) for word in words)
+    return sum(word.confidence * len(word.text) for word in words) / letters if letters else None
 
 
 def right_words(steps: Sequence[Step]) -> list[bool]:

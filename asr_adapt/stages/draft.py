@@ -39,6 +39,7 @@ from asr_adapt.formats.intervals import apart, intervals
 from asr_adapt.inference.recordings import Selection
 from asr_adapt.recipe import Source
 from asr_adapt.records import Utterance, Word, describe_duration
+from asr_adapt.scoring import confidence
 from asr_adapt.storage import disk_full_as_error, file_digest, name_as_text, write_text
 
 if TYPE_CHECKING:  # it brings torch, and a misspelt path shall be answered at once
@@ -650,7 +651,7 @@ class _Drafting:
                 place = f"{printable(recording)}, {(piece.start_ms + document.shift_ms) / 1000:.1f} s"
                 raise InputError(result.problem, place=place, remedy=result.remedy)
             words = _words(result.words, piece.start_ms, piece.end_ms)
-            confidences.append(_confidence(result.words))
+            confidences.append(_confidence_of(result.words))
             found.append(DraftSegment(piece.start_ms, piece.end_ms, result.text, words, name=piece.annotation.name))
         return _with_unsure(found, confidences)
 
@@ -713,7 +714,7 @@ class _Drafting:
             )
             for n, interval in enumerate(found)
         ]
-        return _with_unsure(segments, [_confidence(s.words) for s in transcript.segments if s.words])
+        return _with_unsure(segments, [_confidence_of(s.words) for s in transcript.segments if s.words])
 
     def _write(self, document: DraftDocument, task: _Task) -> None:
         """Write a file whole or not at all, after a backup of what was there."""
@@ -745,8 +746,9 @@ def _as_channel(channel: str | None) -> audio.Channel | None:
     return int(channel)
 
 
-def _confidence(words: Sequence[Word]) -> float:
-    return sum(word.confidence for word in words) / len(words) if words else 1.0
+def _confidence_of(words: Sequence[Word]) -> float:
+    found = confidence.of_text(words)
+    return 1.0 if found is None else found  # nothing heard: nothing to check
 
 
 def _with_unsure(segments: Sequence[DraftSegment], confidences: Sequence[float]) -> list[DraftSegment]:

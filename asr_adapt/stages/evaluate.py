@@ -4,8 +4,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from asr_adapt.artifacts import CONTAMINATION, Contamination, Metrics, SampleRates
 from asr_adapt.console import Console
 from asr_adapt.corpora import trained_on
@@ -125,8 +123,7 @@ def rates_on_sample(transcriber: Transcriber, speech: SpeechSplit, console: Cons
         InputError: no utterance of the sample has a reference text.
     """
     mean_s = sum(utterance.duration_s or 0.0 for utterance in speech.utterances) / len(speech)
-    count = max(1, min(len(speech), _SAMPLE_UTTERANCES, int(_SAMPLE_S / max(mean_s, 0.1))))
-    sample = speech.select(np.unique(np.linspace(0, len(speech) - 1, count).astype(int)).tolist())
+    sample = speech.evenly(max(1, min(_SAMPLE_UTTERANCES, int(_SAMPLE_S / max(mean_s, 0.1)))))
     pairs = []
     with console.progress(f"evaluate a sample of {speech.name}", total=len(sample)) as progress:
         results = transcriber.transcribe_segments(sample.recordings())

@@ -14,7 +14,7 @@ from asr_adapt.formats import writers
 from asr_adapt.inference.recordings import Input
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.records import Segment, Transcript, Utterance, describe_duration
-from asr_adapt.scoring import selection
+from asr_adapt.scoring import confidence, selection
 from asr_adapt.scoring.error_rates import SPACE
 from asr_adapt.scoring.selection import Candidate, Chosen
 from asr_adapt.storage import make_folder, unwritable_as_error, write_text
@@ -222,10 +222,7 @@ def _share(stretch: Stretch, covered: Sequence[tuple[float, float | None]]) -> f
 
 
 def _confidence(segments: Sequence[Segment]) -> float:
-    """Return the mean probability of the letters."""
-    words = [word for segment in segments for word in segment.words]
-    letters = sum(len(word.text) for word in words)
-    return sum(word.confidence * len(word.text) for word in words) / letters if letters else 0.0
+    return confidence.of_text(word for segment in segments for word in segment.words) or 0.0
 
 
 def _reasons(candidate: Candidate, chosen: Chosen, known_s: Mapping[str, float]) -> Iterator[str]:

@@ -89,7 +89,7 @@ def loop(recipe: Recipe, out: Path, console: Console, *, start: Start = "last", 
     The first round trains from the recipe's base model. A later one says what was transcribed or corrected since,
     measures what correcting the last model's drafts of it takes, trains anew on everything, and keeps the splits of
     the rounds before. At its end, ELAN and Praat corpora get drafts of what has no transcript. A round that was
-    interrupted is resumed. Where nothing changed, there is no round.
+    interrupted is resumed. Where nothing changed, there is no round, but what has no transcript or draft is drafted.
 
     Args:
         recipe: The recipe; its corpus is read each time.
@@ -112,8 +112,14 @@ def loop(recipe: Recipe, out: Path, console: Console, *, start: Start = "last", 
         changes = _changes(_read_snapshot(_snapshot(last)), found)
         console.heading(f"since round {number - 1}: {changes.describe()}")
         if not changes.any and not _folder(out, number).exists():
-            console.say("nothing to learn from: transcribe or correct something, then run the same command")
-            return _shown(recipe, out, finished, console)
+            console.say(
+                f"nothing has changed since round {number - 1}: transcribe or correct something, then run the same "
+                "command again"
+            )
+            rounds = _shown(recipe, out, finished, console)
+            if drafts:  # which may have been interrupted, or the recordings are new
+                _draft(recipe, last / "model", console)
+            return rounds
         correction = _correction(changes, last, recipe, console)
     out.mkdir(parents=True, exist_ok=True)
     folder = _folder(out, number)
@@ -126,9 +132,10 @@ def loop(recipe: Recipe, out: Path, console: Console, *, start: Start = "last", 
         )
     console.heading(f"round {number}")
     run(recipe, folder, console, kept=kept)
+    rounds = _shown(recipe, out, [*finished, folder], console)
     if drafts:
         _draft(recipe, folder / "model", console)
-    return _shown(recipe, out, [*finished, folder], console)
+    return rounds
 
 
 def _draft(recipe: Recipe, model: Path, console: Console) -> None:

@@ -88,3 +88,23 @@ def test_rounds_without_a_common_test_utterance_cannot_be_compared(tmp_path: Pat
     record(root, range(20, 40))
     with pytest.raises(InputError, match="no utterance of test is in all rounds"):
         loop(recipe(root), out, Console(quiet=True))
+
+
+def test_drafting_that_failed_is_done_again_where_nothing_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, out = tmp_path / "corpus", tmp_path / "rounds"
+    record(root, range(20))
+    drafted: list[Path] = []
+
+    def fail_once(_: object, model: Path, __: Console) -> None:
+        drafted.append(model)
+        if len(drafted) == 1:
+            raise InputError("the disk is full")
+
+    monkeypatch.setattr("asr_adapt.workflows.loop._draft", fail_once)
+    with pytest.raises(InputError, match="the disk is full"):
+        loop(recipe(root), out, Console(quiet=True))
+    assert (out / PAGE).is_file(), "the round itself is done"
+    loop(recipe(root), out, Console(quiet=True))
+    assert drafted == [out / "round-01" / "model"] * 2
