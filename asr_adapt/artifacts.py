@@ -548,6 +548,16 @@ class Draft(BaseModel):
     """fingerprint of the model and its settings"""
     tiers: dict[str, DraftTier] = {}
 
+    def beside(self, before: "Draft") -> "Draft":
+        """Return what this one and the one before it wrote, for a file that may hold either."""
+        tiers = {
+            name: of.model_copy(update={"segments": (*of.segments, *before.tiers[name].segments)})
+            if name in before.tiers
+            else of
+            for name, of in self.tiers.items()
+        }
+        return Draft(model=before.model, tiers=before.tiers | tiers)
+
 
 class Correction(Artifact):
     """`round-NN.json` of `loop`: what a person did since the round before, and what a draft would have saved."""

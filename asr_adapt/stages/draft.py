@@ -804,14 +804,7 @@ def _record(path: Path, draft: Draft, *, keep: bool = False) -> None:
     with FileLock(folder / ".asr-adapt.lock"):
         known = TranscriptionRecord.read(folder)
         if keep and name in known.drafts:
-            before = known.drafts[name].tiers
-            tiers = {
-                tier: of.model_copy(update={"segments": (*of.segments, *before[tier].segments)})
-                if tier in before
-                else of
-                for tier, of in draft.tiers.items()
-            }
-            draft = Draft(model=known.drafts[name].model, tiers=before | tiers)
+            draft = draft.beside(known.drafts[name])
         known.model_copy(update={"drafts": known.drafts | {name: draft}}).write_file(
             folder / TranscriptionRecord.FILE
         )

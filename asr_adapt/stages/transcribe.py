@@ -23,7 +23,8 @@ from asr_adapt.storage import disk_full_as_error, name_as_text, name_of_text, wr
 if TYPE_CHECKING:  # it brings torch, and a misspelt path shall be answered at once
     from asr_adapt.inference.transcriber import Transcriber
 
-_RECORDED_EVERY = 50  # transcripts; a record of many thousands is not written again after each
+# The record of many thousands is not written again for each: so many transcripts, or seconds, wait for one another.
+_WRITTEN_EVERY, _WRITTEN_EVERY_S = 50, 10.0
 _SHOWN = 3
 _FREE_SPACE = "Free some space, then run the same command again."
 
@@ -96,8 +97,17 @@ def transcribe(
     if transcriber.decoding != Decoding():
         console.say(transcriber.decoding.describe())
     failed, audio_s, began = 0, 0.0, time.perf_counter()
-    written: dict[Path, tuple[str, Draft]] = {}  # digests and marks that are not recorded yet
+    waiting = _Waiting(out, format) if out else None
     done = 0
+
+    def write() -> None:
+        nonlocal done, failed
+        for error in waiting.write() if waiting else ():
+            done += error is None
+            if error is not None:
+                failed += 1
+                console.error(str(error))
+
     try:
         with console.progress("transcribe", total=len(work)) as progress:
             speakers: list[list[str | None]] = []  # of each recording; filled as recordings are opened
@@ -119,27 +129,26 @@ def transcribe(
                     audio_s += result.duration_s
                     draft = writers.draft_of(result, format, fingerprint)
                     text = writers.written(result, format, item.media, place.parent if place else None, draft)
-                    if place is None:
-                        _print(f"{item.name}: {text}" if len(inputs) > 1 else text)
+                    if waiting and place:
+                        waiting.add(place, text, draft)
                     else:
-                        _keep(text, place)
-                        written[place] = hashlib.sha256(text.encode()).hexdigest(), draft
-                    done += 1
+                        _print(f"{item.name}: {text}" if len(inputs) > 1 else text)
+                        done += 1
                 except DiskFull:
                     raise
                 except InputError as error:
                     failed += 1
                     console.error(str(error))
-                if out and len(written) >= _RECORDED_EVERY:
-                    _record(out, written, format)
-                    written = {}
-    except (KeyboardInterrupt, DiskFull):
-        console.say(f"{done} of {len(work)} files are transcribed; the same command does the others.")
-        raise
-    finally:
-        if out and written:
+                if waiting and waiting.is_due:
+                    write()
+            write()
+    except BaseException as error:
+        if not isinstance(error, DiskFull):
             with contextlib.suppress(OSError, DiskFull):  # what ended the work is the error to report
-                _record(out, written, format)
+                write()
+        if isinstance(error, KeyboardInterrupt | DiskFull):
+            console.say(f"{done} of {len(work)} files are transcribed; the same command does the others.")
+        raise
     elapsed_s = time.perf_counter() - began
     console.say(
         f"{len(work) - failed} of {len(work)} files, {describe_duration(audio_s)} of audio in {elapsed_s:.1f} s "
@@ -196,14 +205,70 @@ def _is_edited(place: Path, out: Path, digests: dict[str, str]) -> bool:
     return recorded is not None and hashlib.sha256(place.read_bytes()).hexdigest() != recorded
 
 
-def _record(out: Path, written: dict[Path, tuple[str, Draft]], format: str) -> None:
+class _Waiting:
+    """Transcripts that wait to be written: their marks are recorded before, so that none is taken for a person's.
+
+    Args:
+        out: Folder for the transcripts.
+        format: A name in `formats.WRITERS`.
+    """
+
+    def __init__(self, out: Path, format: str) -> None:
+        self._out, self._format = out, format
+        self._texts: dict[Path, tuple[str, Draft]] = {}
+        self._written_at = time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether enough of them wait, or long enough."""
+        return len(self._texts) >= _WRITTEN_EVERY or time.monotonic() - self._written_at >= _WRITTEN_EVERY_S
+
+    def add(self, place: Path, text: str, draft: Draft) -> None:
+        """Let a transcript wait."""
+        self._texts[place] = text, draft
+
+    def write(self) -> Iterator[InputError | None]:
+        """Write all that wait, and yield for each None, or why it could not be written.
+
+        Raises:
+            DiskFull: one cannot be written; those before it are complete.
+        """
+        if self._texts:
+            there = {place: of for place, of in self._texts.items() if exists(place)}
+            _record(self._out, {p: of for p, of in self._texts.items() if p not in there}, self._format)
+            if there:
+                _record(self._out, there, self._format, keep=True)
+            for place, (text, _) in list(self._texts.items()):
+                error = None
+                try:
+                    _keep(text, place)
+                except DiskFull:
+                    raise
+                except InputError as found:
+                    error = found
+                    there.pop(place, None)
+                del self._texts[place]
+                yield error
+            if there:
+                _record(self._out, there, self._format)
+        self._written_at = time.monotonic()
+
+
+def _record(out: Path, written: dict[Path, tuple[str, Draft]], format: str, *, keep: bool = False) -> None:
+    """Record digests and marks; `keep`: marks alone, beside those of what is there before it is replaced."""
     record = out / TranscriptionRecord.FILE
     with FileLock(out / ".asr-adapt.lock"):
         known = TranscriptionRecord.read(out)
         names = {place: name_as_text(str(place.relative_to(out))) for place in written}
-        digests = {names[place]: digest for place, (digest, _) in written.items()}
+        digests = (
+            {} if keep else {names[p]: hashlib.sha256(text.encode()).hexdigest() for p, (text, _) in written.items()}
+        )
         # An ELAN document keeps its own, wherever it goes.
         drafts = {} if format == "eaf" else {names[place]: draft for place, (_, draft) in written.items()}
+        if keep:
+            drafts = {
+                name: of.beside(known.drafts[name]) if name in known.drafts else of for name, of in drafts.items()
+            }
         with disk_full_as_error(record, _FREE_SPACE):
             known.model_copy(update={"digests": known.digests | digests, "drafts": known.drafts | drafts}).write_file(
                 record

@@ -18,6 +18,7 @@ from conftest import RATE_HZ, say
 
 from asr_adapt import audio, corpora
 from asr_adapt.console import Console
+from asr_adapt.corpora.provenance import Drafts
 from asr_adapt.errors import AudioError, DiskFull, InputError
 from asr_adapt.inference.recordings import find
 from asr_adapt.inference.transcriber import Transcriber
@@ -142,6 +143,30 @@ def test_transcripts_in_a_corpus_folder_are_known_as_drafts(stage: Stage, clips:
     reading = corpora.read_all([Source(root=clips / "x")], "art", allow_unsplit=True)
     assert [(u.text, u.provenance) for u in reading.utterances] == [("ab cde", "corrected")]
     assert [(part.kind, part.utterances) for part in reading.left_out] == [("machine draft", 1)]
+
+
+@pytest.mark.parametrize("format", ["txt", "srt", "textgrid"])
+def test_a_transcript_is_known_as_a_draft_from_the_moment_it_is_there(
+    stage: Stage, clips: Path, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def write(path: Path, text: str) -> None:
+        for moment in ("before", "after"):
+            found = Drafts().of(path) if path.exists() else None
+            marks = {mark for of in found.draft.tiers.values() for mark in of.segments} if found else set()
+            seen.append((moment, bool(marks)))
+            if moment == "before":
+                write_text(path, text)
+
+    monkeypatch.setattr("asr_adapt.stages.transcribe.write_text", write)
+    stage(clips / "x", out=clips / "x", format=format)
+    assert seen == [("before", False), ("after", True)] * 2
+    seen.clear()
+    future = time.time() + 100
+    os.utime(clips / "x" / "one.wav", (future, future))
+    stage(clips / "x", out=clips / "x", format=format)
+    assert seen == [("before", True), ("after", True)], "one that is made again is known all the time"
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe.wav", b"a\x1b[31mred\x07.wav", "ŋ\u202e.wav".encode()])
