@@ -3,6 +3,7 @@
 Each size is a run of its own, with the settings that the presets choose for that much speech, or those of the recipe.
 """
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,9 +73,11 @@ def curve(
         hours: Amounts of speech to predict, beside the default ones.
 
     Raises:
-        InputError: the recipe cannot be run, there are fewer than three sizes, or `hours` exceeds four times what
-            there is.
+        InputError: the recipe cannot be run, there are fewer than three sizes, `hours` exceeds four times what
+            there is or is no positive number, or the runs have different test sets.
     """
+    for wanted in hours:
+        _refuse_no_amount(wanted)
     plan = RunPlan.of(recipe, KeptSplits.of_run(_folder(out, None, recipe.train.seed)))
     total = sum(prepare.duration_s(u) for u in plan.reading.utterances if u.split == "train") / 3600
     total = min(total, recipe.corpus.max_train_hours or total)
@@ -87,13 +90,17 @@ def curve(
         else "steps chosen for each size by the hours of speech, as for a run of its own"
     )
     console.say(f"{len(sizes) * seeds} runs: {', '.join(f'{m:.3g}' for m in sizes)} minutes, {seeds} seeds; {budget}")
+    first = _folder(out, sizes[0], recipe.train.seed)
     runs: list[list[_Scored]] = []
     for number, size in enumerate(sizes):
         runs.append([])
         for seed in range(recipe.train.seed, recipe.train.seed + seeds):
             console.heading(f"curve: {size:.3g} minutes, seed {seed} ({len(sizes) * seeds} runs, this is number "
                             f"{number * seeds + seed - recipe.train.seed + 1})")  # fmt: skip
-            runs[-1].append(_run(recipe, out, None if size == sizes[-1] else size, seed, console))
+            one = recipe_of(recipe, None if size == sizes[-1] else size, seed)
+            folder = _folder(out, None if size == sizes[-1] else size, seed)
+            runs[-1].append(_run(one, folder, KeptSplits.of_run(first), console))
+            _refuse_other_tests(runs, out)
     untrained = _untrained(recipe, plan, out, console)
     result = _result(recipe, budget, runs, untrained, hours)
     result.write_file(out / JSON)
@@ -134,6 +141,11 @@ def sizes_of(total_minutes: float, minutes: Sequence[float] = ()) -> list[float]
     return sizes
 
 
+def _refuse_no_amount(wanted: float) -> None:
+    if not (math.isfinite(wanted) and wanted > 0):
+        raise InputError(f"{wanted:g} is no amount of speech", place="--predict", remedy="Give hours above 0.")
+
+
 def _refuse_beyond(wanted: float, total: float) -> None:
     if wanted > FURTHEST * total:
         raise InputError(
@@ -148,18 +160,29 @@ def _folder(out: Path, size: float | None, seed: int) -> Path:
     return out / f"{'all' if size is None else f'{size:g}-min'}-seed-{seed}"
 
 
-def _run(recipe: Recipe, out: Path, size: float | None, seed: int, console: Console) -> _Scored:
-    """Run one size; None is all the speech."""
-    subset = {} if size is None else {"max_train_hours": size / 60, "subset_seed": seed}
-    one = recipe.model_copy(
+def recipe_of(recipe: Recipe, minutes: float | None, seed: int) -> Recipe:
+    """Return the recipe of one run: the larger of two sizes has all the clips of the smaller if the seed is the same.
+
+    Args:
+        recipe: Of the curve.
+        minutes: Size; None: all that the recipe takes.
+        seed: Of subset, head and batches.
+    """
+    size = {} if minutes is None else {"max_train_hours": minutes / 60}
+    is_subset = minutes is not None or recipe.corpus.max_train_hours is not None
+    subset = size | ({"subset_seed": seed} if is_subset else {})
+    return recipe.model_copy(
         update={
             "corpus": recipe.corpus.model_copy(update=subset),
             "train": recipe.train.model_copy(update={"seed": seed}),
             "report": recipe.report.model_copy(update={"audio": False}),
         }
     )
-    folder = _folder(out, size, seed)
-    run(one, folder, console)
+
+
+def _run(recipe: Recipe, folder: Path, kept: KeptSplits, console: Console) -> _Scored:
+    """Run one size, with the splits of the first run where the folder has none yet."""
+    run(recipe, folder, console, kept=kept)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # of a finished run: optimiser states of every point
     ids, pairs, durations = _hypotheses(recipe, folder)
     return _Scored(
@@ -171,6 +194,19 @@ def _run(recipe: Recipe, out: Path, size: float | None, seed: int, console: Cons
         characters=[error_rates.character_errors(*pair) for pair in pairs],
         gain=chance.gain([r for r, _ in pairs], [h for _, h in pairs], durations),
     )
+
+
+def _refuse_other_tests(runs: Sequence[Sequence[_Scored]], out: Path) -> None:
+    first = runs[0][0]
+    for one in (one for same in runs for one in same):
+        if one.ids != first.ids:
+            raise InputError(
+                f"the runs have different test sets: {len(first.ids)} utterances at {first.minutes:.3g} minutes, "
+                f"{len(one.ids)} at {one.minutes:.3g}, {len({*one.ids} ^ {*first.ids})} in one of them only; "
+                "the corpus has changed between them",
+                place=out,
+                remedy="Give another --out, or delete the older run folders and start the same command.",
+            )
 
 
 def _hypotheses(recipe: Recipe, folder: Path) -> tuple[list[str], list[tuple[str, str]], list[float]]:
@@ -211,7 +247,6 @@ def _result(
     untrained: tuple[float, float] | None,
     hours: Sequence[float],
 ) -> Curves:
-    assert all(one.ids == runs[0][0].ids for same in runs for one in same)
     sizes = tuple(
         Size(
             minutes=_mean([one.minutes for one in same]),
@@ -245,6 +280,12 @@ def _result(
         fitted = learning_curve.fit([_errors(one, name) for one in members])
         minutes = tuple(size.minutes for size, keep in zip(sizes, kept, strict=True) if keep)
         fits[name] = _curve(fitted, minutes, wanted)
+        notes += [
+            f"no {name.upper()} is predicted for {h:g} h: more than {FURTHEST:g} times the "
+            f"{describe_duration(fitted.hours * 3600)} of prepared speech of which the curve is made"
+            for h in sorted({*hours})
+            if h > FURTHEST * fitted.hours
+        ]
     found = Curves(
         language=recipe.language,
         base=recipe.model.base,

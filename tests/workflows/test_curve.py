@@ -1,5 +1,6 @@
 """The learning curve: sizes, nested runs that resume, what is said of the curve, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,14 @@ from conftest import tone_recipe, write_corpus
 from asr_adapt.artifacts import PreparationSummary
 from asr_adapt.cli import _minutes
 from asr_adapt.console import Console
-from asr_adapt.corpora import prepared
+from asr_adapt.corpora import KeptSplits, prepared
 from asr_adapt.errors import InputError
+from asr_adapt.recipe import Recipe
 from asr_adapt.report.learning_curve import Curves
 from asr_adapt.scoring.chance import Gain
 from asr_adapt.scoring.error_rates import Errors
 from asr_adapt.workflows import curve as workflow
-from asr_adapt.workflows.curve import _Scored, curve, sizes_of
+from asr_adapt.workflows.curve import _Scored, curve, recipe_of, sizes_of
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,56 @@ def test_another_hour_is_promised_with_a_band_around_what_it_will_bring() -> Non
     for p in found.cer.predictions:
         assert p.low < 0.1 + 0.2 * p.hours**-0.3 < p.high
     assert found.cer.band[-1].hours == found.limit_hours == 8
+
+
+def test_an_amount_beyond_four_times_what_could_be_prepared_is_named() -> None:
+    found = result(runs_of(power_law(5, 15, 30, 60, 120)), hours=(8.0, 8.5))
+    assert found.cer and [p.hours for p in found.cer.predictions] == [3, 4, 8]
+    assert [n for n in found.notes if n.startswith("no CER")] == [
+        "no CER is predicted for 8.5 h: more than 4 times the 2.00 h of prepared speech of which the curve is made"
+    ]
+
+
+@pytest.mark.parametrize("wanted", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_amount_that_is_none_is_refused_first(wanted: float, tmp_path: Path, console: Console) -> None:
+    with pytest.raises(InputError, match=r"--predict: .* is no amount of speech\. Give hours above 0"):
+        curve(tone_recipe(tmp_path / "nowhere"), tmp_path / "out", console, hours=(1.0, wanted))
+
+
+def test_subsets_of_one_seed_are_nested_under_a_bound_of_the_recipe_too() -> None:
+    recipe = tone_recipe(Path("corpus"))
+    assert recipe_of(recipe, None, 3).corpus == recipe.corpus, "all the speech is no subset"
+    bounded = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"max_train_hours": 1.0})})
+    small, whole = recipe_of(bounded, 5, 3), recipe_of(bounded, None, 3)
+    assert (small.corpus.max_train_hours, whole.corpus.max_train_hours) == (5 / 60, 1.0)
+    assert small.corpus.subset_seed == whole.corpus.subset_seed == 3 == whole.train.seed
+
+
+def test_runs_with_other_test_sets_are_refused() -> None:
+    runs = runs_of(power_law(5, 15, 30))
+    workflow._refuse_other_tests(runs, Path("out"))
+    runs[2][1] = replace(runs[2][1], ids=[*runs[2][1].ids[1:], "new", "newer"])
+    with pytest.raises(InputError, match=r"out: .* 300 utterances at 5 minutes, 301 at 30, 3 in one of them only"):
+        workflow._refuse_other_tests(runs, Path("out"))
+
+
+def test_later_runs_keep_the_splits_of_the_first(
+    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+
+    def stub(recipe: Recipe, folder: Path, splits: KeptSplits, console: Console) -> _Scored:
+        folder.mkdir(parents=True)
+        (folder / "splits.tsv").touch()
+        kept.append(splits.file)
+        return runs_of({5: 0.5})[0][0]
+
+    monkeypatch.setattr(workflow, "_run", stub)
+    monkeypatch.setattr(workflow, "_untrained", lambda *_: 1 / 0)
+    recipe, out = tone_recipe(write_corpus(tmp_path / "corpus", train=40)), tmp_path / "out"
+    with pytest.raises(ZeroDivisionError):
+        curve(recipe, out, console, minutes=(0.1, 0.2), seeds=2)
+    assert kept == [None, *[out / "0.1-min-seed-1" / "splits.tsv"] * 5]
 
 
 def test_with_little_speech_the_next_step_is_twice_as_much() -> None:
