@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from praatio import textgrid
 
 from asr_adapt import corpora
 from asr_adapt.artifacts import Draft, DraftTier, TranscriptionRecord
@@ -64,6 +65,24 @@ def test_what_a_person_changed_is_corrected_and_the_rest_stays_machine(tmp_path:
         "he waka eke nōa": "corrected",
         "ka kite anō": "machine",
     }
+
+
+def test_a_status_of_ok_counts_for_the_segment_below_most_of_it(tmp_path: Path) -> None:
+    path = write(tmp_path, "a", "textgrid", transcript(*SENTENCES))
+    record = TranscriptionRecord.read(tmp_path)
+    (draft,) = record.drafts.values()
+    name = next(name for name in draft.tiers if draft.tiers[name].segments)
+    tiers = draft.tiers | {name: draft.tiers[name].model_copy(update={"status": "status"})}
+    record.model_copy(update={"drafts": {path.name: draft.model_copy(update={"tiers": tiers})}}).write_file(
+        tmp_path / TranscriptionRecord.FILE
+    )
+    grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False)
+    _, second, third = sorted(grid.getTier(name).entries)
+    # Drawn by hand: about where the second is; the third has another status.
+    entries = [(second.start - 0.04, second.end - 0.03, "ok"), (third.start + 0.01, third.end, "check")]
+    grid.addTier(textgrid.IntervalTier("status", entries, grid.minTimestamp, grid.maxTimestamp))
+    grid.save(str(path), "long_textgrid", includeBlankSpaces=True)
+    assert list(read(tmp_path, tiers=[name]).values()) == ["machine", "corrected", "machine"]
 
 
 def test_a_text_file_is_one_piece(tmp_path: Path) -> None:
@@ -165,7 +184,7 @@ def test_machine_text_is_in_no_split_and_named_with_what_to_do(tmp_path: Path) -
 
 def test_a_corpus_of_drafts_alone_is_refused_in_one_line(tmp_path: Path) -> None:
     write(tmp_path, "a", "eaf", transcript(*SENTENCES))
-    with pytest.raises(InputError, match=r"no other text than that of a model.*3 utterances.*--accept FILE"):
+    with pytest.raises(InputError, match=r"all of its text was written by a model.*3 utterances.*--accept FILE"):
         corpora.read(tmp_path, "mi")
 
 

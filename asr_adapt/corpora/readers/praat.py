@@ -5,7 +5,7 @@ https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html
 """
 
 import itertools
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from asr_adapt.audio import media
 from asr_adapt.corpora import tiers
 from asr_adapt.corpora.audio_files import AudioFinder
-from asr_adapt.corpora.provenance import OK, Drafted, Drafts, Span, without_draft_suffix
+from asr_adapt.corpora.provenance import OK, Drafted, Drafts, Mark, Span, share_time, without_draft_suffix
 from asr_adapt.corpora.rows import utterance_at
 from asr_adapt.corpora.tiers import Annotation, Tier
 from asr_adapt.errors import InputError
@@ -78,7 +78,7 @@ def annotated(path: Path, finder: AudioFinder, drafts: Drafts) -> Iterator[Tier]
     audio = recording(path, finder)
     written = drafts.of(path)
     used: set[str] = set()
-    confirmed: dict[str, set[tuple[float, float]]] = {}
+    confirmed: dict[str, list[Mark]] = {}
     found: list[Tier] = []
     for tier in grid["tiers"]:
         if tier["class"] == constants.INTERVAL_TIER:
@@ -93,7 +93,7 @@ def annotated(path: Path, finder: AudioFinder, drafts: Drafts) -> Iterator[Tier]
             name = next(n for n in itertools.chain([tier["name"]], candidates) if n not in used)
             used.add(name)
             found.append(Tier(path, name, tier["name"], None, audio, intervals))
-            confirmed[name] = {(a.start_s or 0.0, a.end_s or 0.0) for a in intervals if a.text.casefold() == OK}
+            confirmed[name] = [Mark.of(_span(a)) for a in intervals if a.text.casefold() == OK]
     for tier in found:
         yield _judged(tier, written, confirmed) if written else tier
 
@@ -103,14 +103,15 @@ def recording(path: Path, finder: AudioFinder) -> str:
     return finder.annotated(path, [without_draft_suffix(path).stem])
 
 
-def _judged(tier: Tier, written: Drafted, confirmed: Mapping[str, Collection[tuple[float, float]]]) -> Tier:
+def _judged(tier: Tier, written: Drafted, confirmed: Mapping[str, Sequence[Mark]]) -> Tier:
     of = written.draft.tiers.get(tier.name)
     taken = confirmed.get(of.status, ()) if of and of.status else ()
     full = [a for a in tier.annotations if a.text]
-    spans = [Span(round((a.start_s or 0.0) * 1000), round((a.end_s or 0.0) * 1000), a.text) for a in full]
+    spans = [_span(a) for a in full]
     judged: dict[str, Provenance | None] = {
-        a.name: "corrected" if found == "machine" and (a.start_s, a.end_s) in taken else found
-        for a, found in zip(full, written.judge(tier.name, spans), strict=True)
+        # Praat's tiers have times of their own: those of a status are only about those of its segment.
+        a.name: "corrected" if found == "machine" and any(share_time(span, ok) for ok in taken) else found
+        for a, span, found in zip(full, spans, written.judge(tier.name, spans), strict=True)
     }
     return replace(
         tier,
@@ -119,6 +120,11 @@ def _judged(tier: Tier, written: Drafted, confirmed: Mapping[str, Collection[tup
         above=tier.name if written.is_below(tier.name) else None,
         draft_of=of.of if of else None,
     )
+
+
+def _span(annotation: Annotation) -> Span:
+    start_ms, end_ms = (round((at or 0.0) * 1000) for at in (annotation.start_s, annotation.end_s))
+    return Span(start_ms, end_ms, annotation.text)
 
 
 def parsed(path: Path) -> dict[str, Any]:
