@@ -162,7 +162,9 @@ def _without_drafts(utterances: list[Utterance], source: Source) -> tuple[list[U
     kept = [u for u in utterances if u.provenance != "machine"]
     if not kept:
         raise InputError(
-            "has no other text than that of a model", place=source.root, remedy=f"{left_out.describe()}."
+            "all of its text was written by a model and not corrected",
+            place=source.root,
+            remedy=f"{left_out.describe()}.",
         )
     return kept, [left_out]
 

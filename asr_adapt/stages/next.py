@@ -40,7 +40,7 @@ class Speech:
 
     stretches: Sequence[Stretch]
     transcribed_s: Mapping[Path, float]
-    """recording without its suffix → seconds of it that have a transcript"""
+    """recording without its suffix → seconds of it that have a transcript, as far as its ends are known"""
     failed: int = 0
     """recordings that could not be read; each was named"""
 
@@ -90,7 +90,9 @@ def survey(
     with console.progress("draft", total=len(stretches)) as progress:
         drafts = progress.over(transcriber.transcribe_segments(map(_utterance, stretches)))
         read = [_drafted(*pair) for pair in zip(stretches, drafts, strict=True)]
-    transcribed_s = {path: sum((end_s or 0.0) - start_s for start_s, end_s in found) for path, found in spans.items()}
+    transcribed_s = {
+        path: sum(end_s - start_s for start_s, end_s in found if end_s is not None) for path, found in spans.items()
+    }
     return Speech(read, transcribed_s, failed)
 
 
@@ -144,7 +146,7 @@ def write(proposals: Sequence[Proposal], out: Path, tier: str) -> list[Path]:
         tier: The tier of the annotations.
 
     Raises:
-        InputError: an .eaf is there already, two recordings have one name, or the folder cannot be written.
+        InputError: an .eaf already exists, two recordings have one name, or the folder cannot be written.
     """
     spans_s: dict[Path, list[tuple[float, float]]] = defaultdict(list)
     for proposal in proposals:
@@ -159,7 +161,7 @@ def write(proposals: Sequence[Proposal], out: Path, tier: str) -> list[Path]:
                 remedy="Rename one of the recordings.",
             )
         if place.exists():
-            raise InputError("is there already", place=place, remedy="Give another --out; nothing is written over.")
+            raise InputError("already exists", place=place, remedy="Give another --out; nothing is written over.")
         places[place] = recording
     make_folder(out, "Give another --out.")
     with unwritable_as_error(out, "Make room, or give another --out."):
@@ -237,4 +239,5 @@ def _reasons(candidate: Candidate, chosen: Chosen, known_s: Mapping[str, float])
 
 
 def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{seconds % 60:04.1f}"
+    minutes, tenths = divmod(round(seconds * 10), 600)
+    return f"{minutes}:{tenths / 10:04.1f}"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr_adapt import corpora
+from asr_adapt.audio import media
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
 from asr_adapt.corpora.readers import READERS
@@ -23,7 +24,8 @@ def propose(
     """Print which stretches of a folder's recordings to transcribe next, and write them where `out` is given.
 
     Args:
-        folder: Recordings, with or without transcripts in a format of `corpora`; or one recording.
+        folder: Recordings, with or without transcripts in a format of `corpora`; or one recording,
+            whose transcripts are looked up in its folder.
         model_folder: A run's `model/`; the training text that stands beside it counts as known.
         minutes: Of speech to choose.
         out: Folder for the list and the .eaf files.
@@ -60,9 +62,15 @@ def propose(
 
 
 def _transcribed(source: Source, language: str, console: Console) -> Sequence[Utterance]:
-    """Return what people transcribed or corrected in a folder; nothing where it holds recordings alone."""
+    """Return what people transcribed or corrected in a folder, that of a recording where one is given.
+
+    Nothing where it holds recordings alone.
+    """
     root = source.root
     assert root is not None
+    if root.is_file() and media.is_audio(root):  # its transcript is beside it
+        root = root.absolute().parent
+        source = source.model_copy(update={"root": root})
     if source.format is None and not any(reader.recognises(root) for reader in READERS.values()):
         return []
     everything = source.model_copy(update={"trust_drafts": True, "split": "train", "splits": "own"})

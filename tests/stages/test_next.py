@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,30 @@ def test_drafts_that_nobody_corrected_are_no_transcripts(
     assert "segments are drafts that nobody corrected: they count as not transcribed" in capsys.readouterr().err
 
 
+def test_the_transcript_beside_a_single_recording_counts(model: Path, folder: Path, tmp_path: Path) -> None:
+    proposals = propose(folder / "one.wav", model, 10, tmp_path / "next", Console(quiet=True))
+    assert len(proposals) == 5
+    document = (tmp_path / "next" / "one.eaf").read_text("utf-8")
+    empty = re.search(r"<ANNOTATION_VALUE ?/>|<ANNOTATION_VALUE></ANNOTATION_VALUE>", document)
+    assert empty is not None
+    document = document.replace(empty[0], "<ANNOTATION_VALUE>abc</ANNOTATION_VALUE>", 1)
+    (folder / "one.eaf").write_text(document, "utf-8")
+    assert len(propose(folder / "one.wav", model, 10, None, Console(quiet=True))) == 4
+
+
+def test_times_are_rounded_before_they_are_split_and_an_open_end_takes_nothing_away(
+    model: Path, folder: Path
+) -> None:
+    assert [stage._clock(seconds) for seconds in (0.04, 59.94, 59.97, 3599.99)] == [
+        "0:00.0",
+        "0:59.9",
+        "1:00.0",
+        "60:00.0",
+    ]
+    rest = Utterance(id="a", audio=str(folder / "one.wav"), start_s=3.0, text="abc")
+    assert min(surveyed(model, folder, rest).transcribed_s.values()) == 0
+
+
 def test_a_recording_in_two_formats_is_one(model: Path, folder: Path) -> None:
     first = next(s for s in surveyed(model, folder).stretches if s.recording.name == "one.wav")
     (folder / "one.flac").write_bytes(b"")
@@ -132,7 +157,7 @@ def test_nothing_is_written_over(model: Path, folder: Path, tmp_path: Path) -> N
     place = tmp_path / "next" / "one.eaf"
     place.parent.mkdir()
     place.write_text("a person's work")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         propose(folder, model, 10, place.parent, Console(quiet=True))
     assert place.read_text() == "a person's work" and len(list(place.parent.iterdir())) == 1
 
