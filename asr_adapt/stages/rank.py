@@ -6,6 +6,7 @@ than that has nothing to transfer.
 """
 
 import hashlib
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,15 +77,14 @@ class Base(Artifact):
     cer_ci95: tuple[float, float]
     errors: tuple[int, ...]
     """character errors of each dev utterance, those of all probes together"""
-    gain: float
-    gain_low: float
-    """see `scoring.chance`"""
+    has_learned: bool
+    """whether each of these probes has learned something about the sound"""
     known_letters: float
     """share of the alphabet with which a new head starts"""
     training_s_per_hour: float
     """seconds of training here for an hour of speech, once through"""
     memory_gb: float
-    """of training, with the batches of its preset"""
+    """of training, with the batches of the recipe or of its preset; worked out anew each time"""
 
 
 class Ranked(BaseModel):
@@ -264,13 +264,17 @@ def _measured(
     """Return what is measured of a base; of random weights in its architecture where `name` is None."""
     architecture = {field: getattr(resolved.config, field) for field in _ARCHITECTURE}
     what = name or f"{RANDOM}, {fingerprint(architecture)[:8]}"
-    inputs = fingerprint(sample.key, architecture, _weights(spec) if name else RANDOM)
+    machine = [torch.get_num_threads(), os.cpu_count(), torch.backends.cpu.get_cpu_capability()]  # of the times
+    inputs = fingerprint(sample.key, architecture, _weights(spec) if name else RANDOM, machine)
+    full = recipe.model_copy(update={"model": spec, "train": recipe.train.model_copy(update={"precision": "fp32"})})
+    settings, _ = presets.resolve(full, sample.hours, resolved.config.hidden_size)
+    memory_gb = memory.needed_bytes(settings, resolved.config, settings.train.batch_s) / 1e9
     path = out / f"{hashlib.sha256(what.encode()).hexdigest()[:12]}.json"
     if path.exists():
         kept = Base.read_file(path, "Delete it and run again.")
         if kept.inputs == inputs:
             console.say(f"{what}: already measured")
-            return kept
+            return kept.model_copy(update={"memory_gb": memory_gb})
     model = head.create(spec, sample.alphabet, recipe.language, recipe.text, 0, resolved)
     if name is None:
         torch.manual_seed(0)
@@ -279,13 +283,11 @@ def _measured(
     model.net.eval()
     found = _measure(recipe, model, sample, what, console)
     known = head.inherited(spec, sample.alphabet, recipe.language, resolved) if name else {}
-    full = recipe.model_copy(update={"model": spec, "train": recipe.train.model_copy(update={"precision": "fp32"})})
-    settings, _ = presets.resolve(full, sample.hours, resolved.config.hidden_size)
     kept = found.model_copy(
         update={
             "inputs": inputs,
             "known_letters": len(known) / len(sample.alphabet),
-            "memory_gb": memory.needed_bytes(settings, resolved.config, settings.train.batch_s) / 1e9,
+            "memory_gb": memory_gb,
         }
     )
     kept.write_file(path)
@@ -347,8 +349,7 @@ def _measure(recipe: Recipe, model: CTCModel, sample: Sample, what: str, console
         cer=error_rates.rate(pooled),
         cer_ci95=error_rates.rate_interval(pooled),
         errors=tuple(one.total for one in pooled),
-        gain=min(one.value for one in gains),
-        gain_low=min(one.low for one in gains),
+        has_learned=all(one.is_real for one in gains),
         known_letters=0.0,
         training_s_per_hour=_training_s(model, labels),
         memory_gb=0.0,
@@ -439,7 +440,6 @@ def _ranking(recipe: Recipe, sample: Sample, measured: Sequence[tuple[Base, Base
                 layers=one.layers,
             )
         )
-    has_learned = best.gain_low > 0 and best.gain >= chance.LEAST_GAIN
     train, dev = (sum(u.duration_s or 0.0 for u in split.utterances) / 60 for split in (sample.train, sample.dev))
     return Ranking(
         language=recipe.language,
@@ -449,7 +449,7 @@ def _ranking(recipe: Recipe, sample: Sample, measured: Sequence[tuple[Base, Base
         unreadable=sample.unreadable,
         trained_on=sample.trained_on,
         bases=tuple(ranked),
-        recommendation=recommendation(ranked, train, has_learned),
+        recommendation=recommendation(ranked, train, best.has_learned),
     )
 
 

@@ -78,6 +78,15 @@ def test_a_deaf_base_is_far_and_the_ranking_is_kept(
     monkeypatch.setattr(stage, "_measure", None)  # resumed: nothing is measured twice
     assert rank(tone_recipe(corpus), bases[::-1], tmp_path / "out", console, minutes=1) == found
 
+    batches = tone_recipe(corpus, batch_s=2 * (tone_recipe(corpus).train.batch_s or 100.0))
+    larger = rank(batches, bases, tmp_path / "out", console, minutes=1)
+    assert all(one.memory_gb > before.memory_gb for one, before in zip(larger.bases, found.bases, strict=True))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    with pytest.raises(
+        TypeError, match="'NoneType' object is not callable"
+    ):  # its times are those of another machine
+        rank(tone_recipe(corpus), bases, tmp_path / "out", console, minutes=1)
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("base", ["layer"], indirect=True)
