@@ -379,7 +379,7 @@ def few_shot(
 
     language = languages.find(language)
     if shots and corpus is None:
-        raise InputError(f"{shots} clips of no corpus", place="--shots", remedy="Name the --corpus.")
+        raise InputError("needs a corpus", place="--shots", remedy="Name the --corpus.")
     if corpus is not None and not shots:
         raise InputError("no clip of the corpus would be used", place="--corpus", remedy="Say how many: --shots N.")
     fields = {"language": language, "corpus": {"root": corpus}, "model": {"base": base}}

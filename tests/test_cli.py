@@ -65,7 +65,7 @@ def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys:
         (("draft", ".", "--model", "m", "--format", "doc"), "--format: no format 'doc'. Known: eaf, textgrid."),
         (("draft", "nowhere", "--model", BASE), "nowhere: no such file or folder."),
         (("draft", "--accept", __file__), f"{__file__}: has no draft in it."),
-        (("few-shot", "mi", "--shots", "3"), "--shots: 3 clips of no corpus. Name the --corpus."),
+        (("few-shot", "mi", "--shots", "3"), "--shots: needs a corpus. Name the --corpus."),
         (
             ("few-shot", "mi", "--corpus", "c"),
             "--corpus: no clip of the corpus would be used. Say how many: --shots N.",

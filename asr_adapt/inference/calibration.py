@@ -92,7 +92,7 @@ def calibrate(outputs: DevOutputs, alphabet: Alphabet, decode: Decode, console: 
         found, calibration = by_mean, other.model_copy(update={"evidence": "mean"})
     if calibration is None:
         console.warn(
-            f"word confidence is not calibrated: {len(found)} words were written on dev, and it takes "
+            f"word confidence is not calibrated: {len(found)} words were written on {outputs.name}, and it takes "
             f"{confidence.FEWEST_WORDS}"
         )
         return None
@@ -101,7 +101,7 @@ def calibrate(outputs: DevOutputs, alphabet: Alphabet, decode: Decode, console: 
     assert quality is not None
     right = sum(one.right for one in found) / len(found)
     console.say(
-        f"word confidence: calibrated on {len(found):,} words of dev, of which {right:.0%} are right (expected "
-        f"calibration error {quality.expected_calibration_error:.3f})"
+        f"word confidence: calibrated on {len(found):,} words of {outputs.name}, of which {right:.0%} are right "
+        f"(expected calibration error {quality.expected_calibration_error:.3f})"
     )
     return calibration

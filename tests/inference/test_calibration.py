@@ -57,6 +57,9 @@ def test_with_few_words_of_dev_confidence_is_not_calibrated_and_it_is_said(capsy
     assert calibrate(DevOutputs(heard(texts), texts), ALPHABET, ctc.greedy, Console()) is None
     assert "word confidence is not calibrated: " in (said := " ".join(capsys.readouterr().err.split()))
     assert "words were written on dev, and it takes 100" in said
+    few = replace(DevOutputs(heard(texts), texts), name="cross-validation")
+    assert calibrate(few, ALPHABET, ctc.greedy, Console()) is None
+    assert "words were written on cross-validation, and" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.fixture(scope="module")

@@ -250,8 +250,8 @@ def examined(path: Path, finder: AudioFinder, drafts: Drafts) -> AnnotatedFile:
         )
     names = {_plain(d.get(key, "")) for d in document.media for key in ("RELATIVE_MEDIA_URL", "MEDIA_URL")} - {""}
     places = {path.parent / part for name in names for part in (name, PurePosixPath(name).name)} | {Path(audio)}
-    media = {place.resolve() for place in places if _is_file(place)}
-    return AnnotatedFile(tiers, audio, shift_s, media, written.draft if written else None)
+    linked = {place.resolve() for place in places if _is_file(place)}
+    return AnnotatedFile(tiers, audio, shift_s, linked, written.draft if written else None)
 
 
 def _drafted(document: _Document, path: Path, drafts: Drafts) -> Drafted | None:
