@@ -105,7 +105,8 @@ def chosen(tiers: Iterable[Tier], wanted: Sequence[str]) -> TierSelection:
 def without_copies(files: Sequence[Path], read: Callable[[Path], Iterable[Tier]]) -> tuple[list[Tier], list[LeftOut]]:
     """Return the tiers of all files with those annotations that have a text, each once.
 
-    A draft's copy of a file that is there too (`a.draft.eaf` beside `a.eaf`) gives only what that one does not have.
+    A draft's copy of a file that is there too (`a.draft.eaf` beside `a.eaf`) gives only what that one does not have:
+    of a draft, nothing where a person has filled in the annotation that it is of.
 
     Args:
         files: The annotated files.
@@ -125,13 +126,16 @@ def without_copies(files: Sequence[Path], read: Callable[[Path], Iterable[Tier]]
         originals = [*read(original)]
         for tier in copies:
             there = {
-                (a.start_s, a.end_s): a.text for of in originals if of.name == tier.name for a in of.annotations
-                if a.text
+                (a.start_s, a.end_s): a.text for of in originals if of.name in (tier.name, tier.draft_of)
+                for a in of.annotations if a.text
             }  # fmt: skip
             found.append(
                 replace(tier, annotations=[a for a in tier.annotations if (a.start_s, a.end_s) not in there])
             )
-            others = [a for a in tier.annotations if there.get((a.start_s, a.end_s), a.text) != a.text]
+            others = [
+                a for a in tier.annotations
+                if a.provenance != "machine" and there.get((a.start_s, a.end_s), a.text) != a.text
+            ]  # fmt: skip
             if others:
                 differing.append(
                     LeftOut.of(

@@ -601,6 +601,21 @@ def test_annotations_that_were_added_to_the_file_behind_a_copy_are_named(
     assert "copies lack annotations of the file beside them" in " ".join(capsys.readouterr().err.split())
 
 
+def test_an_annotation_that_was_filled_in_the_file_and_in_its_draft_is_read_once(
+    draft: Stage, tmp_path: Path
+) -> None:
+    simple(tmp_path, "a", "abc", "de", "cab", drawn=(0, 1, 2))
+    (copy,) = draft(tmp_path).files
+    text = copy.read_text("utf-8")
+    copy.write_text(text.replace(">abc<", ">abe<", 1), "utf-8")
+    simple(tmp_path, "a", "abc", "de", "cab", drawn=(2,), written={0: "abd", 1: "dea"})
+    found = corpora.read_all([Source(root=tmp_path, trust_drafts=True)], "art", allow_unsplit=True)
+    assert {u.text: u.provenance for u in found.utterances} == {"abd": None, "dea": None, "cab": "machine"}
+    assert [(part.kind, part.name, part.utterances) for part in found.left_out] == [
+        ("differing copy", "tier 'utterance (draft)'", 1)
+    ]
+
+
 def test_a_model_that_cannot_be_loaded_ends_the_command_at_once(tmp_path: Path) -> None:
     for name in ("a", "b"):
         simple(tmp_path, name, "abc", drawn=(0,))
