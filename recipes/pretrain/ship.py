@@ -18,6 +18,7 @@ import typer
 from safetensors.torch import load_file, save_file
 
 from asr_adapt import cli
+from asr_adapt.artifacts import DIGESTS
 from asr_adapt.recipe import read_recipe
 from asr_adapt.storage import write_text
 
@@ -36,7 +37,8 @@ def main(
 def ship(run: Path, out: Path) -> None:
     """Write `out`: the model that transformers and `model.base` load, in half precision, and README.md."""
     shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(run / "model", out)
+    # Its weights and configuration change; what it was trained on is in its card.
+    shutil.copytree(run / "model", out, ignore=shutil.ignore_patterns(DIGESTS, "trained_on.safetensors"))
     weights = load_file(run / "model" / "model.safetensors")
     halves = {name: tensor.to(torch.float16) for name, tensor in weights.items()}
     save_file(halves, out / "model.safetensors", metadata={"format": "pt"})
