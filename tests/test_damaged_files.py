@@ -279,4 +279,4 @@ def test_an_adapter_beside_the_weights_is_refused(run_folder: Path) -> None:
 
 
 def test_small_files_with_any_damage_are_read_or_refused_in_one_line() -> None:
-    check(TARGET, examples=150)
+    assert check(TARGET, examples=150).has_both

@@ -5,4 +5,4 @@ from runner import check
 
 
 def test_a_damaged_file_is_read_or_refused_in_one_line() -> None:
-    check(TARGET, examples=150)
+    assert check(TARGET, examples=150).has_both

@@ -6,8 +6,8 @@ from runner import check
 
 
 def test_a_damaged_eaf_is_read_or_refused_in_one_line() -> None:
-    check(fuzz_eaf.TARGET, examples=150)
+    assert check(fuzz_eaf.TARGET, examples=150).has_both
 
 
 def test_a_damaged_textgrid_is_read_or_refused_in_one_line() -> None:
-    check(fuzz_textgrid.TARGET, examples=150)
+    assert check(fuzz_textgrid.TARGET, examples=150).has_both

@@ -5,4 +5,4 @@ from runner import check
 
 
 def test_a_damaged_table_or_manifest_is_read_or_refused_in_one_line() -> None:
-    check(TARGET, examples=200)
+    assert check(TARGET, examples=200).has_both

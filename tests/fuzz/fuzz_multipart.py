@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from runner import Target, main, mutated
 from starlette.requests import Request
 
+from asr_adapt.errors import InputError
 from asr_adapt.serve.api_error import ApiError
 from asr_adapt.serve.limits import Limits
 from asr_adapt.serve.transcription_request import TranscriptionRequest
@@ -45,7 +46,11 @@ _TYPES = [b"multipart/form-data; boundary=b", b'multipart/form-data; charset=utf
 
 
 def read_one(value: tuple[bytes, bytes, int]) -> None:
-    """Read a body as the server does: it is a valid request, or rejected with a status and one line."""
+    """Read a body as the server does: it is a valid request, or rejected with a status and one line.
+
+    Raises:
+        InputError: it is rejected.
+    """
     content_type, body, size = value
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -67,7 +72,7 @@ def read_one(value: tuple[bytes, bytes, int]) -> None:
     except ApiError as error:
         assert error.status in _REJECTIONS, error.status
         json.dumps(error.body(), ensure_ascii=False).encode()
-        assert "\n" not in error.message
+        raise InputError(error.message) from error
 
 
 TARGET = Target(

@@ -16,8 +16,8 @@ def refuse(value: object) -> None:
 
 
 def test_a_result_and_an_input_error_are_no_findings() -> None:
-    check(Target("result", st.integers(), lambda value: value), examples=5)
-    check(Target("refused", st.integers(), refuse), examples=5)
+    assert check(Target("result", st.integers(), lambda value: value), examples=5) == (5, 0)
+    assert check(Target("refused", st.integers(), refuse), examples=5) == (0, 5)
 
 
 def test_another_exception_and_too_much_memory_are_findings() -> None:

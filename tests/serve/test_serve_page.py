@@ -198,6 +198,7 @@ def test_errors_are_explained_with_the_file_s_name(page: sync_api.Page) -> None:
         page.route("**/v1/audio/transcriptions", lambda route, _request, fulfill=fulfilled: fulfill(route))
         give(page, wav(np.zeros(RATE_HZ)))
         page.wait_for_selector(f"#error:has-text('{said}')")
+        assert said in page.locator("#error").inner_text()
         page.unroute("**/v1/audio/transcriptions")
 
 
