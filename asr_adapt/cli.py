@@ -46,6 +46,15 @@ _ALLOW_TRAINED = Annotated[
     bool,
     typer.Option("--allow-trained", help="Keep clips that the model was trained on; default: left out and counted."),
 ]
+_CHANNEL = Annotated[
+    str | None,
+    typer.Option(
+        help="left, right, a number, or each: a speaker for each channel; default: mixed.", show_default=False
+    ),
+]
+_TRACK = Annotated[
+    int | None, typer.Option(min=1, help="Number of the audio track; default: the file's.", show_default=False)
+]
 _NO_LM = Annotated[bool, typer.Option("--no-lm", help="Do not use the n-gram beside the model.")]
 
 
@@ -419,41 +428,23 @@ def transcribe(
     engine: _ENGINE = "auto",
     hotwords: Annotated[str, typer.Option(help="Words to boost, such as names, separated by spaces.")] = "",
     no_lm: _NO_LM = False,
-    channel: Annotated[
-        str | None,
-        typer.Option(
-            help="left, right, a number, or each: a speaker for each channel; default: mixed.", show_default=False
-        ),
-    ] = None,
-    track: Annotated[
-        int | None, typer.Option(min=1, help="Number of the audio track; default: the file's.", show_default=False)
-    ] = None,
+    channel: _CHANNEL = None,
+    track: _TRACK = None,
 ) -> None:
     """Transcribe recordings of any length. Run again with the same --out to do only what is missing or outdated."""
-    from asr_adapt.audio import channels
     from asr_adapt.console import Console
     from asr_adapt.formats import writers
-    from asr_adapt.inference import engines, recordings
+    from asr_adapt.inference import recordings
+    from asr_adapt.inference.options import TranscriptionOptions
     from asr_adapt.stages import transcribe as stage
 
     if format not in writers.WRITERS:
         raise InputError(f"no format '{format}'", place="--format", remedy=f"Known: {', '.join(writers.WRITERS)}.")
-    if channel is not None:
-        channels.chosen(channel, channels.MAX_CHANNELS, "--channel")
     found = recordings.find(inputs)
-    runner = engines.resolved(model, engine)
-    favoured = hotwords.split()
-
-    def load() -> Any:
-        from asr_adapt.inference.transcriber import Transcriber
-
-        return Transcriber.from_folder(model, engine=runner, hotwords=favoured, use_ngram=not no_lm)
-
-    settings = "" if runner == engines.TORCH and not favoured else f"{runner} {' '.join(favoured)}"
-    settings += (
-        " --no-lm" * no_lm + (f" --channel {channel}" if channel else "") + (f" --track {track}" if track else "")
+    options = TranscriptionOptions.of(
+        model, engine, hotwords=hotwords, use_ngram=not no_lm, channel=channel, track=track
     )
-    failed = stage.transcribe(load, model, found, format, out, Console(), settings, channel, track)
+    failed = stage.transcribe(options.load, model, found, format, out, Console(), options.settings, channel, track)
     if failed:
         raise SystemExit(2 if failed == len(found) else _PARTLY_DONE)
 
@@ -502,15 +493,8 @@ def draft(
     ] = None,
     engine: _ENGINE = "auto",
     no_lm: _NO_LM = False,
-    channel: Annotated[
-        str | None,
-        typer.Option(
-            help="left, right, a number, or each: a speaker for each channel; default: mixed.", show_default=False
-        ),
-    ] = None,
-    track: Annotated[
-        int | None, typer.Option(min=1, help="Number of the audio track; default: the file's.", show_default=False)
-    ] = None,
+    channel: _CHANNEL = None,
+    track: _TRACK = None,
     accept: Annotated[
         bool, typer.Option("--accept", help="Take the drafts in these files as they are, without correction.")
     ] = False,
@@ -520,9 +504,8 @@ def draft(
     What has a transcript stays as it is. Run again, it does what is new; with another model, it replaces what nobody
     corrected.
     """
-    from asr_adapt.audio import channels
     from asr_adapt.console import Console
-    from asr_adapt.inference import engines
+    from asr_adapt.inference.options import TranscriptionOptions
     from asr_adapt.stages import draft as stage
 
     console = Console()
@@ -533,22 +516,10 @@ def draft(
         raise InputError("no model was given", place="--model", remedy="Give a run's model/ folder.")
     if format is not None and format not in stage.SUFFIXES:
         raise InputError(f"no format '{format}'", place="--format", remedy=f"Known: {', '.join(stage.SUFFIXES)}.")
-    if channel is not None:
-        channels.chosen(channel, channels.MAX_CHANNELS, "--channel")
-    runner = engines.resolved(model, engine)
-
-    def load() -> Any:
-        from asr_adapt.inference.transcriber import Transcriber
-
-        return Transcriber.from_folder(model, engine=runner, use_ngram=not no_lm)
-
-    settings = "" if runner == engines.TORCH else f"{runner} "  # as those of transcribe
-    settings += (
-        " --no-lm" * no_lm + (f" --channel {channel}" if channel else "") + (f" --track {track}" if track else "")
-    )
+    options = TranscriptionOptions.of(model, engine, use_ngram=not no_lm, channel=channel, track=track)
     done = [
-        stage.draft(load, model, path, console, settings=settings, tiers=tiers or (), in_place=in_place,
-                    format=format, channel=channel, track=track)
+        stage.draft(options.load, model, path, console, settings=options.settings, tiers=tiers or (),
+                    in_place=in_place, format=format, channel=channel, track=track)
         for path in paths
     ]  # fmt: skip
     if any(summary.failed for summary in done):

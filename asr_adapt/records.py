@@ -78,6 +78,11 @@ def describe_duration(seconds: float) -> str:
     return f"{value:,.{digits}f} {unit}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things: `1 segment`, `1,200 segments`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 class Exclusion(BaseModel):
     """An utterance that was left out, and why."""
 
@@ -143,7 +148,7 @@ class LeftOut(BaseModel):
 
     def describe(self) -> str:
         """Return it in words, for one line."""
-        first = f"{self.files:,} file{'s' if self.files > 1 else ''}, the first {self.first_files[0]}"
+        first = f"{counted(self.files, 'file')}, the first {self.first_files[0]}"
         if self.kind == "missing tier":
             near = f"; nearly the same: {', '.join(map(repr, self.near))}" if self.near else ""
             return f"tier '{self.name}' is missing in {first}{near}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from asr_adapt.corpora.audio_files import missing_audio
+from asr_adapt.corpora.audio_files import duration_s, missing_audio
 from asr_adapt.corpora.kept_splits import Corpus, KeptSplits
 from asr_adapt.corpora.nearest import unknown_layout
 from asr_adapt.corpora.readers import READERS
@@ -17,7 +17,7 @@ from asr_adapt.errors import InputError, NoUtterances, describe_validation_error
 from asr_adapt.recipe import Recipe, Source
 from asr_adapt.records import SPLITS, LeftOut, Utterance
 
-__all__ = ["KeptSplits", "Leak", "Reading", "leaks", "read", "read_all", "sources", "with_splits"]
+__all__ = ["KeptSplits", "Leak", "Reading", "duration_s", "leaks", "read", "read_all", "sources", "with_splits"]
 
 _log = logging.getLogger(__name__)
 

@@ -22,8 +22,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+from asr_adapt import audio
 from asr_adapt.audio import media
-from asr_adapt.errors import InputError
+from asr_adapt.errors import AudioError, InputError
 from asr_adapt.records import Utterance
 
 FOLDERS = ("clips", "audio", "audios", "wav", "wavs")
@@ -256,3 +257,15 @@ def _is_tail(one: str, other: str) -> bool:
 
 def _is_below(path: Path, root: Path) -> bool:
     return Path(os.path.normpath(path.absolute())).is_relative_to(os.path.normpath(root.absolute()))
+
+
+def duration_s(utterance: Utterance) -> float:
+    """Return an utterance's duration; 0 if it cannot be read, which is named when it is decoded."""
+    if utterance.duration_s is not None:
+        return utterance.duration_s
+    if utterance.end_s is not None:
+        return utterance.end_s - (utterance.start_s or 0.0)
+    try:
+        return audio.duration_s(utterance.audio) - (utterance.start_s or 0.0)
+    except AudioError:
+        return 0.0

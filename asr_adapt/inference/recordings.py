@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from asr_adapt import audio
 from asr_adapt.audio import media
@@ -82,8 +82,7 @@ class Input:
         """
         opened = self.opened()
         if channel != "each":
-            one: Any = int(channel) if channel is not None and channel.isdigit() else channel
-            return [(None, Selection(opened, one, track))]
+            return [(None, Selection(opened, as_channel(channel), track))]
         locator = opened.audio if isinstance(opened, Utterance) else opened
         try:
             channels = audio.chosen_channels(locator, channel, track=track)
@@ -152,3 +151,10 @@ def exists(path: Path) -> bool:
         return path.exists()
     except OSError:
         return False
+
+
+def as_channel(channel: str | None) -> audio.Channel | None:
+    """Return one channel from its option: `left`, `right`, or a number from 1 on; None mixes all."""
+    if channel is None or channel == "left" or channel == "right":
+        return channel  # type: ignore[return-value]
+    return int(channel)

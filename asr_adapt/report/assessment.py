@@ -11,7 +11,7 @@ from asr_adapt.artifacts import Assessment, PreparationSummary, SampleRates
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
 from asr_adapt.recipe import Resolved
-from asr_adapt.records import describe_duration
+from asr_adapt.records import counted, describe_duration
 from asr_adapt.report import run_facts
 from asr_adapt.report.train_log import read_log
 from asr_adapt.scoring import error_analysis, error_rates, verdict
@@ -163,7 +163,7 @@ def _of_run(
     metrics = evaluation.metrics
     hours, speakers = summary.hours["train"], summary.speakers["train"]
     amount = describe_duration(hours * 3600)
-    amount += f" of {speakers} speaker{'' if speakers == 1 else 's'}" if speakers else ""
+    amount += f" of {counted(speakers, 'speaker')}" if speakers else ""
     more = "More transcribed speech" + (", of more speakers" if 0 < speakers < _MANY_SPEAKERS else "")
     learned = min(1.0, training.cer / metrics.cer) if training and metrics.cer else None
     if training and learned is not None and learned < 0.5:

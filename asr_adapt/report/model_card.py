@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asr_adapt.artifacts import Metrics, ModelMetadata, PreparationSummary
 from asr_adapt.recipe import Recipe
-from asr_adapt.records import describe_duration
+from asr_adapt.records import counted, describe_duration
 from asr_adapt.report import assessment, run_facts
 from asr_adapt.report.render import render
 from asr_adapt.scoring import error_analysis, verdict
@@ -101,7 +101,7 @@ def _limits(
 ) -> list[str]:
     speakers = summary.speakers["train"]
     speech = f"{describe_duration(summary.hours['train'] * 3600)} of speech" + (
-        f" by {speakers} speaker{'' if speakers == 1 else 's'}" if speakers else ""
+        f" by {counted(speakers, 'speaker')}" if speakers else ""
     )
     return [
         f"It was trained on {speech} in {recipe.language}, from the corpus {run_facts.corpus_name(recipe)}. Expect "

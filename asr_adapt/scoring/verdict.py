@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from asr_adapt.artifacts import Metrics
-from asr_adapt.records import describe_duration
+from asr_adapt.records import counted, describe_duration
 from asr_adapt.scoring import chance
 from asr_adapt.scoring.chance import Gain
 from asr_adapt.scoring.error_analysis import ScoredUtterance
@@ -56,7 +56,7 @@ def too_little(utterances: int, audio_s: float | None) -> str | None:
     """
     if utterances >= FEWEST_UTTERANCES and (audio_s is None or audio_s >= LEAST_AUDIO_S):
         return None
-    amount = f"{utterances:,} utterance{'' if utterances == 1 else 's'}"
+    amount = counted(utterances, "utterance")
     return f"too little to measure: {amount}" + (f", {describe_duration(audio_s)}" if audio_s is not None else "")
 
 

@@ -36,7 +36,7 @@ from asr_adapt.formats import writers
 from asr_adapt.formats.draft_documents import DraftDocument, DraftSegment, ElanDraft, TextGridDraft
 from asr_adapt.formats.elan_document import ElanDocument
 from asr_adapt.formats.intervals import apart, intervals
-from asr_adapt.inference.recordings import Selection
+from asr_adapt.inference.recordings import Selection, as_channel
 from asr_adapt.recipe import Source
 from asr_adapt.records import Utterance, Word, describe_duration
 from asr_adapt.scoring import confidence
@@ -671,7 +671,7 @@ class _Drafting:
         if of_draft and of_draft.channel is not None and self._channel in (None, "each"):
             return of_draft.channel  # it was drafted so, whatever is asked for now
         if self._channel != "each":
-            return _as_channel(self._channel)
+            return as_channel(self._channel)
         channels = audio.chosen_channels(recording, "each", track=self._track)
         tiers = [tier.name for tier in self._choice(document).of(document)]
         of = document.drafts[piece.tier].of if piece.tier in document.drafts else piece.tier
@@ -690,7 +690,7 @@ class _Drafting:
         tiers = self._choice(document).of(document)
         if self._channel != "each":
             of = tiers[0].name if len(tiers) == 1 else None
-            return [(of, None, _as_channel(self._channel))]
+            return [(of, None, as_channel(self._channel))]
         channels = audio.chosen_channels(recording, "each", track=self._track)
         if len(tiers) == len(channels):
             return [(tier.name, None, channel) for tier, channel in zip(tiers, channels, strict=True)]
@@ -738,12 +738,6 @@ class _Drafting:
 
 def _rounded(time_s: float | None) -> int | None:
     return None if time_s is None else round(time_s * 1000)
-
-
-def _as_channel(channel: str | None) -> audio.Channel | None:
-    if channel is None or channel in ("left", "right"):
-        return channel  # type: ignore[return-value]
-    return int(channel)
 
 
 def _confidence_of(words: Sequence[Word]) -> float:

@@ -15,7 +15,7 @@ from asr_adapt.console import Console
 from asr_adapt.corpora import KeptSplits, checks, prepared, trained_on
 from asr_adapt.corpora.trained_on import Clips, TrainedOn, clip_row
 from asr_adapt.decoding.frames import FrameGrid
-from asr_adapt.errors import AudioError, InputError
+from asr_adapt.errors import InputError
 from asr_adapt.recipe import Recipe
 from asr_adapt.records import SPLITS, Exclusion, Leak, LeftOut, Split, Utterance, describe_duration
 from asr_adapt.storage import content_digests
@@ -227,20 +227,8 @@ def _random_subset(members: list[Utterance], hours: float, seed: int) -> list[Ut
         if seconds >= hours * 3600:
             break
         chosen.add(index)
-        seconds += duration_s(members[index])
+        seconds += corpora.duration_s(members[index])
     return [utterance for index, utterance in enumerate(members) if index in chosen]
-
-
-def duration_s(utterance: Utterance) -> float:
-    """Return an utterance's duration; 0 if it cannot be read, which decoding will list."""
-    if utterance.duration_s is not None:
-        return utterance.duration_s
-    if utterance.end_s is not None:
-        return utterance.end_s - (utterance.start_s or 0.0)
-    try:
-        return audio.duration_s(utterance.audio) - (utterance.start_s or 0.0)
-    except AudioError:
-        return 0.0
 
 
 def _unknown_letters(members: list[Utterance], normalise: Normaliser, alphabet: Alphabet) -> dict[str, int]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr_adapt import corpora
 from asr_adapt.artifacts import PreparationSummary
 from asr_adapt.console import Console
 from asr_adapt.corpora import KeptSplits, prepared
@@ -23,7 +24,7 @@ from asr_adapt.scoring import chance, error_rates, learning_curve
 from asr_adapt.scoring.chance import Gain
 from asr_adapt.scoring.error_rates import Errors
 from asr_adapt.scoring.learning_curve import FURTHEST, LearningCurve
-from asr_adapt.stages import evaluate, prepare
+from asr_adapt.stages import evaluate
 from asr_adapt.storage import write_text
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.text.normaliser import Normaliser
@@ -79,7 +80,7 @@ def curve(
     for wanted in hours:
         _refuse_no_amount(wanted)
     plan = RunPlan.of(recipe, KeptSplits.of_run(_folder(out, None, recipe.train.seed)))
-    total = sum(prepare.duration_s(u) for u in plan.reading.utterances if u.split == "train") / 3600
+    total = sum(corpora.duration_s(u) for u in plan.reading.utterances if u.split == "train") / 3600
     total = min(total, recipe.corpus.max_train_hours or total)
     sizes = sizes_of(total * 60, minutes)
     for wanted in hours:

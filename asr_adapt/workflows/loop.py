@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from asr_adapt import audio, corpora
+from asr_adapt import corpora
 from asr_adapt.artifacts import Correction, PreparationSummary
 from asr_adapt.console import Console
 from asr_adapt.corpora import KeptSplits
 from asr_adapt.corpora.readers import READERS
 from asr_adapt.corpora.speech_split import SpeechSplit
-from asr_adapt.errors import AudioError, InputError
+from asr_adapt.errors import InputError
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.recipe import Recipe
-from asr_adapt.records import Utterance, describe_duration, read_jsonl, write_jsonl
+from asr_adapt.records import Utterance, counted, describe_duration, read_jsonl, write_jsonl
 from asr_adapt.report import curves, render
 from asr_adapt.scoring import error_rates
 from asr_adapt.scoring.evaluation import HYPOTHESES
@@ -59,14 +59,14 @@ class Changes:
     def describe(self) -> str:
         """Return them in words, for one line."""
         parts = [
-            f"{_counted(len(found), 'segment')} {what}, {describe_duration(sum(map(_duration_s, found)))}"
+            f"{counted(len(found), 'segment')} {what}, {describe_duration(sum(map(corpora.duration_s, found)))}"
             for what, found in (("corrected", self.corrected), ("transcribed", self.transcribed))
             if found
         ]
         if self.new_recordings:
-            parts.append(_counted(self.new_recordings, "new recording"))
+            parts.append(counted(self.new_recordings, "new recording"))
         if self.removed:
-            parts.append(f"{_counted(self.removed, 'segment')} removed")
+            parts.append(f"{counted(self.removed, 'segment')} removed")
         return "; ".join(parts) or "nothing"
 
 
@@ -299,18 +299,3 @@ def _page(recipe: Recipe, rounds: Sequence[Round], utterances: int) -> str:
         charts=[chart for chart in charts if chart],
         chart_size=(curves.WIDTH, curves.HEIGHT),
     )
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def _duration_s(utterance: Utterance) -> float:
-    if utterance.duration_s is not None:
-        return utterance.duration_s
-    if utterance.end_s is not None:
-        return utterance.end_s - (utterance.start_s or 0.0)
-    try:
-        return audio.duration_s(utterance.audio) - (utterance.start_s or 0.0)
-    except AudioError:  # it is named when it is decoded
-        return 0.0
