@@ -767,6 +767,7 @@ def serve(
         batch_s=batch_s,
         batch_wait_s=wait_ms / 1000,
     )
+    server.let_idle_threads_sleep()
     keys = server.parse_api_keys(api_key or (), os.environ.get(server.API_KEYS_VARIABLE))
     settings = server.Settings(
         models=server.parse_models(model),

@@ -74,6 +74,14 @@ class Settings:
                           allowed_hosts=self.allowed_hosts, any_model=self.any_model)  # fmt: skip
 
 
+def let_idle_threads_sleep() -> None:
+    """Keep PyTorch's idle threads from spinning while decoders need the cores; to be called before it is imported.
+
+    With ten times too much load a server on two cores did twice as much (docs/log.md, Serving again).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def parse_models(models: list[str]) -> tuple[tuple[str, Path], ...]:
     """Parse each `[NAME=]DIR` into `(name, folder)`; the default name of a run's `model/` is that of the run.
 
