@@ -465,6 +465,23 @@ class PreparationSummary(Artifact):
         return cls.read_file(folder / "doctor.json", "Delete it and run again; prepare is repeated.")
 
 
+class DepthMeasurement(Artifact):
+    """`data/depth.json` of a run whose `model.freeze` is auto."""
+
+    inputs: str
+    """fingerprint of all that decides it"""
+    depth: int = Field(ge=0)
+    """up to which layers are frozen; 0: the feature encoder alone"""
+    reason: str
+    cers: dict[int, float] = {}
+    """CER on dev of the probes at each depth that was compared; empty where none was"""
+
+    @property
+    def policy(self) -> str:
+        """The freezing policy."""
+        return f"below:{self.depth}" if self.depth else "feature_encoder"
+
+
 class StageState(BaseModel):
     """One stage of a run folder."""
 

@@ -50,9 +50,13 @@ Format = Literal[
 Splits = Literal["own", "made"] | dict[Literal["train", "dev", "test"], tuple[str, ...]]
 
 
+AUTO = "auto"
+"""freezing policy: the depth that probes find best, measured before training"""
+
+
 def _freezing_policy(policy: str) -> str:
-    if not re.fullmatch(r"feature_encoder|below:[1-9]\d{0,3}|all_but_head|nothing", policy):
-        raise ValueError("must be feature_encoder, below:K (as below:4), all_but_head or nothing")
+    if not re.fullmatch(rf"feature_encoder|below:[1-9]\d{{0,3}}|all_but_head|nothing|{AUTO}", policy):
+        raise ValueError("must be feature_encoder, below:K (as below:4), all_but_head, nothing or auto")
     return policy
 
 
@@ -150,7 +154,8 @@ class Model(_Section):
     """Hub revision of the base model"""
     freeze: Freeze | None = None
     """weights that are not trained: feature_encoder; below:K, everything up to the output of transformer layer K;
-    all_but_head; or nothing. None: feature_encoder, or nothing if base is `none`"""
+    all_but_head; nothing; or auto, below the depth whose features probes transcribe best, measured before training.
+    None: feature_encoder, or nothing if base is `none`"""
     adapter: Literal["none", "lora", "mms"] = "none"
     """train an adapter instead of the transformer: LoRA on its matrices (merged when training ends), or an MMS
     adapter in each layer (XLS-R, MMS and similar models)"""
@@ -172,8 +177,10 @@ class Model(_Section):
     def _what_is_frozen_exists(self) -> Self:
         if self.adapter != "none" and (self.base == "none" or self.freeze not in (None, "feature_encoder")):
             raise ValueError("model.adapter requires a base model and cannot be combined with model.freeze")
-        if self.base == "none" and (self.freeze or "").startswith("below:"):
-            raise ValueError("model.freeze below:K requires a base model; layers from scratch must be trained")
+        if self.base == "none" and (self.freeze or "").startswith(("below:", AUTO)):
+            raise ValueError(
+                "model.freeze below:K and auto require a base model; layers from scratch must be trained"
+            )
         return self
 
 
@@ -202,6 +209,9 @@ class Train(_Section):
     """fraction of the steps at the peak learning rate; None: 0.4"""
     head_steps: int | None = Field(default=None, ge=0)
     """initial steps that train the head only; None: chosen, at most 500; 0 from scratch"""
+    unfreeze_steps: int = Field(default=0, ge=0, json_schema_extra={"since": 2})
+    """gradual unfreezing: after head_steps, steps from the training of one transformer layer to that of the next one
+    below it, from the top; 0: all that model.freeze leaves is trained at once"""
     cached_copies: int | None = Field(default=None, ge=0)
     """copies of the frozen layers' output to cache on disk, each augmented differently; 0: no cache; None: 1 without
     augmentation, else 0"""
@@ -304,6 +314,12 @@ class Recipe(_Section):
     augment: Augment = Augment()
     report: Report = Report()
 
+    @model_validator(mode="after")
+    def _layers_can_be_unfrozen(self) -> Self:
+        if self.train.unfreeze_steps and (self.model.freeze == "all_but_head" or self.model.adapter != "none"):
+            raise ValueError("train.unfreeze_steps unfreezes layers: no model.adapter, and no all_but_head")
+        return self
+
     @field_validator("language")
     @classmethod
     def _language_is_a_tag(cls, language: str) -> str:
@@ -318,6 +334,13 @@ class ResolvedModel(Model):
     """A `Model` without open fields."""
 
     freeze: Freeze
+
+    @field_validator("freeze")
+    @classmethod
+    def _depth_is_measured(cls, policy: str) -> str:
+        if policy == AUTO:
+            raise ValueError("auto is to be replaced by what was measured")
+        return policy
 
 
 class ResolvedTrain(Train):

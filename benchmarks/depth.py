@@ -4,6 +4,9 @@
     python benchmarks/depth.py train --corpus CORPUS --language mdw --out runs/depth --freeze below:4 --copies 8
     python benchmarks/depth.py table runs/depth
 
+A policy is one of `model.freeze`, or `gradual:SHARE`: gradual unfreezing, of the lowest layer after that share of the
+steps. `train --freeze auto` measures the depth first, in the same minutes, and needs the `speed` of what it chooses.
+
 `speed` times steps under each policy in turn, several rounds, and the filling of the cache, and keeps both in
 `--out`. `train` then runs as many steps as fit into the minutes, the filling of the cache included and validation
 not, and scores the weights that were best on dev on test. Everything else is the preset's. `table` prints what is
@@ -28,15 +31,17 @@ from asr_adapt.corpora import prepared
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import head
 from asr_adapt.model.base import configuration, frame_grid
-from asr_adapt.recipe import Corpus, Model, Recipe, Resolved, Train
+from asr_adapt.recipe import AUTO, Corpus, Model, Recipe, Resolved, Train
 from asr_adapt.stages import evaluate, train
 from asr_adapt.stages.prepare import prepare
 from asr_adapt.text.alphabet import Alphabet
+from asr_adapt.training import depth as depths
 from asr_adapt.training import presets, state
 from asr_adapt.training.data import Inputs
 from asr_adapt.workflows import plan
 
 VALIDATIONS = 3
+GRADUAL = "gradual:"
 CACHED = 1  # copies while steps are timed: their number changes nothing about a step
 state.time = SimpleNamespace(perf_counter=process_time, monotonic=monotonic)  # type: ignore[assignment]
 app = typer.Typer(help=__doc__, no_args_is_help=True)
@@ -95,10 +100,14 @@ def train_one(
     """Train for the minutes and score test; what was stopped is resumed."""
     recipe = _recipe(corpus, language, base, train_hours, precision)
     _prepare(recipe, out)
+    asked, measured_s = freeze, 0.0
+    if asked == AUTO:
+        freeze, measured_s = _measured(recipe, out)
     name = f"{freeze}+cache" if copies and not freeze.startswith("below:") else freeze
     times = json.loads((out / "speed.json").read_text())[name]
     step_s, fill_s = (statistics.median(times[what]) for what in ("step_s", "fill_s"))
-    steps = round((minutes * 60 - copies * fill_s) / step_s)
+    steps = round((minutes * 60 - measured_s - copies * fill_s) / step_s)
+    name = f"{AUTO}={name}" if asked == AUTO else name
     folder = out / f"{name.replace(':', '')}-{copies}-{seed}"
     made = _resolved(recipe, out, freeze, copies, steps=steps, seed=seed)
     (folder / "data").mkdir(parents=True, exist_ok=True)
@@ -120,7 +129,7 @@ def train_one(
         "copies": copies,
         "seed": seed,
         "steps": steps,
-        "minutes": (filled_s + sum(line.get("elapsed_s", 0.0) for line in log)) / 60,
+        "minutes": (measured_s + filled_s + sum(line.get("elapsed_s", 0.0) for line in log)) / 60,
         "filled_s": filled_s,
         "dev_cer": [line["dev_cer"] for line in log if "dev_cer" in line],
         **{field: getattr(metrics, field) for field in ("wer", "wer_ci95", "cer", "cer_ci95")},
@@ -166,14 +175,34 @@ def _resolved(recipe: Recipe, out: Path, policy: str, copies: int, **fields: Any
     """Return the recipe with its preset under a policy, never stopped early."""
     if steps := fields.get("steps"):
         fields |= {"eval_steps": math.ceil(steps / VALIDATIONS), "patience": steps}
+    share = float(policy.removeprefix(GRADUAL)) if policy.startswith(GRADUAL) else 0.0
+    policy = "feature_encoder" if share else policy
     changed = recipe.model_copy(
         update={
             "model": recipe.model.model_copy(update={"freeze": policy}),
             "train": recipe.train.model_copy(update={"cached_copies": copies, **fields}),
         }
     )
-    hours = PreparationSummary.read(out / "data").hours["train"]
-    return presets.resolve(changed, hours, configuration(recipe.model).hidden_size)[0]
+    hours, config = PreparationSummary.read(out / "data").hours["train"], configuration(recipe.model)
+    resolved = presets.resolve(changed, hours, config.hidden_size)[0]
+    if not share:
+        return resolved
+    after_head = resolved.train.steps - resolved.train.head_steps
+    every = max(1, round(share * after_head / max(1, config.num_hidden_layers - 1)))
+    return resolved.model_copy(update={"train": resolved.train.model_copy(update={"unfreeze_steps": every})})
+
+
+def _measured(recipe: Recipe, out: Path) -> tuple[str, float]:
+    """Return the policy that `model.freeze` auto chooses, and the seconds that it took; measured once."""
+    kept = out / "auto.json"
+    if not kept.exists():
+        started = process_time()
+        adapted, data = _start(_resolved(recipe, out, "feature_encoder", 0), out)
+        found = depths.best(adapted, data, prepared.load(out / "data", "dev"), "", Console())
+        print(found.reason, flush=True)
+        kept.write_text(json.dumps({"policy": found.policy, "s": process_time() - started, "cers": found.cers}))
+    fields = json.loads(kept.read_text())
+    return fields["policy"], fields["s"]
 
 
 def _start(recipe: Resolved, out: Path) -> tuple[Any, Any]:
@@ -183,12 +212,18 @@ def _start(recipe: Resolved, out: Path) -> tuple[Any, Any]:
 
 
 def _timed(recipe: Resolved, out: Path) -> tuple[float, float]:
-    """Return the seconds of a step after the head-only stage, with masks, and those to fill the cache once."""
+    """Return the seconds of a step after the head-only stage, with masks, and those to fill the cache once.
+
+    The mean where layers are unfrozen one by one, else the median.
+    """
     adapted, data = _start(recipe, out)
     hours = PreparationSummary.read(out / "data").hours["train"]
     # A cache is filled where each clip is used more than once.
     steps = math.ceil(1.3 * hours * 3600 / recipe.train.batch_s)
-    conf = recipe.train.model_copy(update={"steps": steps, "head_steps": 0, "warmup": 0.0, "eval_steps": steps})
+    timed = {"steps": steps, "head_steps": 0, "warmup": 0.0, "eval_steps": steps}
+    if every := recipe.train.unfreeze_steps:
+        timed["unfreeze_steps"] = max(1, int(every * steps / (recipe.train.steps - recipe.train.head_steps)))
+    conf = recipe.train.model_copy(update=timed)
     recipe, scratch = recipe.model_copy(update={"train": conf}), out / "timing"
     shutil.rmtree(scratch, ignore_errors=True)
     started = process_time()
@@ -205,7 +240,7 @@ def _timed(recipe: Resolved, out: Path) -> tuple[float, float]:
     starts = [0, *(step for step, _ in ends)]
     steps_s = [elapsed_s / (step - start) for start, (step, elapsed_s) in zip(starts, ends, strict=False)]
     shutil.rmtree(scratch)
-    return statistics.median(steps_s), fill_s
+    return statistics.mean(steps_s) if conf.unfreeze_steps else statistics.median(steps_s), fill_s
 
 
 if __name__ == "__main__":

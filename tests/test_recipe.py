@@ -30,11 +30,19 @@ from asr_adapt.recipe import (
         ({"language": "mi", "train": {"steps": 0}}, r"train\.steps: .*greater than or equal to 1, but is 0"),
         (
             {"language": "mi", "model": {"freeze": "all"}},
-            r"model\.freeze: .*below:K .*all_but_head or nothing.*'all'",
+            r"model\.freeze: .*below:K .*all_but_head, nothing or auto, but is 'all'",
         ),
         ({"language": "mi", "model": {"freeze": "below:0"}}, r"model\.freeze: .*'below:0'"),
         ({"language": "mi", "model": {"freeze": "below:x"}}, r"model\.freeze: .*'below:x'"),
-        ({"language": "mi", "model": {"freeze": "below:3", "base": "none"}}, r"below:K requires a base model"),
+        (
+            {"language": "mi", "model": {"freeze": "below:3", "base": "none"}},
+            r"below:K and auto require a base model",
+        ),
+        ({"language": "mi", "model": {"freeze": "auto", "base": "none"}}, r"below:K and auto require a base model"),
+        (
+            {"language": "mi", "model": {"freeze": "all_but_head"}, "train": {"unfreeze_steps": 5}},
+            r"train.unfreeze_steps unfreezes layers: no model.adapter, and no all_but_head",
+        ),
         (
             {"language": "mi", "model": {"freeze": "below:3", "adapter": "lora"}},
             r"cannot be combined with model.freeze",

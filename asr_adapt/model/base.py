@@ -18,7 +18,7 @@ from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
 from asr_adapt.model import adapters, checkpoint_files, freezing, mms
-from asr_adapt.recipe import Model
+from asr_adapt.recipe import AUTO, Model
 from asr_adapt.storage import read_json
 
 
@@ -99,7 +99,7 @@ def configuration(spec: Model) -> Wav2Vec2Config:
             place="model.adapter",
             remedy="lora works with it; mms with XLS-R and MMS.",
         )
-    if spec.freeze is not None:
+    if spec.freeze not in (None, AUTO):
         freezing.frozen_depth(spec.freeze, config)
     if base.is_dir() and not spec.pickled_weights and not any(base.glob("*.safetensors")):
         raise InputError(

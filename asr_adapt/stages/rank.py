@@ -29,21 +29,17 @@ from asr_adapt.model import base, forward, head
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Model, Recipe, fingerprint
 from asr_adapt.records import Utterance, describe_duration
-from asr_adapt.scoring import chance, comparison, error_rates, transferability
+from asr_adapt.scoring import comparison, error_rates, transferability
 from asr_adapt.storage import content_digests, make_folder
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.text.normaliser import Normaliser
-from asr_adapt.training import memory, presets, probe
+from asr_adapt.training import layer_probes, memory, presets, probe
 from asr_adapt.training.ctc_loss import ctc_loss
+from asr_adapt.training.layer_probes import LayerProbes
 
 RANDOM = "random weights"
-_LAYERS = 3  # of a base, evenly
-_PROBE_STEPS = 200
-_PROBE_SEEDS = (0, 1)  # of the best layer; the others have the first alone
-_BATCH = 8  # clips of like length
-_DEV_SHARE = 0.5  # of the minutes of training
+_LAYERS = 3  # of a base, evenly; the best of them has a probe for each seed, the others one
 _LOGME_FRAMES = 8_000
-_LEAST_CLIPS = 20
 _TIMED_S = 10.0
 _ARCHITECTURE = (
     "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "conv_dim",
@@ -138,7 +134,9 @@ class Sample:
     """fingerprint"""
 
 
-def rank(recipe: Recipe, bases: Sequence[str], out: Path, console: Console, *, minutes: float = 10.0) -> Ranking:
+def rank(
+    recipe: Recipe, bases: Sequence[str], out: Path, console: Console, *, minutes: float = layer_probes.MINUTES
+) -> Ranking:
     """Rank base models for a recipe's corpus; print and write the ranking. Run again, it resumes.
 
     Args:
@@ -197,14 +195,14 @@ def _sample(recipe: Recipe, minutes: float, heard: TrainedOn, console: Console) 
     clear = [u for u in reading.utterances if normalise.unclear(u.text or "") is None and normalise(u.text or "")]
     unreadable = 0
     splits = {}
-    for split, wanted_s in (("train", 60 * minutes), ("dev", 60 * minutes * _DEV_SHARE)):
+    for split, wanted_s in (("train", 60 * minutes), ("dev", 60 * minutes * layer_probes.DEV_SHARE)):
         members = [u for u in clear if u.split == split]
         chosen: list[Utterance] = []
         waveforms: list[np.ndarray] = []
         samples = 0
         with console.progress(f"read {split}", total=round(wanted_s)) as progress:
             for index in np.random.default_rng(0).permutation(len(members)):
-                if samples >= wanted_s * audio.SAMPLE_RATE_HZ and len(chosen) >= _LEAST_CLIPS:
+                if samples >= wanted_s * audio.SAMPLE_RATE_HZ and len(chosen) >= layer_probes.LEAST_CLIPS:
                     break
                 utterance = members[index]
                 try:
@@ -219,9 +217,9 @@ def _sample(recipe: Recipe, minutes: float, heard: TrainedOn, console: Console) 
                 waveforms.append(waveform)
                 samples += len(waveform)
                 progress.at(min(samples // audio.SAMPLE_RATE_HZ, round(wanted_s)))
-        if len(chosen) < _LEAST_CLIPS:
+        if len(chosen) < layer_probes.LEAST_CLIPS:
             raise InputError(
-                f"{split} has {len(chosen)} clips that can be used; a ranking needs {_LEAST_CLIPS}",
+                f"{split} has {len(chosen)} clips that can be used; a ranking needs {layer_probes.LEAST_CLIPS}",
                 place=recipe.corpus.root,
                 remedy="Transcribe more speech.",
             )
@@ -232,9 +230,9 @@ def _sample(recipe: Recipe, minutes: float, heard: TrainedOn, console: Console) 
     splits["dev"], found = trained_on.check(
         splits["dev"], heard, "the base models", console, allow=recipe.corpus.allow_trained
     )
-    if (new := len(splits["dev"])) < _LEAST_CLIPS:
+    if (new := len(splits["dev"])) < layer_probes.LEAST_CLIPS:
         raise InputError(
-            f"{new} clips of dev in the sample are new to all the bases; a ranking needs {_LEAST_CLIPS}",
+            f"{new} clips of dev in the sample are new to all the bases; a ranking needs {layer_probes.LEAST_CLIPS}",
             place=recipe.corpus.root,
             remedy="Give more --minutes, or leave out the base that was trained on this speech.",
         )
@@ -245,7 +243,7 @@ def _sample(recipe: Recipe, minutes: float, heard: TrainedOn, console: Console) 
         recipe.text,
         sorted(digests.items(), key=str),
         [split.references for split in splits.values()],
-        [_PROBE_STEPS, _PROBE_SEEDS, _LAYERS],
+        [layer_probes.STEPS, layer_probes.SEEDS, _LAYERS],
     )
     known = [u.duration_s for u in clear if u.split == "train" and u.duration_s]
     hours = sum(known) / 3600 or minutes / 60
@@ -280,8 +278,7 @@ def _measured(
         torch.manual_seed(0)
         net = Wav2Vec2ForCTC(model.net.config)
         model = CTCModel(net, model.alphabet, model.language, model.text, model.normalise_waveform)
-    model.net.eval()
-    found = _measure(recipe, model, sample, what, console)
+    found = _measure(model, sample, what, console)
     known = head.inherited(spec, sample.alphabet, recipe.language, resolved) if name else {}
     kept = found.model_copy(
         update={
@@ -303,44 +300,33 @@ def _weights(spec: Model) -> object:
     return sorted(digest or "" for digest in content_digests(files).values())
 
 
-def _measure(recipe: Recipe, model: CTCModel, sample: Sample, what: str, console: Console) -> Base:
+def _measure(model: CTCModel, sample: Sample, what: str, console: Console) -> Base:
     """Train probes on a model's layers, and score them."""
     depth = model.net.config.num_hidden_layers
     layers = sorted({round(depth * part / _LAYERS) for part in range(1, _LAYERS + 1)})
-    train, dev = (_features(model, split, layers, f"{what}: {split.name}", console) for split in
-                  (sample.train, sample.dev))  # fmt: skip
-    labels = [sample.alphabet.encode(text) for text in sample.train.references]
-    total = _PROBE_STEPS * (len(layers) + len(_PROBE_SEEDS) - 1)
+    probes = LayerProbes(model, sample.train, sample.dev, layers, what, console)
+    first, *others = layer_probes.SEEDS
+    total = layer_probes.STEPS * (len(layers) + len(others))
     with console.progress(f"{what}: probes", total=total) as progress:
         done = 0
 
         def trained(layer: int, seed: int) -> probe.Probe:
             nonlocal done
-            found = probe.train(
-                train[layer], labels, len(sample.alphabet), model.frame_s, steps=_PROBE_STEPS, batch_s=20.0,
-                width=128, seed=seed, progress=lambda step: progress.at(done + step, f"layer {layer}"),
-            )  # fmt: skip
-            done += _PROBE_STEPS
+            found = probes.fitted(layer, seed, lambda step: progress.at(done + step, f"layer {layer}"))
+            done += layer_probes.STEPS
             return found
 
         written: dict[int, list[list[str]]] = {}
         found: list[Layer] = []
         for layer in layers:
-            fitted = trained(layer, _PROBE_SEEDS[0])
-            written[layer] = [_texts(fitted, dev[layer], sample.alphabet)]
-            evidence = transferability.logme(*_labelled(fitted, train[layer], labels))
-            cer = error_rates.rates(list(zip(sample.dev.references, written[layer][0], strict=True)))[1]
+            fitted = trained(layer, first)
+            written[layer] = [probes.texts(layer, fitted)]
+            evidence = transferability.logme(*_labelled(fitted, probes.train[layer], probes.labels))
+            cer = error_rates.rate(probes.errors(written[layer][0]))
             found.append(Layer(layer=layer, cer=cer, logme=evidence))
         best = min(found, key=lambda one: one.cer).layer
-        for seed in _PROBE_SEEDS[1:]:
-            written[best].append(_texts(trained(best, seed), dev[best], sample.alphabet))
-    errors = [
-        [error_rates.character_errors(*pair) for pair in zip(sample.dev.references, texts, strict=True)]
-        for texts in written[best]
-    ]
-    gains = [chance.gain(sample.dev.references, texts, [u.duration_s or 0.0 for u in sample.dev.utterances])
-             for texts in written[best]]  # fmt: skip
-    pooled = [error_rates.pool(same) for same in zip(*errors, strict=True)]
+        written[best] += [probes.texts(best, trained(best, seed)) for seed in others]
+    pooled = [error_rates.pool(same) for same in zip(*map(probes.errors, written[best]), strict=True)]
     return Base(
         inputs="",
         name=what,
@@ -349,35 +335,11 @@ def _measure(recipe: Recipe, model: CTCModel, sample: Sample, what: str, console
         cer=error_rates.rate(pooled),
         cer_ci95=error_rates.rate_interval(pooled),
         errors=tuple(one.total for one in pooled),
-        has_learned=all(one.is_real for one in gains),
+        has_learned=all(map(probes.has_learned, written[best])),
         known_letters=0.0,
-        training_s_per_hour=_training_s(model, labels),
+        training_s_per_hour=_training_s(model, probes.labels),
         memory_gb=0.0,
     )
-
-
-def _features(
-    model: CTCModel, speech: SpeechSplit, layers: Sequence[int], title: str, console: Console
-) -> dict[int, list[np.ndarray]]:
-    """Return float16 (frames, hidden) of each clip, for each layer."""
-    lengths = speech.num_samples()
-    order = sorted(range(len(speech)), key=lambda i: lengths[i])
-    found: dict[int, list[np.ndarray]] = {layer: [np.empty(0)] * len(speech) for layer in layers}
-    with console.progress(title, total=len(speech)) as progress, torch.inference_mode():
-        for start in range(0, len(order), _BATCH):
-            clips = order[start : start + _BATCH]
-            rows = forward.encode(model, [torch.from_numpy(np.array(speech.waveform(i))) for i in clips])
-            for depth, layer in zip([0, *layers], layers, strict=False):
-                states = forward.contextualise(model.net, rows, depth=depth, until=layer)
-                rows = [row[: len(one)] for row, one in zip(states, rows, strict=True)]
-                for clip, row in zip(clips, rows, strict=True):
-                    found[layer][clip] = row.half().numpy()
-            progress.at(start + len(clips))
-    return found
-
-
-def _texts(fitted: probe.Probe, features: Sequence[np.ndarray], alphabet: Alphabet) -> list[str]:
-    return [alphabet.decode(ids) for ids in fitted.labels(features)]
 
 
 def _labelled(
@@ -414,7 +376,7 @@ def _training_s(model: CTCModel, labels: Sequence[Sequence[int]]) -> float:
 
 def _ranking(recipe: Recipe, sample: Sample, measured: Sequence[tuple[Base, Base]]) -> Ranking:
     best = min((one for one, _ in measured), key=lambda one: one.cer)
-    lengths = [len(_PROBE_SEEDS) * error_rates.character_errors(text, text).reference_length
+    lengths = [len(layer_probes.SEEDS) * error_rates.character_errors(text, text).reference_length
                for text in sample.dev.references]  # fmt: skip
 
     def difference(one: Base, other: Base) -> tuple[float, float, float]:

@@ -57,8 +57,9 @@ def train(
     """
     precision = resolve_precision(recipe.train)
     conf = recipe.train.model_copy(update={"precision": precision})  # validation uses it, too
-    frozen = freezing.frozen_depth(recipe.model.freeze, model.net.config)
-    only_head = frozen == model.net.config.num_hidden_layers
+    lowest, layers = freezing.frozen_depth(recipe.model.freeze, model.net.config), model.net.config.num_hidden_layers
+    schedule.check_unfreezing(recipe.train, lowest, layers)
+    only_head = lowest == layers
     # It remembers the precision of the first run in a process and would refuse another; processes stay connected.
     AcceleratorState._reset_state()
     accelerator = Accelerator(
@@ -71,7 +72,7 @@ def train(
     if conf.gradient_checkpointing:
         model.net.gradient_checkpointing_enable({"use_reentrant": False})
     trainee, optimiser = accelerator.prepare(
-        _Trainee(model, frozen or 0), torch.optim.AdamW(_groups(model, conf), betas=(0.9, 0.98), eps=1e-6, fused=True)
+        _Trainee(model), torch.optim.AdamW(_groups(model, conf), betas=(0.9, 0.98), eps=1e-6, fused=True)
     )
     labels = [model.alphabet.encode(text) for text in data.references]
     durations_s = [u.duration_s or 0.0 for u in data.utterances]
@@ -88,9 +89,10 @@ def train(
     with _stop_signals() as stop_signal, console.progress("train", total=conf.steps) as progress:
         stop = conf.steps if journal.validations_since_best < conf.patience else journal.step
         for batches in schedule.plan(durations_s, conf, start=journal.step, stop=stop):
-            freezing.train_mode(model.net, frozen)
             learning_rates = _set_learning_rates(optimiser, journal.step, conf)
             head_only = only_head or journal.step < conf.head_steps
+            frozen = lowest if head_only else schedule.frozen_depth(journal.step, conf, lowest, layers)
+            freezing.train_mode(model.net, frozen)
             num_labels = sum(len(labels[i]) for batch in batches for i in batch)
             for number, batch in enumerate(batches):
                 share = _share(batch, accelerator)
@@ -106,6 +108,7 @@ def train(
                         [labels[i] for i, _ in share],
                         torch.tensor([weight for _, weight in share], device=accelerator.device),
                         masks,
+                        frozen=frozen or 0,
                         head_only=head_only,
                     )
                 # A mean over the labels of all processes and batches of the step; DDP averages over processes.
@@ -163,11 +166,10 @@ def device() -> torch.device:
 class _Trainee(torch.nn.Module):
     """What accelerate wraps: clips and labels in, loss out."""
 
-    def __init__(self, model: CTCModel, frozen: int) -> None:
+    def __init__(self, model: CTCModel) -> None:
         super().__init__()
         self.net = model.net
         self._model = model
-        self._frozen = frozen
         self._encoder_trains = any(p.requires_grad for p in model.net.wav2vec2.feature_extractor.parameters())
 
     def forward(
@@ -178,6 +180,7 @@ class _Trainee(torch.nn.Module):
         weights: torch.Tensor,
         masks: tuple[torch.Tensor, torch.Tensor] | None,
         *,
+        frozen: int,
         head_only: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the CTC loss summed over labels (nats), and the share of frames whose best label is blank.
@@ -188,15 +191,16 @@ class _Trainee(torch.nn.Module):
             labels: Label ids of each.
             weights: (clips,) weight of each clip's loss: 1, or 0 where a process had nothing of its own.
             masks: SpecAugment's, of `contextualise`.
+            frozen: Up to which transformer layer nothing is trained.
             head_only: Whether transformer and feature encoder are not trained.
         """
         if depth is None:
-            with torch.set_grad_enabled(self._encoder_trains and not head_only):
+            with torch.set_grad_enabled(self._encoder_trains and not head_only and not frozen):
                 clips, depth = forward.encode(self._model, clips), 0
-        if depth < self._frozen:
+        if depth < frozen:
             with torch.no_grad():
-                below = forward.contextualise(self.net, clips, until=self._frozen)
-                clips, depth = [row[: len(clip)] for row, clip in zip(below, clips, strict=True)], self._frozen
+                below = forward.contextualise(self.net, clips, depth=depth, until=frozen)
+                clips, depth = [row[: len(clip)] for row, clip in zip(below, clips, strict=True)], frozen
         with torch.set_grad_enabled(not head_only):
             hidden = forward.contextualise(self.net, clips, masks, depth=depth)  # (B, T, H)
         logits = self.net.lm_head(self.net.dropout(hidden)).float()  # (B, T, V)
@@ -226,6 +230,7 @@ def _report_settings(
         f"{describe_duration(audio_s)} of audio, {audio_s / _audio_s(data, range(len(data))):.1f} epochs; "
         f"learning rate {conf.learning_rate:g} (head {conf.head_learning_rate:g}); "
         f"head only for {conf.head_steps} steps"
+        + (f", then one more transformer layer every {conf.unfreeze_steps} steps" if conf.unfreeze_steps else "")
     )
 
 

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from asr_adapt.recipe import Recipe, Resolved
+from asr_adapt.recipe import AUTO, Recipe, Resolved
 from asr_adapt.records import describe_duration
 
 Kind = Literal["none", "embedded", "base", "large"]
@@ -65,13 +65,17 @@ _MASKS = ("mask_time", "mask_features")
 def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, list[Choice]]:
     """Return the recipe with every field that it leaves open filled in, and those choices.
 
-    What the recipe says itself always stands. A resolved recipe stays as it is.
+    What the recipe says itself always stands. A resolved recipe stays as it is. A depth that is to be measured
+    (`model.freeze` auto) is left to training, which asks `training.depth` first: here it is 0, where most is trained.
 
     Args:
         recipe: As it was written.
         hours: Of labelled speech in the train split; `train.hours` goes before it.
         hidden_size: Of the base model's transformer.
     """
+    is_measured = recipe.model.freeze == AUTO
+    if is_measured:
+        recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"freeze": None})})
     kind = _kind(recipe, hidden_size)
     hours = recipe.train.hours or hours
     column = _column(hours)
@@ -106,7 +110,8 @@ def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, l
         share = _HEAD_SHARE_OF_INHERITED if kind == "embedded" else _HEAD_SHARES[column]
         alone = min(_LONGEST_HEAD_STAGE, int(steps * share))
         choose("train", "head_steps", alone, "the new head first, against the blank plateau (fairseq, SpeechBrain)")
-        choose("model", "freeze", "feature_encoder", "its convolutions are never trained (fairseq, fairseq2)")
+        why = "its convolutions are never trained (fairseq, fairseq2)"
+        choose("model", "freeze", "feature_encoder", "auto: until the depth is measured" if is_measured else why)
 
     fields = recipe.model_dump()
     for choice in chosen.values():

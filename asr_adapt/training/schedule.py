@@ -8,6 +8,7 @@ from itertools import count
 
 import numpy as np
 
+from asr_adapt.errors import InputError
 from asr_adapt.recipe import ResolvedTrain
 
 _FINAL_SHARE = 0.05  # of the peak rate, at the end of the decay (fairseq's tri-stage schedule)
@@ -23,6 +24,42 @@ def rate_scale(step: int, conf: ResolvedTrain) -> float:
     if step < held:
         return 1.0
     return float(_FINAL_SHARE ** ((step - held) / max(1, conf.steps - held)))
+
+
+def frozen_depth(step: int, conf: ResolvedTrain, depth: int | None, layers: int) -> int | None:
+    """Return up to which transformer layer nothing is trained in 0-based `step`, after the head-only stage.
+
+    With `train.unfreeze_steps` layers are unfrozen from the top, one each time (gradual unfreezing, Howard and Ruder
+    2018, arXiv:1801.06146, section 3.3), down to `depth`; with the lowest, all that is beneath it.
+
+    Args:
+        step: 0-based.
+        conf: What is trained when.
+        depth: That of the freezing policy (`model.freezing.frozen_depth`).
+        layers: Of the transformer.
+    """
+    lowest = depth or 0
+    if not conf.unfreeze_steps or lowest == layers:
+        return depth
+    unfrozen = 1 + max(0, step - conf.head_steps) // conf.unfreeze_steps
+    return depth if layers - unfrozen <= lowest else layers - unfrozen
+
+
+def check_unfreezing(conf: ResolvedTrain, depth: int | None, layers: int) -> None:
+    """Refuse gradual unfreezing that would end before its lowest layer is trained.
+
+    Raises:
+        InputError: there are too few steps.
+    """
+    later = layers - (depth or 0) - 1
+    if later > 0 and conf.unfreeze_steps and conf.head_steps + later * conf.unfreeze_steps >= conf.steps:
+        most = (conf.steps - 1 - conf.head_steps) // later
+        raise InputError(
+            f"must be at most {most} for {layers - (depth or 0)} layers in {conf.steps} steps, the first "
+            f"{conf.head_steps} of them for the head, but is {conf.unfreeze_steps}",
+            place="train.unfreeze_steps",
+            remedy="Unfreeze faster, or train longer (train.steps)." if most > 0 else "Train longer (train.steps).",
+        )
 
 
 def batches_by_length(durations_s: Sequence[float], batch_s: float, rng: np.random.Generator) -> list[list[int]]:

@@ -12,19 +12,29 @@ from typing import Any, TypeVar, get_args
 from accelerate import PartialState
 
 from asr_adapt import audio, corpora
-from asr_adapt.artifacts import PreparationSummary
+from asr_adapt.artifacts import DepthMeasurement, PreparationSummary
 from asr_adapt.audio import augment
 from asr_adapt.console import Console
-from asr_adapt.corpora import trained_on
+from asr_adapt.corpora import prepared, trained_on
 from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.decoding.frames import FrameGrid
-from asr_adapt.model import base, mixed_precision
+from asr_adapt.model import base, freezing, head, mixed_precision
 from asr_adapt.model.base import ResolvedBase
 from asr_adapt.model.mixed_precision import Precision
-from asr_adapt.recipe import Recipe, Resolved, Source, fingerprint, fingerprint_fields, read_recipe, training_fields
+from asr_adapt.recipe import (
+    AUTO,
+    Recipe,
+    Resolved,
+    Source,
+    fingerprint,
+    fingerprint_fields,
+    read_recipe,
+    training_fields,
+)
 from asr_adapt.stages import prepare, train
 from asr_adapt.storage import content_digests
-from asr_adapt.training import memory, presets
+from asr_adapt.text.alphabet import Alphabet
+from asr_adapt.training import depth, memory, presets, schedule
 from asr_adapt.training.presets import Choice
 from asr_adapt.workflows.run_state import RunState
 
@@ -113,8 +123,16 @@ class RunPlan:
             team: The processes that train, and their device.
             console: Told where even the smallest batch does not fit into memory.
         """
-        hours = PreparationSummary.read(out / "data").hours["train"]
-        resolved, choices = presets.resolve(self.recipe, hours, self.base.config.hidden_size)
+        summary = PreparationSummary.read(out / "data")
+        hours, recipe, choices = summary.hours["train"], self.recipe, []
+        if recipe.model.freeze == AUTO:
+            found = self._depth(out, summary, console)
+            recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"freeze": found.policy})})
+            choices = [Choice("model.freeze", found.policy, found.reason)]
+        resolved, chosen = presets.resolve(recipe, hours, self.base.config.hidden_size)
+        choices += chosen
+        lowest = freezing.frozen_depth(resolved.model.freeze, self.base.config)
+        schedule.check_unfreezing(resolved.train, lowest, self.base.config.num_hidden_layers)
         stages = RunState(out)
         inputs, resolved = self._training_inputs(stages, resolved)
         # Not part of the fingerprint: a run that is resumed elsewhere keeps the batches that it began with.
@@ -127,6 +145,22 @@ class RunPlan:
                 resolved, smaller = memory.fit(resolved, self.base.config, team.num_processes, free, console.warn)
                 choices += smaller
         return TrainingPlan(resolved, inputs, tuple(choices), presets.describe(self.recipe, hours))
+
+    def _depth(self, out: Path, summary: PreparationSummary, console: Console) -> DepthMeasurement:
+        """Return the depth to freeze the base model at: as it was measured in `out` before, else measured now."""
+        recipe, path = self.recipe, out / "data" / "depth.json"
+        inputs = fingerprint(self.prepare_inputs, recipe.model)
+        if path.exists():
+            kept = DepthMeasurement.read_file(path, "Delete it; the depth is measured again.")
+            if kept.inputs == inputs:
+                return kept
+        alphabet = Alphabet(summary.alphabet)
+        model = head.create(recipe.model, alphabet, recipe.language, recipe.text, recipe.train.seed, self.base)
+        model.net.to(train.device())  # type: ignore[arg-type]
+        data, dev = prepared.load(out / "data", "train"), prepared.load(out / "data", "dev")
+        found = depth.best(model, data, dev, inputs, console)
+        found.write_file(path)
+        return found
 
     def _training_inputs(self, stages: RunState, resolved: Resolved) -> tuple[str, Resolved]:
         """Return the fingerprint of training, and the recipe in the precision of training that is begun or done.

@@ -15,6 +15,7 @@ from asr_adapt.errors import InputError
 from asr_adapt.stages import rank as stage
 from asr_adapt.stages.rank import Layer, Ranked, Ranking, rank, recommendation
 from asr_adapt.storage import content_digests
+from asr_adapt.training import layer_probes
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def corpus(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def short_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "_PROBE_STEPS", 50)
+    monkeypatch.setattr(layer_probes, "STEPS", 50)
 
 
 @pytest.mark.slow
@@ -32,7 +33,7 @@ def short_probes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_base_that_was_trained_on_the_language_is_nearest_and_an_untrained_one_is_far(
     base: Path, trained: Path, corpus: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "_PROBE_STEPS", 16)  # with 50, random weights tell tones apart as well
+    monkeypatch.setattr(layer_probes, "STEPS", 16)  # with 50, random weights tell tones apart as well
     bases = [str(base), str(trained / "model")]
     found = rank(tone_recipe(corpus), bases, tmp_path / "out", console, minutes=1)
     first, last = found.bases

@@ -129,3 +129,13 @@ def test_choices_are_printed_with_their_reasons_kept_and_not_made_again(
     assert read_recipe(tmp_path / "recipe.toml") == kept
     run(kept, tmp_path, Console())
     assert "train\nalready done" in capsys.readouterr().err, "the kept recipe is the same run"
+
+
+def test_a_depth_that_is_not_measured_yet_is_that_where_most_is_trained() -> None:
+    recipe = Recipe(language="mi", model=Model(base="embedded", freeze="auto"))
+    found, choices = presets.resolve(recipe, 1.0, 256)
+    (chosen,) = (choice for choice in choices if choice.field == "model.freeze")
+    assert found.model.freeze == chosen.value == "feature_encoder"
+    assert chosen.reason == "auto: until the depth is measured"
+    with pytest.raises(ValueError, match="auto is to be replaced by what was measured"):
+        type(found).model_validate(found.model_dump() | {"model": {"freeze": "auto"}})

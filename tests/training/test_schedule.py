@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import resolved
 
+from asr_adapt.errors import InputError
 from asr_adapt.recipe import Recipe, ResolvedTrain, Train
 from asr_adapt.training import schedule
 
@@ -53,3 +54,21 @@ def test_a_plan_goes_on_in_the_middle_as_if_it_had_begun_at_the_beginning() -> N
     assert list(schedule.plan(durations, conf, start=25, stop=40)) == whole[25:]
     assert list(schedule.plan(durations, conf, start=40, stop=40)) == []
     assert list(islice(schedule.plan(durations, conf.model_copy(update={"seed": 2}), 0, 40), 5)) != whole[:5]
+
+
+@pytest.mark.parametrize("policy", [None, 0, 1], ids=["nothing", "feature_encoder", "below:1"])
+def test_layers_are_unfrozen_from_the_top_down_to_those_that_stay_frozen(policy: int | None) -> None:
+    conf = settled(steps=100, head_steps=3, unfreeze_steps=10)
+    depths = [schedule.frozen_depth(step, conf, policy, 4) for step in range(100)]
+    assert depths == [3] * 13 + [2] * 10 + [1] * 10 + [policy] * 67
+    assert {schedule.frozen_depth(step, settled(), policy, 4) for step in range(100)} == {policy}
+
+
+def test_unfreezing_that_would_not_reach_its_lowest_layer_is_refused() -> None:
+    conf = settled(steps=34, head_steps=3, unfreeze_steps=10)
+    schedule.check_unfreezing(conf, 0, 4)
+    with pytest.raises(InputError, match=r"train\.unfreeze_steps: must be at most 9 for 4 layers in 33 steps"):
+        schedule.check_unfreezing(conf.model_copy(update={"steps": 33}), 0, 4)
+    schedule.check_unfreezing(conf.model_copy(update={"steps": 33}), 1, 4)
+    with pytest.raises(InputError, match=r"Train longer \(train\.steps\)"):
+        schedule.check_unfreezing(conf.model_copy(update={"steps": 4}), 0, 4)

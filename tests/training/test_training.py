@@ -204,11 +204,46 @@ def test_what_is_frozen_has_no_dropout_so_that_its_cache_is_what_it_says(
     assert modes == {(False, True)}
 
 
+@pytest.mark.parametrize("copies", [0, 1])
+def test_layers_that_are_not_unfrozen_yet_neither_learn_nor_have_dropout(
+    base: Path, tones: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copies: int
+) -> None:
+    seen: list[tuple[bool, ...]] = []
+    step = torch.optim.AdamW.step
+
+    def noted(optimiser: torch.optim.AdamW, *given: Any) -> Any:
+        of_layers = [[p.grad is not None for p in layer.parameters()] for layer in net.wav2vec2.encoder.layers]
+        below = [p.grad is not None for p in net.wav2vec2.feature_projection.parameters()]
+        assert all(len({*grads}) == 1 for grads in (*of_layers, below))
+        assert [layer.training for layer in net.wav2vec2.encoder.layers] == [grads[0] for grads in of_layers] or (
+            len(seen) < 2
+        )
+        seen.append((below[0], *(grads[0] for grads in of_layers)))
+        return step(optimiser, *given)
+
+    settings = {"steps": 7, "batch_s": 20, "head_steps": 2, "unfreeze_steps": 3, "cached_copies": copies}
+    recipe = resolved(frozen(tone_recipe(tones, str(base), mask_time=0.2, **settings), "feature_encoder"))
+    train_split, dev_split = prepared.load(data, "train"), prepared.load(data, "dev")
+    adapted = head.create(recipe.model, Alphabet.from_texts(train_split.references), "art", Text(), 1)
+    net = adapted.net
+    monkeypatch.setattr(torch.optim.AdamW, "step", noted)
+    train.train(recipe, adapted, train_split, dev_split, tmp_path, Console(quiet=True))
+    assert seen == [(False, False, False)] * 2 + [(False, False, True)] * 3 + [(True, True, True)] * 2
+
+
+@pytest.mark.parametrize(("policy", "unfreeze_steps"), [("below:1", 0), ("feature_encoder", 8)])
 def test_a_run_with_frozen_layers_that_is_resumed_ends_with_the_same_weights(
-    base: Path, tones: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path,
+    tones: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: str,
+    unfreeze_steps: int,
 ) -> None:
     settings = {"steps": 20, "batch_s": 20, "eval_steps": 10, "head_steps": 4, "cached_copies": 2, "speed": 0.1}
-    recipe = frozen(tone_recipe(tones, str(base), mask_time=0.2, **settings), "below:1")
+    settings["unfreeze_steps"] = unfreeze_steps  # the checkpoint is from before the second layer, at step 12
+    recipe = frozen(tone_recipe(tones, str(base), mask_time=0.2, **settings), policy)
     whole, _ = trained(recipe, data, tmp_path / "whole")
     validate = state.Journal.validate
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import tone_recipe, write_corpus
+from conftest import tone_recipe, write_base, write_corpus
 from filelock import FileLock
 
 from asr_adapt import corpora, storage
+from asr_adapt.artifacts import DepthMeasurement
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
 from asr_adapt.errors import AudioError, DiskFull, InputError, Interrupted, RunLocked
@@ -25,7 +26,7 @@ from asr_adapt.recipe import Source, read_recipe
 from asr_adapt.records import SPLITS, read_jsonl
 from asr_adapt.scoring.error_rates import rate, word_errors
 from asr_adapt.text.normaliser import Normaliser
-from asr_adapt.training import checkpoint, state
+from asr_adapt.training import checkpoint, depth, state
 from asr_adapt.workflows import run as stages
 from asr_adapt.workflows.model_folder import evaluate_folder
 from asr_adapt.workflows.plan import RunPlan
@@ -194,6 +195,35 @@ def test_a_precision_that_is_asked_for_is_another_training(tones: Path, tmp_path
     before = times(tmp_path)
     run(tone_recipe(tones, steps=2, precision="bf16"), tmp_path, Console(quiet=True))
     assert times(tmp_path)["model/model.safetensors"] != before["model/model.safetensors"]
+
+
+def test_the_depth_to_freeze_at_is_measured_once_and_kept_as_what_it_is(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+
+    def best(model: object, train: object, dev: object, inputs: str, console: Console) -> DepthMeasurement:
+        measured.append(inputs)
+        return DepthMeasurement(inputs=inputs, depth=1, reason="auto: it is best")
+
+    monkeypatch.setattr(depth, "best", best)
+    base = str(write_base(tmp_path / "base", "layer"))
+
+    def done(steps: int) -> None:
+        recipe = tone_recipe(tones, base, steps=steps, batch_s=20)
+        recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"freeze": "auto"})})
+        run(recipe, tmp_path / "run", Console(quiet=True))
+
+    done(2)
+    assert read_recipe(tmp_path / "run" / "recipe.toml").model.freeze == "below:1"
+    before = times(tmp_path / "run" / "model")
+    done(2)
+    assert times(tmp_path / "run" / "model") == before
+    done(3)
+    assert times(tmp_path / "run" / "model") != before and len(measured) == 1
+    (tmp_path / "run" / "data" / "depth.json").write_text("{")
+    with pytest.raises(InputError, match=r"depth\.json.*Delete it; the depth is measured again"):
+        done(3)
 
 
 def test_a_field_of_training_redoes_training_and_not_preparation(tones: Path, tmp_path: Path) -> None:
