@@ -12,8 +12,10 @@ import numpy as np
 from asr_adapt.audio.channels import Track, check_channels, check_track
 from asr_adapt.audio.clock import Clock
 from asr_adapt.audio.locators import warn
+from asr_adapt.errors import AudioError
 
 _SILENCE_SAMPLES = 2**14  # of one chunk
+_JOINED_S = 0.5  # packets of Opus have 20 ms: handled one by one, they cost more than their decoding
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +27,8 @@ class CannotDecode(Exception):
 def decode(file: BinaryIO, from_s: float, track: int | None, place: str) -> Iterator[tuple[int, np.ndarray]]:
     """Yield `(sample rate, float32 chunk (num_samples, channels))` of a track, from a time on.
 
+    Chunks have half a second, or what is left.
+
     Args:
         file: At its beginning.
         from_s: Samples before it are decoded and dropped.
@@ -35,6 +39,28 @@ def decode(file: BinaryIO, from_s: float, track: int | None, place: str) -> Iter
         CannotDecode: FFmpeg finds no audio, or damage; what could be decoded was yielded before.
         AudioError: there is no such track, or too many channels.
     """
+    chunks, failure = _frames(file, from_s, track, place), None
+    held: list[np.ndarray] = []
+    held_rate = 0
+    while True:
+        try:
+            found = next(chunks, None)
+        except (CannotDecode, AudioError) as error:
+            found, failure = None, error
+        is_full = sum(map(len, held)) >= _JOINED_S * held_rate
+        if held and (found is None or is_full or (found[0], found[1].shape[1]) != (held_rate, held[0].shape[1])):
+            yield held_rate, np.concatenate(held)
+            held = []
+        if found is None:
+            break
+        held_rate = found[0]
+        held.append(found[1])
+    if failure:
+        raise failure
+
+
+def _frames(file: BinaryIO, from_s: float, track: int | None, place: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield what `decode` does, a chunk for each frame."""
     import av
 
     damaged = 0
@@ -181,6 +207,8 @@ class _Packed:
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         if shape != self._shape:
             self._resampler, self._shape = av.AudioResampler(format="flt"), shape
+        if channels == 1 and frame.format.name in ("flt", "fltp"):
+            return np.frombuffer(frame.planes[0], np.float32, count=frame.samples).reshape(-1, 1)
         parts = [
             np.frombuffer(part.planes[0], np.float32, count=part.samples * channels).reshape(-1, channels)
             for part in self._resampler.resample(frame)
