@@ -6,8 +6,11 @@ keys are ignored, so that a file of a newer package still loads where its format
 
 import json
 import math
+import secrets
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -15,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from asr_adapt import __version__
 from asr_adapt.errors import InputError, describe_validation_error
+from asr_adapt.folders import Folder, LocalFolder
 from asr_adapt.recipe import Text
 from asr_adapt.records import Exclusion, Leak, LeftOut, Split
 from asr_adapt.storage import MAX_JSON_BYTES, decode_text, digest_of_folder, file_digest, read_bounded, write_text
@@ -26,6 +30,7 @@ CONTAMINATION = "contamination.json"
 FORMAT_VERSION = 1
 """of a model folder; a folder with a higher number needs a newer package"""
 _LISTS_BYTES = 2**30  # of files with a line for each excluded clip or each recording
+_RECORD_REMEDY = "Restore it: without it, drafts cannot be told from corrections."
 _MAX_UNITS = 20_000  # of an alphabet; those of Chinese characters have some 5,000
 _Unit = Annotated[str, Field(min_length=1, max_length=100)]
 # Compiling 2,000 keys takes a quarter of a second where they are words, a minute where they are 1,000 letters long.
@@ -596,11 +601,37 @@ class Correction(Artifact):
         return self.edits / self.typed
 
 
+class RecordLine(BaseModel):
+    """What is recorded of one transcript, before it is written."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    place: str
+    """the transcript, in the folder; in the form of `storage.name_as_text`"""
+    source: str | None = None
+    """the recording, as in `TranscriptionRecord`"""
+    digest: str | None = None
+    """SHA-256 of what is written; None: as before"""
+    draft: Draft | None = None
+    """what the model writes, for formats that have no place for it"""
+    beside: bool = False
+    """the file may still hold the draft before this one"""
+
+
+class _PartHead(BaseModel):
+    model: str
+
+
 class TranscriptionRecord(Artifact):
-    """`.asr-adapt.json` in a folder of transcripts: which model wrote them, and from which recordings."""
+    """The record of a folder of transcripts: which model wrote them, and from which recordings.
+
+    It is `.asr-adapt.json`, and what was written since as lines of JSON in files of `.asr-adapt/`, so that the record
+    of a million is neither held nor written again for each.
+    """
 
     max_bytes = _LISTS_BYTES
     FILE: ClassVar[str] = ".asr-adapt.json"
+    PARTS: ClassVar[str] = ".asr-adapt"
 
     model: str = ""
     sources: dict[str, str] = {}
@@ -611,12 +642,80 @@ class TranscriptionRecord(Artifact):
     """transcript → what the model wrote, for formats that have no place for it"""
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
+    def read(cls, place: Path) -> Self:
+        """Return the record of a folder on this machine, an empty one where there is none; see `of`."""
+        return cls.of(LocalFolder(place))
+
+    @classmethod
+    def of(cls, folder: Folder) -> Self:
         """Return the record of a folder, an empty one where there is none.
 
         Raises:
             InputError: it is damaged.
         """
-        path = folder / cls.FILE
-        remedy = "Restore it: without it, drafts cannot be told from corrections."
-        return cls.read_file(path, remedy) if path.exists() else cls()
+        known = cls.whole(folder)
+        model, sources, digests, drafts = known.model, dict(known.sources), dict(known.digests), dict(known.drafts)
+        for model, line in cls._parts(folder):  # noqa: B007 - the last one's
+            if line.source is not None:
+                sources[line.place] = line.source
+            if line.digest is not None:
+                digests[line.place] = line.digest
+            if line.draft is not None:
+                before = drafts.get(line.place) if line.beside else None
+                drafts[line.place] = line.draft if before is None else line.draft.beside(before)
+        return cls(model=model, sources=sources, digests=digests, drafts=drafts)
+
+    @classmethod
+    def lines(cls, folder: Folder) -> Iterator[tuple[str, RecordLine]]:
+        """Yield the model and the line of each transcript; later lines count more.
+
+        Raises:
+            InputError: the record is damaged.
+        """
+        known = cls.whole(folder)
+        for place in dict.fromkeys((*known.sources, *known.digests)):
+            source, digest = known.sources.get(place), known.digests.get(place)
+            yield known.model, RecordLine(place=place, source=source, digest=digest)
+        yield from cls._parts(folder)
+
+    @classmethod
+    def whole(cls, folder: Folder) -> Self:
+        """Return what is in `.asr-adapt.json` alone."""
+        path = folder.path / cls.FILE if folder.path else None
+        return cls.read_file(path, _RECORD_REMEDY) if path and path.exists() else cls()
+
+    @classmethod
+    def _parts(cls, folder: Folder) -> Iterator[tuple[str, RecordLine]]:
+        for name in folder.names(cls.PARTS):
+            try:
+                head, *lines = folder.read(name).splitlines()
+                model = _PartHead.model_validate_json(head).model
+                for line in lines:
+                    yield model, RecordLine.model_validate_json(line)
+            except (OSError, ValueError) as error:  # ValidationError is one
+                reason = describe_validation_error(error) if isinstance(error, ValidationError) else error
+                raise InputError(f"damaged: {reason}", place=folder.place(name), remedy=_RECORD_REMEDY) from error
+
+    @classmethod
+    def append(cls, folder: Folder, model: str, lines: Iterable[RecordLine]) -> None:
+        """Record transcripts of a model, in a new part; the caller has locked the folder."""
+        name = f"{cls.PARTS}/{time.time_ns():020d}-{secrets.token_hex(4)}.jsonl"
+        head = _PartHead(model=model).model_dump_json()
+        rest = (line.model_dump_json(exclude_none=True) for line in lines)
+        folder.write(name, "".join(f"{text}\n" for text in (head, *rest)))
+
+    def write(self, folder: Folder) -> None:
+        """Write the record as one file, elsewhere as one part; the caller has locked and read the folder."""
+        parts = folder.names(self.PARTS)
+        if folder.path is not None:
+            self.write_file(folder.path / self.FILE)
+        else:
+            places = dict.fromkeys((*self.sources, *self.drafts))
+            lines = (RecordLine(place=place, source=self.sources.get(place), digest=self.digests.get(place),
+                                draft=self.drafts.get(place)) for place in places)  # fmt: skip
+            self.append(folder, self.model, lines)
+        for name in parts:
+            folder.delete(name)
+        if folder.path is not None:
+            with suppress(OSError):  # there is none, or another process writes into it
+                (folder.path / self.PARTS).rmdir()

@@ -417,13 +417,15 @@ def transcribe(
         list[str],
         typer.Argument(
             metavar="FILE_OR_DIR...",
-            help="Audio files, folders, patterns ('clips/*.m4a'), .jsonl manifests; - reads standard input.",
+            help="Audio files, folders, patterns ('clips/*.m4a'), .jsonl manifests, URLs such as s3://bucket/folder; "
+            "- reads standard input.",
         ),
     ],
     model: Annotated[Path, typer.Option(help="Model folder, such as a run's model/.")],
     format: Annotated[str, typer.Option(help="txt, json, srt, vtt, tsv, textgrid or eaf.")] = "txt",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for <stem>.<format>; default: print the transcripts.")
+        str | None,
+        typer.Option(metavar="DIR", help="Folder, or its URL, for <stem>.<format>; default: print the transcripts."),
     ] = None,
     engine: _ENGINE = "auto",
     hotwords: Annotated[str, typer.Option(help="Words to boost, such as names, separated by spaces.")] = "",

@@ -11,9 +11,9 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "asr_adapt"
 # From the ground up. A folder or a top-level module may import what stands before it, and nothing after it.
 LAYERS: list[tuple[str, ...]] = [
-    ("errors", "background", "bundled", "telemetry"),
-    ("storage", "languages", "console"),
-    ("recipe", "records"),
+    ("errors", "background", "bundled", "telemetry", "keys"),
+    ("storage", "languages", "console", "remote"),
+    ("recipe", "records", "folders"),
     ("artifacts", "recipe_options", "recipe_script", "process_exit"),
     ("audio",),
     ("text",),

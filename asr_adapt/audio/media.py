@@ -1,5 +1,6 @@
 """Recordings beside their transcripts."""
 
+import itertools
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -45,24 +46,38 @@ def below(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
 def files_below(folder: Path) -> Iterator[str]:
     """Yield the visible files of a folder, as paths relative to it, sorted; links to folders are not followed."""
-    stack: list[tuple[str, Iterator[os.DirEntry[str]]]] = [("", iter(_entries(str(folder))))]
+    start = len(os.path.join(folder, ""))  # noqa: PTH118 - "./" of the folder ".", which Path drops
+    return (entry.path[start:] for entry in entries_below(folder, sort_up_to=None))
+
+
+def entries_below(folder: Path, sort_up_to: int | None = 10_000) -> Iterator[os.DirEntry[str]]:
+    """Yield the visible files of a folder; links to folders are not followed.
+
+    Args:
+        folder: The folder.
+        sort_up_to: Each folder's entries are sorted, unless they are more than this: then they are not held, and come
+            in the order of the file system. None: always sorted.
+    """
+    stack = [_entries(str(folder), sort_up_to)]
     while stack:
-        prefix, entries_left = stack[-1]
-        entry = next(entries_left, None)
+        entry = next(stack[-1], None)
         if entry is None:
             stack.pop()
         elif entry.is_dir(follow_symlinks=False):
-            stack.append((f"{prefix}{entry.name}/", iter(_entries(entry.path))))
+            stack.append(_entries(entry.path, sort_up_to))
         elif entry.is_file():
-            yield prefix + entry.name
+            yield entry
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
+def _entries(folder: str, sort_up_to: int | None) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
-            return sorted((entry for entry in found if not is_hidden(entry.name)), key=lambda entry: entry.name)
+            shown = (entry for entry in found if not is_hidden(entry.name))
+            first = sorted(itertools.islice(shown, sort_up_to), key=lambda entry: entry.name)
+            yield from first
+            yield from shown
     except OSError:  # no folder, or one that may not be read
-        return []
+        return
 
 
 def beside(path: Path) -> Path:

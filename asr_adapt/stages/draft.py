@@ -32,6 +32,7 @@ from asr_adapt.corpora.provenance import (
 from asr_adapt.corpora.readers import READERS, elan, praat
 from asr_adapt.corpora.tiers import Annotation, Tier, near_names
 from asr_adapt.errors import DiskFull, InputError, printable
+from asr_adapt.folders import LocalFolder
 from asr_adapt.formats import writers
 from asr_adapt.formats.draft_documents import DraftDocument, DraftSegment, ElanDraft, TextGridDraft
 from asr_adapt.formats.elan_document import ElanDocument
@@ -258,7 +259,7 @@ def _accept(path: Path) -> bool:
             # To `transcribe`, it is edited: it is not transcribed again.
             "digests": known.digests | ({name: "accepted"} if name in known.digests else {}),
         }
-        known.model_copy(update=changes).write_file(base / TranscriptionRecord.FILE)
+        known.model_copy(update=changes).write(LocalFolder(base))
     return True
 
 
@@ -799,9 +800,7 @@ def _record(path: Path, draft: Draft, *, keep: bool = False) -> None:
         known = TranscriptionRecord.read(folder)
         if keep and name in known.drafts:
             draft = draft.beside(known.drafts[name])
-        known.model_copy(update={"drafts": known.drafts | {name: draft}}).write_file(
-            folder / TranscriptionRecord.FILE
-        )
+        known.model_copy(update={"drafts": known.drafts | {name: draft}}).write(LocalFolder(folder))
 
 
 def _colour(source: Path, target: Path, document: ElanDraft) -> None:

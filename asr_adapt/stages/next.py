@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,7 +55,7 @@ class Proposal:
 
 
 def survey(
-    transcriber: Transcriber, inputs: Sequence[Input], transcribed: Sequence[Utterance], console: Console
+    transcriber: Transcriber, inputs: Iterable[Input], transcribed: Sequence[Utterance], console: Console
 ) -> Speech:
     """Return the speech in recordings that no transcript covers, cut at pauses, as the model reads it.
 

@@ -150,4 +150,4 @@ def test_a_recording_is_newer_than_its_transcript_when_it_changed_since(folder: 
     for difference_s, newer in ((-10, False), (10, True)):
         now = transcript.stat().st_mtime
         os.utime(folder / "a.wav", (now + difference_s, now + difference_s))
-        assert item.is_newer_than(transcript) is newer
+        assert item.is_newer_than(transcript.stat().st_mtime_ns) is newer

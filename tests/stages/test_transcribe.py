@@ -152,6 +152,9 @@ def test_a_transcript_is_known_as_a_draft_from_the_moment_it_is_there(
     seen: list[tuple[str, bool]] = []
 
     def write(path: Path, text: str) -> None:
+        if path.suffix == ".jsonl":  # of the record
+            write_text(path, text)
+            return
         for moment in ("before", "after"):
             found = Drafts().of(path) if path.exists() else None
             marks = {mark for of in found.draft.tiers.values() for mark in of.segments} if found else set()
@@ -159,7 +162,7 @@ def test_a_transcript_is_known_as_a_draft_from_the_moment_it_is_there(
             if moment == "before":
                 write_text(path, text)
 
-    monkeypatch.setattr("asr_adapt.stages.transcribe.write_text", write)
+    monkeypatch.setattr("asr_adapt.folders.write_text", write)
     stage(clips / "x", out=clips / "x", format=format)
     assert seen == [("before", False), ("after", True)] * 2
     seen.clear()
@@ -199,7 +202,7 @@ def test_a_full_disk_ends_the_batch_in_one_line_and_leaves_no_part(
             raise OSError(errno.ENOSPC, "No space left on device")
         write_text(path, text)
 
-    monkeypatch.setattr("asr_adapt.stages.transcribe.write_text", write)
+    monkeypatch.setattr("asr_adapt.folders.write_text", write)
     with pytest.raises(DiskFull, match=r"two\.txt: cannot be written"):
         stage(clips / "x", out=clips / "out")
     assert {path.name for path in (clips / "out").iterdir()} == {"one.txt", ".asr-adapt.json", ".asr-adapt.lock"}
@@ -336,7 +339,7 @@ def test_pieces_of_a_manifest_are_named_by_their_ids_and_linked_where_they_begin
     gone = Utterance(id="gone", audio="x/gone.wav")
     write_jsonl(clips / "m.jsonl", [*pieces, gone])
     assert stage(clips / "m.jsonl", out=clips / "out", format="eaf") == 1
-    assert set(times(clips / "out")) == {"p_0.eaf", "p_1.eaf"}
+    assert set(times(clips / "out")) == {"p_0.eaf", "p_1.eaf", "failed.jsonl"}
     assert 'RELATIVE_MEDIA_URL="../x/one.wav"' in (clips / "out" / "p_1.eaf").read_text()
     assert 'TIME_ORIGIN="250"' in (clips / "out" / "p_1.eaf").read_text()
     stage(clips / "m.jsonl", out=clips / "json", format="json")
@@ -359,7 +362,7 @@ def test_a_name_that_the_new_suffix_makes_too_long_fails_alone(
     long = "x" * 250
     (clips / "x" / f"{long}.wav").write_bytes((clips / "x" / "one.wav").read_bytes())
     assert stage(clips / "x", out=clips / "out", format="textgrid") == 1
-    assert set(times(clips / "out")) == {"one.textgrid", "two.textgrid"}
+    assert set(times(clips / "out")) == {"one.textgrid", "two.textgrid", "failed.jsonl"}
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert line.endswith(f"{long}.textgrid: cannot be written (File name too long).")
 
