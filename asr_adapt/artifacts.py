@@ -487,6 +487,88 @@ class DepthMeasurement(Artifact):
         return f"below:{self.depth}" if self.depth else "feature_encoder"
 
 
+class LayerScores(BaseModel):
+    """What probes say of a layer's features."""
+
+    model_config = ConfigDict(frozen=True)
+
+    layer: int
+    """0: the transformer's input"""
+    cer: float
+    """of the probe on dev"""
+    logme: float
+    distance: float | None = None
+    """sliced Wasserstein distance between the corpus's frames and those of speech that the base was trained on, in
+    standard deviations of the latter; None where no such speech is given"""
+
+
+class BaseScores(Artifact):
+    """What rank measured of one base model; a file of its own in the output folder."""
+
+    inputs: str
+    """fingerprint of all that decides it"""
+    name: str
+    layers: tuple[LayerScores, ...]
+    best_layer: int
+    cer: float
+    """of the probes of the best layer, on dev"""
+    cer_ci95: tuple[float, float]
+    errors: tuple[int, ...]
+    """character errors of each dev utterance, those of all probes together"""
+    has_learned: bool
+    """whether each of these probes has learned something about the sound"""
+    known_letters: float
+    """share of the alphabet with which a new head starts"""
+    training_s_per_hour: float
+    """seconds of training here for an hour of speech, once through"""
+    memory_gb: float
+    """of training, with the batches of the recipe or of its preset; worked out anew each time"""
+
+
+class RankedBase(BaseModel):
+    """A base model in the ranking."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    cer: float
+    cer_ci95: tuple[float, float]
+    best_layer: int
+    against_random: tuple[float, float, float]
+    """CER minus that of random weights in the same architecture, with the paired 95 % interval"""
+    against_best: tuple[float, float, float]
+    is_far: bool
+    """whether it is no better than random weights"""
+    is_nearest: float
+    """probability, over bootstrap draws of dev utterances, that it is the nearest of these"""
+    known_letters: float
+    logme: float
+    training_s_per_hour: float
+    memory_gb: float
+    layers: tuple[LayerScores, ...]
+    similarity: float | None = None
+    """acoustic token distribution similarity of the corpus and of speech that the base was trained on"""
+    relative: tuple[str, float] | None = None
+    """of the languages that the base's card names the one that is nearest in the family tree, and its distance"""
+
+
+class Ranking(Artifact):
+    """`rank.json`: the nearest base first."""
+
+    language: str
+    train_minutes: float
+    dev_minutes: float
+    dev_utterances: int
+    unreadable: int
+    """clips of the sample that could not be decoded"""
+    trained_on: int = 0
+    """clips of dev that are left out of the sample because a base was trained on them"""
+    bases: tuple[RankedBase, ...]
+    has_learned: bool
+    """whether the nearest base's probes have learned anything about the sound"""
+    recommendation: str
+
+
 class StageState(BaseModel):
     """One stage of a run folder."""
 

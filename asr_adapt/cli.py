@@ -221,6 +221,12 @@ def rank(
     minutes: Annotated[
         float, typer.Option(min=1, callback=_finite, help="Minutes of training speech in the sample.")
     ] = 10,
+    sample: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BASE=FOLDER", help="Recordings in the languages that a base was trained on; repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Rank base models for a corpus without fine-tuning them.
 
@@ -234,8 +240,14 @@ def rank(
     from asr_adapt.console import Console
     from asr_adapt.stages import rank as stage
 
+    samples = {}
+    for given in sample or ():
+        name, equals, folder = given.rpartition("=")
+        if not equals or not Path(folder).is_dir():
+            raise InputError(f"'{given}' is not BASE=FOLDER", place="--sample", remedy="As embedded=recordings.")
+        samples[name] = Path(folder)
     process_exit.begin_work()
-    stage.rank(recipe, base, out, Console(), minutes=minutes)
+    stage.rank(recipe, base, out, Console(), minutes=minutes, samples=samples)
 
 
 @app.command(context_settings=_CORPUS_COMMAND)
@@ -243,7 +255,10 @@ def new(
     context: typer.Context,
     language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="BCP-47 tag (mi, sat-Olck) or English name.")],
     corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="Corpus folder, archive, table or Hub name.")],
-    base: Annotated[str | None, typer.Option(help="Base model; default: chosen by the hours of speech.")] = None,
+    base: Annotated[
+        list[str] | None,
+        typer.Option(help="Base model; given more than once, the nearest one is measured. Default: by the hours."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Recipe script to write; default: recipes/LANGUAGE.py.")] = None,
 ) -> None:
     """Examine a corpus and write a recipe script for it. Recipe fields, such as --corpus.tiers, may follow."""
@@ -256,7 +271,13 @@ def new(
     recipe = recipe_from({"language": language, "corpus": {"root": corpus}}, "command line")
     recipe, _ = recipe_options.override(recipe, context.args)
     script = out or Path("recipes") / f"{language.lower().replace('-', '_')}.py"
-    stage.new(recipe, base, script, Console())
+    if base and len(base) > 1:
+        from asr_adapt.workflows import base_choice
+
+        process_exit.begin_work()
+        base_choice.new_recipe(recipe, base, script, base_choice.ranking_folder(script.stem), Console())
+    else:
+        stage.new(recipe, base[0] if base else None, script, Console())
 
 
 @app.command(context_settings=_CORPUS_COMMAND)
@@ -286,6 +307,10 @@ def doctor(
         int | None,
         typer.Option(min=1, help="Decode only so many clips, for a first look; always the same ones."),
     ] = None,
+    base: Annotated[
+        list[str] | None,
+        typer.Option(help="Base model to rank beside the recipe's, as asr-adapt rank does; repeatable."),
+    ] = None,
 ) -> None:
     """Find problems in a corpus before training. Recipe fields, such as --corpus.format, may follow."""
     from asr_adapt import languages, recipe_options, recipe_script
@@ -311,7 +336,17 @@ def doctor(
         raise InputError("a sample cannot be fixed", place="--sample", remedy="Leave out --sample, or --fix.")
     stage.refuse_places([place for place in (json, html) if place], fix)
     console = Console()
+    bases = [*([recipe.model.base] if script and recipe.model.base != "none" else []), *(base or [])]
+    if base:
+        from asr_adapt.stages import rank
+        from asr_adapt.workflows import base_choice
+
+        rank.checked(recipe, bases)
     examined = stage.examine(recipe, console, estimate=estimate, sample=sample)
+    if base:
+        process_exit.begin_work()
+        folder = base_choice.ranking_folder(corpus.stem)
+        examined = base_choice.with_ranking(examined, recipe, bases, folder, console)
     with disk_full_as_error(Path("standard output"), "Make room, then start the same command."):
         stage.show(examined, console)
     if json:

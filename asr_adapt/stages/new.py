@@ -41,6 +41,17 @@ class Speech:
     """utterances with marks of speech that nobody understood, which are not among the others"""
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """What a corpus shows, and a recipe for it that lacks its base model only."""
+
+    recipe: Recipe
+    reading: corpora.Reading
+    speech: Speech
+    writing: Orthography
+    markup: Markup
+
+
 def new(recipe: Recipe, base: str | None, out: Path, console: Console) -> None:
     """Write the recipe script `out` for the corpus that `recipe` names.
 
@@ -51,12 +62,20 @@ def new(recipe: Recipe, base: str | None, out: Path, console: Console) -> None:
         console: Where to report.
 
     Raises:
-        InputError: `out` is there already, the corpus cannot be read, or nothing is transcribed.
+        InputError: `out` exists, the corpus cannot be read, or nothing is transcribed.
     """
+    proposal = propose(recipe, out, console)
+    chosen, why = (base, "asked for with --base") if base else _base(proposal.speech)
+    write(proposal, chosen, why, out, console)
+    if base is None:
+        console.say(f"to compare base models first: asr-adapt rank {out} --base {_MMS} --base {_XLSR}")
+
+
+def propose(recipe: Recipe, out: Path, console: Console) -> Proposal:
+    """Look at the corpus that `recipe` names; arguments and errors as of `new`."""
     if out.exists():
-        raise InputError("is there already, and is not written over", place=out, remedy="Give another --out.")
-    sources = corpora.sources(recipe)
-    reading = corpora.read_all(sources, recipe.language, allow_unsplit=True)
+        raise InputError("already exists, and is not written over", place=out, remedy="Give another --out.")
+    reading = corpora.read_all(corpora.sources(recipe), recipe.language, allow_unsplit=True)
     for note in reading.notes:
         console.say(note)
     for part in reading.left_out:
@@ -72,29 +91,43 @@ def new(recipe: Recipe, base: str | None, out: Path, console: Console) -> None:
         writing = described(texts, normalise)
     except ValueError as error:
         raise InputError("the transcripts hold no letter", place=recipe.corpus.root) from error
-    speech = _speech(clear, normalise, unclear=len(reading.utterances) - len(clear))
-    base, why = (base, "asked for with --base") if base else _base(speech)
     text = recipe.text.model_copy(update={"units": "code_points"} if writing.wants_code_points else {})
-    written = recipe.model_copy(update={"model": recipe.model.model_copy(update={"base": base}), "text": text})
-    script = _script(written, reading, speech, writing, proposed, why)
+    speech = _speech(clear, normalise, unclear=len(reading.utterances) - len(clear))
+    return Proposal(recipe.model_copy(update={"text": text}), reading, speech, writing, proposed)
+
+
+def write(proposal: Proposal, base: str, why: str, out: Path, console: Console) -> None:
+    """Write the recipe script.
+
+    Args:
+        proposal: Of `propose`.
+        base: Base model.
+        why: The reason for it, which the script gives.
+        out: Where the script goes.
+        console: Where to report.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    recipe = proposal.recipe
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"base": base})})
+    script = _script(recipe, proposal, why)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with disk_full_as_error(out, "Make room, then start the same command."):
             write_text(out, script)
     except OSError as error:
         raise InputError(f"cannot be written ({error.strerror})", place=out, remedy="Give another --out.") from error
-    for kind in proposed.found:
+    for kind in proposal.markup.found:
         console.say(f"Markup, {kind.kind.replace('_', ' ')}: {kind.examples()}")
-    if proposed.fields():
-        console.say(f"Settings for it: {proposed.fields()}")
-    for sentence in (_spoken(speech), *writing.sentences(), f"Base: {base} ({why})"):
+    if proposal.markup.fields():
+        console.say(f"Settings for it: {proposal.markup.fields()}")
+    for sentence in (_spoken(proposal.speech), *proposal.writing.sentences(), f"Base: {base} ({why})"):
         console.say(sentence)
-    if reading.unsplit is not None:
-        console.warn(f"no splits can be made, and without them nothing can be trained: {reading.unsplit}")
+    if proposal.reading.unsplit is not None:
+        console.warn(f"no splits can be made, and without them nothing can be trained: {proposal.reading.unsplit}")
     console.say(f"\nrecipe: {out}")
     console.say(f"next: look at it, then asr-adapt run {out}")
-    if base in (_MMS, _XLSR):
-        console.say(f"to compare base models first: asr-adapt rank {out} --base {_MMS} --base {_XLSR}")
 
 
 def _speech(utterances: Sequence[Utterance], normalise: Normaliser, unclear: int) -> Speech:
@@ -156,14 +189,13 @@ def _spoken(speech: Speech) -> str:
     return summary
 
 
-def _script(
-    recipe: Recipe, reading: corpora.Reading, speech: Speech, writing: Orthography, proposed: Markup, why: str
-) -> str:
+def _script(recipe: Recipe, proposal: Proposal, why: str) -> str:
+    reading, proposed = proposal.reading, proposal.markup
     named = corpora.sources(recipe)
     kinds = "; ".join(
         note.removeprefix(f"{source.root}: ") for note, source in zip(reading.notes, named, strict=True)
     )
-    corpus = f"Corpus: {kinds}. Transcribed: {_spoken(speech)}."
+    corpus = f"Corpus: {kinds}. Transcribed: {_spoken(proposal.speech)}."
     if reading.unsplit is not None:
         corpus += f" No splits can be made ({reading.unsplit.problem}): give it some before training."
     corpus += " Say here where it comes from. Licence: say whether models made from it may be shared."
@@ -171,7 +203,7 @@ def _script(
     paragraphs = [
         f"{name} ({recipe.language}): say here whose language it is, where, and how many speak it.",
         corpus,
-        f"Orthography: {'. '.join(writing.sentences())}.",
+        f"Orthography: {'. '.join(proposal.writing.sentences())}.",
         f"Base: {recipe.model.base}.",
         "To beat: no published WER was looked up.",
         "Not run here.",
@@ -193,7 +225,7 @@ def _script(
             sections += recipe_script.comment(proposed.describe())
         sections.append(f"    text={recipe_script.call(recipe.text)},")
     sections += [
-        f"    # {why[0].upper()}{why[1:]}.",
+        *recipe_script.comment(f"{why[0].upper()}{why[1:].rstrip('.')}."),
         f"    model={recipe_script.call(recipe.model, always=('base',))},",
     ]
     if recipe.train.model_fields_set and recipe.train != type(recipe.train)():

@@ -8,28 +8,28 @@ than that has nothing to transfer.
 import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 from transformers import Wav2Vec2ForCTC
 
 from asr_adapt import audio, corpora
-from asr_adapt.artifacts import Artifact
+from asr_adapt.artifacts import BaseScores, LayerScores, RankedBase, Ranking
+from asr_adapt.audio import augment
 from asr_adapt.console import Console
 from asr_adapt.corpora import trained_on
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.decoding import ctc
 from asr_adapt.errors import AudioError, InputError
-from asr_adapt.model import base, forward, head
+from asr_adapt.model import base, card, forward, head
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Model, Recipe, fingerprint
 from asr_adapt.records import Utterance, describe_duration
-from asr_adapt.scoring import comparison, error_rates, transferability
+from asr_adapt.scoring import comparison, error_rates, relatedness, transferability
 from asr_adapt.storage import content_digests, make_folder
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.text.normaliser import Normaliser
@@ -40,83 +40,16 @@ from asr_adapt.training.layer_probes import LayerProbes
 RANDOM = "random weights"
 _LAYERS = 3  # of a base, evenly; the best of them has a probe for each seed, the others one
 _LOGME_FRAMES = 8_000
+_COMPARED_FRAMES = 10_000
+_OWN_S, _LEAST_OWN_S = 15.0, 0.1  # of each recording of a base's own speech
+_TOKEN_CLIPS = 150  # of the corpus, whose acoustic tokens are compared
 _TIMED_S = 10.0
+_DRAWS = 1_000
 _ARCHITECTURE = (
     "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "conv_dim",
     "conv_kernel", "conv_stride", "conv_bias", "feat_extract_norm", "feat_extract_activation",
     "do_stable_layer_norm", "num_conv_pos_embeddings", "num_conv_pos_embedding_groups",
 )  # fmt: skip
-
-
-class Layer(BaseModel):
-    """A layer's features."""
-
-    model_config = ConfigDict(frozen=True)
-
-    layer: int
-    """0: the transformer's input"""
-    cer: float
-    """of the probe on dev"""
-    logme: float
-
-
-class Base(Artifact):
-    """What was measured of one base model; a file of its own in the output folder."""
-
-    inputs: str
-    """fingerprint of all that decides it"""
-    name: str
-    layers: tuple[Layer, ...]
-    best_layer: int
-    cer: float
-    """of the probes of the best layer, on dev"""
-    cer_ci95: tuple[float, float]
-    errors: tuple[int, ...]
-    """character errors of each dev utterance, those of all probes together"""
-    has_learned: bool
-    """whether each of these probes has learned something about the sound"""
-    known_letters: float
-    """share of the alphabet with which a new head starts"""
-    training_s_per_hour: float
-    """seconds of training here for an hour of speech, once through"""
-    memory_gb: float
-    """of training, with the batches of the recipe or of its preset; worked out anew each time"""
-
-
-class Ranked(BaseModel):
-    """A base model in the ranking."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    cer: float
-    cer_ci95: tuple[float, float]
-    best_layer: int
-    against_random: tuple[float, float, float]
-    """CER minus that of random weights in the same architecture, with the paired 95 % interval"""
-    against_best: tuple[float, float, float]
-    is_far: bool
-    """whether it is no better than random weights"""
-    known_letters: float
-    logme: float
-    training_s_per_hour: float
-    memory_gb: float
-    layers: tuple[Layer, ...]
-
-
-class Ranking(Artifact):
-    """`rank.json`: the nearest base first."""
-
-    language: str
-    train_minutes: float
-    dev_minutes: float
-    dev_utterances: int
-    unreadable: int
-    """clips of the sample that could not be decoded"""
-    trained_on: int = 0
-    """clips of dev that are left out of the sample because a base was trained on them"""
-    bases: tuple[Ranked, ...]
-    recommendation: str
 
 
 @dataclass(frozen=True)
@@ -135,7 +68,13 @@ class Sample:
 
 
 def rank(
-    recipe: Recipe, bases: Sequence[str], out: Path, console: Console, *, minutes: float = layer_probes.MINUTES
+    recipe: Recipe,
+    bases: Sequence[str],
+    out: Path,
+    console: Console,
+    *,
+    minutes: float = layer_probes.MINUTES,
+    samples: Mapping[str, Path] | None = None,
 ) -> Ranking:
     """Rank base models for a recipe's corpus; print and write the ranking. Run again, it resumes.
 
@@ -145,9 +84,114 @@ def rank(
         out: Folder of rank.json and of a file for each base.
         console: Where to report.
         minutes: Of training speech in the sample; half as much of dev is scored.
+        samples: Of some of the bases, a folder of recordings in the languages that it was trained on.
 
     Raises:
-        InputError: a base model or the corpus cannot be used, or fewer than two bases are named.
+        InputError: a base model, a sample or the corpus cannot be used, or fewer than two bases are named.
+    """
+    specs = checked(recipe, bases)
+    for name in set(samples or ()) - set(specs):
+        raise InputError(f"'{name}' is not ranked", place="--sample", remedy=f"Give --base {name}, too.")
+    own = {name: _own_speech(folder, 60 * minutes * layer_probes.DEV_SHARE, console)
+           for name, folder in (samples or {}).items()}  # fmt: skip
+    heard = _heard(specs, console)
+    make_folder(out, "Give another --out.")
+    sample = _sample(recipe, minutes, heard, console)
+    measured: list[tuple[BaseScores, BaseScores]] = []
+    for name, spec in specs.items():
+        resolved = base.resolve(spec, recipe.language)
+        measured.append((
+            _measured(recipe, spec, resolved, sample, out, console, name, own.get(name)),
+            _measured(recipe, spec, resolved, sample, out, console, None, None),
+        ))  # fmt: skip
+    similarity = _similarities(recipe, sample, own, console)
+    relatives = _relatives(recipe.language, specs, console)
+    hints = {name: (similarity.get(name), relatives.get(name)) for name in specs}
+    ranking = _ranking(recipe, sample, measured, hints)
+    ranking.write_file(out / "rank.json")
+    _show(ranking, console)
+    return ranking
+
+
+def _own_speech(folder: Path, seconds: float, console: Console) -> SpeechSplit:
+    """Return the beginnings of random recordings of a folder; the same ones each time.
+
+    Raises:
+        InputError: there are none, or too few can be decoded.
+    """
+    found = augment.recordings(folder, "--sample")
+    chosen: list[Utterance] = []
+    waveforms: list[np.ndarray] = []
+    unreadable = samples = 0
+    with console.progress(f"read {folder.name}", total=round(seconds)) as progress:
+        for index in np.random.default_rng(0).permutation(len(found)):
+            if samples >= seconds * audio.SAMPLE_RATE_HZ and len(chosen) >= layer_probes.LEAST_CLIPS:
+                break
+            try:
+                waveform = audio.load(found[index], end_s=_OWN_S)
+            except AudioError:
+                unreadable += 1
+                continue
+            length_s = len(waveform) / audio.SAMPLE_RATE_HZ
+            if length_s < _LEAST_OWN_S:
+                continue
+            chosen.append(
+                Utterance(id=found[index].name, audio=str(found[index]), language="und", duration_s=length_s)
+            )
+            waveforms.append(waveform)
+            samples += len(waveform)
+            progress.at(min(samples // audio.SAMPLE_RATE_HZ, round(seconds)))
+    if unreadable:
+        console.warn(f"{unreadable} recordings of {folder} cannot be decoded")
+    if len(chosen) < layer_probes.LEAST_CLIPS:
+        raise InputError(
+            f"'{folder}' has {len(chosen)} recordings that can be used; {layer_probes.LEAST_CLIPS} are needed",
+            place="--sample",
+            remedy="Give a folder with more.",
+        )
+    return SpeechSplit("own speech", chosen, [""] * len(chosen), waveforms.__getitem__)
+
+
+def _relatives(language: str, specs: Mapping[str, Model], console: Console) -> dict[str, tuple[str, float]]:
+    """Return which of each base's languages is nearest to the corpus's, as far as that is known."""
+    spoken = {name: tags for name, spec in specs.items() if (tags := card.languages(spec))}
+    if spoken and not relatedness.is_installed():
+        console.say("languages are not compared: pip install 'asr-adapt[uriel]'")
+        return {}
+    near = {name: relatedness.nearest(language, tags) for name, tags in spoken.items()}
+    return {name: found for name, found in near.items() if found}
+
+
+def _similarities(
+    recipe: Recipe, sample: Sample, own: Mapping[str, SpeechSplit], console: Console
+) -> dict[str, float]:
+    """Return the acoustic token distribution similarity of the corpus to each base's own speech.
+
+    The tokens are those of one model for all, the embedded one: similarities by tokens of different models do not
+    compare.
+    """
+    if not own:
+        return {}
+    spec = Model(base="embedded")
+    model = head.create(spec, sample.alphabet, recipe.language, recipe.text, 0)
+    model.net.eval()
+    layers = [model.net.config.num_hidden_layers // 2]
+
+    def of(split: SpeechSplit) -> list[np.ndarray]:
+        return layer_probes.features(model, split, layers, f"acoustic tokens: {split.name}", console)[layers[0]]
+
+    target = of(sample.train.evenly(_TOKEN_CLIPS))
+    return {
+        name: transferability.token_similarity(*transferability.acoustic_tokens(target, of(split)))
+        for name, split in own.items()
+    }
+
+
+def checked(recipe: Recipe, bases: Sequence[str]) -> dict[str, Model]:
+    """Return the settings of each base, all of which can be used.
+
+    Raises:
+        InputError: a base model cannot be used, or fewer than two are named.
     """
     if len(set(bases)) < 2:
         raise InputError("a ranking needs two base models", place="--base", remedy="Give --base more than once.")
@@ -156,22 +200,9 @@ def rank(
         raise InputError(
             "random weights are always a part of the ranking", place="--base none", remedy="Leave it out."
         )
-    for spec in specs.values():  # all are there, before any is measured
+    for spec in specs.values():
         base.resolve(spec, recipe.language)
-    heard = _heard(specs, console)
-    make_folder(out, "Give another --out.")
-    sample = _sample(recipe, minutes, heard, console)
-    measured: list[tuple[Base, Base]] = []
-    for name, spec in specs.items():
-        resolved = base.resolve(spec, recipe.language)
-        measured.append((
-            _measured(recipe, spec, resolved, sample, out, console, name),
-            _measured(recipe, spec, resolved, sample, out, console, None),
-        ))  # fmt: skip
-    ranking = _ranking(recipe, sample, measured)
-    ranking.write_file(out / "rank.json")
-    _show(ranking, console)
-    return ranking
+    return specs
 
 
 def _heard(specs: Mapping[str, Model], console: Console) -> TrainedOn:
@@ -258,18 +289,23 @@ def _measured(
     out: Path,
     console: Console,
     name: str | None,
-) -> Base:
-    """Return what is measured of a base; of random weights in its architecture where `name` is None."""
+    own: SpeechSplit | None,
+) -> BaseScores:
+    """Return what is measured of a base, `own` being speech in its own languages.
+
+    Of random weights in its architecture where `name` is None.
+    """
     architecture = {field: getattr(resolved.config, field) for field in _ARCHITECTURE}
     what = name or f"{RANDOM}, {fingerprint(architecture)[:8]}"
     machine = [torch.get_num_threads(), os.cpu_count(), torch.backends.cpu.get_cpu_capability()]  # of the times
-    inputs = fingerprint(sample.key, architecture, _weights(spec) if name else RANDOM, machine)
+    compared = [sorted(content_digests({u.audio for u in own.utterances}).items())] if own else []
+    inputs = fingerprint(sample.key, architecture, _weights(spec) if name else RANDOM, machine, *compared)
     full = recipe.model_copy(update={"model": spec, "train": recipe.train.model_copy(update={"precision": "fp32"})})
     settings, _ = presets.resolve(full, sample.hours, resolved.config.hidden_size)
     memory_gb = memory.needed_bytes(settings, resolved.config, settings.train.batch_s) / 1e9
     path = out / f"{hashlib.sha256(what.encode()).hexdigest()[:12]}.json"
     if path.exists():
-        kept = Base.read_file(path, "Delete it and run again.")
+        kept = BaseScores.read_file(path, "Delete it and run again.")
         if kept.inputs == inputs:
             console.say(f"{what}: already measured")
             return kept.model_copy(update={"memory_gb": memory_gb})
@@ -278,7 +314,7 @@ def _measured(
         torch.manual_seed(0)
         net = Wav2Vec2ForCTC(model.net.config)
         model = CTCModel(net, model.alphabet, model.language, model.text, model.normalise_waveform)
-    found = _measure(model, sample, what, console)
+    found = _measure(model, sample, what, own, console)
     known = head.inherited(spec, sample.alphabet, recipe.language, resolved) if name else {}
     kept = found.model_copy(
         update={
@@ -300,11 +336,12 @@ def _weights(spec: Model) -> object:
     return sorted(digest or "" for digest in content_digests(files).values())
 
 
-def _measure(model: CTCModel, sample: Sample, what: str, console: Console) -> Base:
-    """Train probes on a model's layers, and score them."""
+def _measure(model: CTCModel, sample: Sample, what: str, own: SpeechSplit | None, console: Console) -> BaseScores:
+    """Train probes on a model's layers, and score them; compare these layers on speech of its own languages."""
     depth = model.net.config.num_hidden_layers
     layers = sorted({round(depth * part / _LAYERS) for part in range(1, _LAYERS + 1)})
     probes = LayerProbes(model, sample.train, sample.dev, layers, what, console)
+    own_features = layer_probes.features(model, own, layers, f"{what}: {own.name}", console) if own else {}
     first, *others = layer_probes.SEEDS
     total = layer_probes.STEPS * (len(layers) + len(others))
     with console.progress(f"{what}: probes", total=total) as progress:
@@ -317,17 +354,21 @@ def _measure(model: CTCModel, sample: Sample, what: str, console: Console) -> Ba
             return found
 
         written: dict[int, list[list[str]]] = {}
-        found: list[Layer] = []
+        found: list[LayerScores] = []
         for layer in layers:
             fitted = trained(layer, first)
             written[layer] = [probes.texts(layer, fitted)]
             evidence = transferability.logme(*_labelled(fitted, probes.train[layer], probes.labels))
             cer = error_rates.rate(probes.errors(written[layer][0]))
-            found.append(Layer(layer=layer, cer=cer, logme=evidence))
+            distance = None
+            if own is not None:
+                ours, theirs = _frames(probes.train[layer]), _frames(own_features[layer])
+                distance = transferability.sliced_wasserstein(ours, theirs)
+            found.append(LayerScores(layer=layer, cer=cer, logme=evidence, distance=distance))
         best = min(found, key=lambda one: one.cer).layer
         written[best] += [probes.texts(best, trained(best, seed)) for seed in others]
     pooled = [error_rates.pool(same) for same in zip(*map(probes.errors, written[best]), strict=True)]
-    return Base(
+    return BaseScores(
         inputs="",
         name=what,
         layers=tuple(found),
@@ -340,6 +381,12 @@ def _measure(model: CTCModel, sample: Sample, what: str, console: Console) -> Ba
         training_s_per_hour=_training_s(model, probes.labels),
         memory_gb=0.0,
     )
+
+
+def _frames(clips: Sequence[np.ndarray]) -> np.ndarray:
+    """Return at most so many frames of all clips, evenly: float16 (frames, dimensions)."""
+    frames = np.concatenate(clips)
+    return frames[:: max(1, len(frames) // _COMPARED_FRAMES)]
 
 
 def _labelled(
@@ -374,20 +421,26 @@ def _training_s(model: CTCModel, labels: Sequence[Sequence[int]]) -> float:
     return min(seconds) / _TIMED_S * 3600
 
 
-def _ranking(recipe: Recipe, sample: Sample, measured: Sequence[tuple[Base, Base]]) -> Ranking:
+def _ranking(
+    recipe: Recipe,
+    sample: Sample,
+    measured: Sequence[tuple[BaseScores, BaseScores]],
+    hints: Mapping[str, tuple[float | None, tuple[str, float] | None]],
+) -> Ranking:
     best = min((one for one, _ in measured), key=lambda one: one.cer)
     lengths = [len(layer_probes.SEEDS) * error_rates.character_errors(text, text).reference_length
                for text in sample.dev.references]  # fmt: skip
 
-    def difference(one: Base, other: Base) -> tuple[float, float, float]:
+    def difference(one: BaseScores, other: BaseScores) -> tuple[float, float, float]:
         found = comparison.paired_difference(one.errors, other.errors, lengths, range(len(lengths)))
         return found.value, found.low, found.high
 
+    nearest = _nearest([one for one, _ in measured])
     ranked = []
     for one, random in sorted(measured, key=lambda pair: pair[0].cer):
         against = difference(one, random)
         ranked.append(
-            Ranked(
+            RankedBase(
                 name=one.name,
                 cer=one.cer,
                 cer_ci95=one.cer_ci95,
@@ -395,11 +448,14 @@ def _ranking(recipe: Recipe, sample: Sample, measured: Sequence[tuple[Base, Base
                 against_random=against,
                 against_best=difference(one, best),
                 is_far=against[2] >= 0,
+                is_nearest=nearest[one.name],
                 known_letters=one.known_letters,
                 logme=next(layer.logme for layer in one.layers if layer.layer == one.best_layer),
                 training_s_per_hour=one.training_s_per_hour,
                 memory_gb=one.memory_gb,
                 layers=one.layers,
+                similarity=hints[one.name][0],
+                relative=hints[one.name][1],
             )
         )
     train, dev = (sum(u.duration_s or 0.0 for u in split.utterances) / 60 for split in (sample.train, sample.dev))
@@ -411,11 +467,22 @@ def _ranking(recipe: Recipe, sample: Sample, measured: Sequence[tuple[Base, Base
         unreadable=sample.unreadable,
         trained_on=sample.trained_on,
         bases=tuple(ranked),
+        has_learned=best.has_learned,
         recommendation=recommendation(ranked, train, best.has_learned),
     )
 
 
-def recommendation(ranked: Sequence[Ranked], minutes: float, has_learned: bool) -> str:
+def _nearest(measured: Sequence[BaseScores]) -> dict[str, float]:
+    """Return the share of bootstrap draws of dev utterances in which each base's probes make the fewest errors."""
+    errors = np.array([one.errors for one in measured])  # (bases, utterances)
+    chosen = np.random.default_rng(0).integers(errors.shape[1], size=(_DRAWS, errors.shape[1]))
+    drawn = np.stack([row[chosen].sum(axis=1) for row in errors])  # (bases, draws)
+    is_best = drawn == drawn.min(axis=0)
+    shares = (is_best / is_best.sum(axis=0)).mean(axis=1)  # a tie counts for all that are in it
+    return {one.name: float(share) for one, share in zip(measured, shares, strict=True)}
+
+
+def recommendation(ranked: Sequence[RankedBase], minutes: float, has_learned: bool) -> str:
     """Return in words which base to take.
 
     Args:
@@ -450,23 +517,39 @@ def recommendation(ranked: Sequence[Ranked], minutes: float, has_learned: bool) 
     return text
 
 
+def _hints(one: RankedBase) -> Iterator[str]:
+    """Yield what else is known of a base."""
+    if one.is_far:
+        yield "far"
+    for layer in one.layers:
+        if layer.layer == one.best_layer and layer.distance is not None:
+            yield f"distance to its own speech {layer.distance:.2f}"
+    if one.similarity is not None:
+        yield f"tokens {one.similarity:.2f}"
+    if one.relative is not None:
+        yield "nearest language {}, {:.2f}".format(*one.relative)
+
+
 def _show(ranking: Ranking, console: Console) -> None:
     console.table(
         f"{ranking.language}: probes on {ranking.train_minutes:.1f} minutes, scored on {ranking.dev_minutes:.1f} "
-        f"minutes of dev ({ranking.dev_utterances} utterances); 95 % intervals, those of differences paired; letters "
+        f"minutes of dev ({ranking.dev_utterances} utterances); 95 % intervals, those of differences paired; the "
+        "probability of being the nearest, over draws of utterances; letters "
         "that the head knows; seconds of training for an hour of speech, and memory",
-        ("base", "probe CER", "against the best", "against random weights", "layer", "letters", "s per h", "GB", ""),
+        ("base", "probe CER", "nearest", "against the best", "against random weights", "layer", "letters", "s per h",
+         "GB", ""),
         [
             (
                 one.name,
                 "{:.3f} ({:.3f} to {:.3f})".format(one.cer, *one.cer_ci95),
+                f"{one.is_nearest:.0%}",
                 "" if one is ranking.bases[0] else "{:+.3f} ({:+.3f} to {:+.3f})".format(*one.against_best),
                 "{:+.3f} ({:+.3f} to {:+.3f})".format(*one.against_random),
                 f"{one.best_layer}",
                 f"{one.known_letters:.0%}",
                 f"{one.training_s_per_hour:.0f}",
                 f"{one.memory_gb:.1f}",
-                "far" if one.is_far else "",
+                ", ".join(_hints(one)),
             )
             for one in ranking.bases
         ],

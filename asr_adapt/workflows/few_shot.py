@@ -58,7 +58,7 @@ def few_shot_model(wanted: Wanted, out: Path, console: Console) -> CTCModel:
     """Write a model folder that transcribes a language, with `letters.tsv` and an n-gram beside it; return the model.
 
     Raises:
-        InputError: the folder is there already; there is neither word nor text, or it holds no letter; the base model
+        InputError: the folder already exists; there is neither word nor text, or it holds no letter; the base model
             writes no phones; a table cannot be had; or the corpus has too few clips.
     """
     began = time.monotonic()

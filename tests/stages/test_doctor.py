@@ -394,7 +394,7 @@ def test_the_page_says_what_was_read_and_that_speakers_are_not_known(tmp_path: P
     [
         ("--json", "nowhere/found.json", "cannot be written. Name a file in a folder that is yours"),
         ("--html", ".", "cannot be written. Name a file in a folder that is yours"),
-        ("--fix", "corpus.jsonl", "is there already, and is not written over"),
+        ("--fix", "corpus.jsonl", "already exists, and is not written over"),
         ("--fix", "mended.csv", "must end with .jsonl"),
     ],
 )
@@ -510,7 +510,7 @@ def test_fix_makes_the_recipe_read_the_manifest_with_the_settings_and_says_so_fi
     assert "# replaced by asr-adapt doctor: corpus=Corpus(root=" in source and "    # The corpus.\n" in source
     assert names(manifest) == []
     again = CliRunner().invoke(app, command)
-    assert isinstance(again.exception, InputError) and "fixed.jsonl: is there already" in str(again.exception)
+    assert isinstance(again.exception, InputError) and "fixed.jsonl: already exists" in str(again.exception)
 
 
 def test_a_recipe_that_cannot_be_edited_is_left_alone_with_its_manifest_unwritten(tmp_path: Path) -> None:

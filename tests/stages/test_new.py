@@ -81,7 +81,7 @@ def test_a_recipe_that_is_there_is_not_written_over(
     out = tmp_path / "r.py"
     out.write_text("mine")
     assert asr_adapt(monkeypatch, "new", "mi", manifest(tmp_path / "m.jsonl", 1), "--out", out) == 2
-    assert "r.py: is there already, and is not written over. Give another --out." in capsys.readouterr().err
+    assert "r.py: already exists, and is not written over. Give another --out." in capsys.readouterr().err
     assert out.read_text() == "mine"
 
 

@@ -2,18 +2,21 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import tone_recipe, write_corpus
 
 from asr_adapt import corpora
+from asr_adapt.artifacts import BaseScores, LayerScores, RankedBase, Ranking
 from asr_adapt.console import Console
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.errors import InputError
+from asr_adapt.recipe import Recipe
 from asr_adapt.stages import rank as stage
-from asr_adapt.stages.rank import Layer, Ranked, Ranking, rank, recommendation
+from asr_adapt.stages.rank import rank, recommendation
 from asr_adapt.storage import content_digests
 from asr_adapt.training import layer_probes
 
@@ -67,8 +70,16 @@ def test_a_deaf_base_is_far_and_the_ranking_is_kept(
     base: Path, corpus: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bases = [str(deaf(base, tmp_path / "deaf")), str(base)]
+    own = {bases[1]: corpus / "clips"}
+
+    def rank(recipe: Recipe, bases: list[str], *given: Any, **more: Any) -> Ranking:
+        return stage.rank(recipe, bases, *given, **more, samples=own)
+
     found = rank(tone_recipe(corpus), bases, tmp_path / "out", console, minutes=1)
     first, last = found.bases
+    assert first.similarity is not None and first.similarity > 0.5 and last.similarity is None
+    # Its own speech is here that of the corpus.
+    assert all(layer.distance is not None and layer.distance < 0.5 for layer in first.layers)
     assert (first.name, last.name) == (bases[1], bases[0])
     assert last.is_far and last.against_best[1] > 0 and first.against_best == (0, 0, 0)
     assert all(one.training_s_per_hour > 0 and one.memory_gb > 0 for one in found.bases)
@@ -111,6 +122,22 @@ def test_mistakes_are_found_before_anything_is_decoded(tones: Path, tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
+def test_a_sample_of_a_base_is_of_one_that_is_ranked_and_long_enough(
+    base: Path, tones: Path, tmp_path: Path, console: Console
+) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted((tones / "clips").iterdir())[:3]:
+        shutil.copy(path, few)
+    for name, folder, said in (
+        ("other", tones, "--sample: 'other' is not ranked"),
+        ("embedded", tmp_path / "none", "--sample: no recording in"),
+        ("embedded", few, r"--sample: '.*few' has 3 recordings that can be used; 20 are needed"),
+    ):
+        with pytest.raises(InputError, match=said):
+            rank(tone_recipe(tones), ["embedded", str(base)], tmp_path / "out", console, samples={name: folder})
+
+
 def test_a_sample_of_a_few_clips_is_refused(tones: Path, console: Console) -> None:
     with pytest.raises(InputError, match="dev has 6 clips that can be used; a ranking needs 20"):
         stage._sample(tone_recipe(tones), 1.0, TrainedOn.nothing(), console)
@@ -148,12 +175,13 @@ def test_clips_of_dev_that_a_base_was_trained_on_are_left_out_for_all(
         stage._sample(recipe, 1.0, heard(corpus, 6, console)[0], console)
 
 
-def ranked(name: str, cer: float, best: float, far: bool = False, seconds: float = 100.0) -> Ranked:
+def ranked(name: str, cer: float, best: float, far: bool = False, seconds: float = 100.0) -> RankedBase:
     high = 0.01 if far else -0.1
-    return Ranked(
+    return RankedBase(
         name=name, cer=cer, cer_ci95=(cer - 0.02, cer + 0.02), best_layer=6, against_random=(high - 0.1, -0.3, high),
-        against_best=(cer - best, cer - best - 0.02, cer - best + 0.02), is_far=far, known_letters=0.5, logme=0.1,
-        training_s_per_hour=seconds, memory_gb=1.0, layers=(Layer(layer=6, cer=cer, logme=0.1),),
+        against_best=(cer - best, cer - best - 0.02, cer - best + 0.02), is_far=far, is_nearest=0.5,
+        known_letters=0.5, logme=0.1, training_s_per_hour=seconds, memory_gb=1.0,
+        layers=(LayerScores(layer=6, cer=cer, logme=0.1),),
     )  # fmt: skip
 
 
@@ -166,3 +194,16 @@ def test_the_recommendation_names_what_cannot_be_told_apart_and_what_is_far() ->
     )
     assert recommendation([ranked("a", 0.6, 0.6, far=True), bases[2]], 10.0, True).startswith("No base is better")
     assert recommendation(bases, 10.0, False).startswith("Nothing is learned from 10 min of this speech")
+
+
+def test_the_probability_of_being_nearest_is_shared_by_bases_that_err_alike() -> None:
+    def measured(name: str, *errors: int) -> BaseScores:
+        return BaseScores(
+            inputs="", name=name, layers=(), best_layer=1, cer=0.5, cer_ci95=(0.4, 0.6), errors=errors,
+            has_learned=True, known_letters=1.0, training_s_per_hour=1.0, memory_gb=1.0,
+        )  # fmt: skip
+
+    assert stage._nearest([measured("a", 1, 2, 3), measured("b", 2, 3, 4)]) == {"a": 1, "b": 0}
+    assert stage._nearest([measured("a", 1, 2), measured("b", 1, 2)]) == {"a": 0.5, "b": 0.5}
+    unsure = stage._nearest([measured("a", *[1, 3] * 20), measured("b", *[3, 1] * 20)])
+    assert 0.3 < unsure["a"] < 0.7 and sum(unsure.values()) == pytest.approx(1)

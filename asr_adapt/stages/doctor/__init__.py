@@ -6,7 +6,7 @@ import random
 import statistics
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -175,15 +175,14 @@ def examine(
     findings += _unknown_letters(utterances, texts, alphabet)
     hours = _hours(utterances, {u.id: measured.duration_s for u, measured, _, _ in clips}, bad)
     findings += _unusable(reading, bad | unclear.keys(), sum(hours.get("train", {}).values()))
-    order = {severity: number for number, severity in enumerate(SEVERITIES)}
-    findings.sort(key=lambda f: (order[f.severity], -f.count, f.name))
-    fatal = any(finding.severity == "fatal" for finding in findings)
+    ordered = in_order(findings)
+    fatal = any(finding.severity == "fatal" for finding in ordered)
     units = Counter(unit for text in texts for unit in alphabet.split(text) if unit != " ")
     examined = Examined(
         root=str(recipe.corpus.root),
         language=recipe.language,
         notes=reading.notes,
-        findings=tuple(findings),
+        findings=ordered,
         letters=tuple((unit, describe_unit(unit), count) for unit, count in sorted(units.items())),
         hours={split: sum(spoken.values()) for split, spoken in hours.items()},
         speakers={split: dict(spoken) for split, spoken in hours.items()},
@@ -193,7 +192,7 @@ def examine(
         utterances=tuple(reading.utterances),
         rules=recipe.text,
         markup=proposed,
-        fix=fix.plan(reading.utterances, findings, proposed, normalise),
+        fix=fix.plan(reading.utterances, ordered, proposed, normalise),
         left_out=reading.left_out,
         outlook="" if fatal else outlook.expectation(sum(hours["train"].values())),
         decoded=len(chosen),
@@ -202,6 +201,11 @@ def examine(
     if not estimate or examined.fatal:
         return examined
     return replace(examined, estimate=machine.estimate(recipe, utterances, examined.hours["train"]))
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings, the worst first."""
+    return tuple(sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), -f.count, f.name)))
 
 
 def show(examined: Examined, console: Console) -> None:
@@ -264,7 +268,7 @@ def refuse_places(places: Sequence[Path], fix: Path | None) -> None:
 
 def _refuse_manifest(path: Path) -> None:
     if path.exists():
-        raise InputError("is there already, and is not written over", place=path, remedy="Give --fix another name.")
+        raise InputError("already exists, and is not written over", place=path, remedy="Give --fix another name.")
     if path.suffix != ".jsonl":
         raise InputError("must end with .jsonl", place=path, remedy="A manifest is JSONL.")
 
