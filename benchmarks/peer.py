@@ -44,7 +44,7 @@ def fine_tune(
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     adapted.net.config.update({"mask_time_prob": MASK_TIME, "ctc_loss_reduction": "mean"})
-    adapted.net.freeze_feature_encoder()
+    adapted.net.base_model.freeze_feature_encoder()
     labels = [adapted.alphabet.encode(text) for text in data.references]
     batches: list[list[float]] = []  # Trainer prefetches a batch
 

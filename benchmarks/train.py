@@ -29,7 +29,7 @@ from asr_adapt import bundled, corpora
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
 from asr_adapt.corpora.speech_split import SpeechSplit
-from asr_adapt.model import head
+from asr_adapt.model import encoders, head
 from asr_adapt.model.base import configuration, frame_grid
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Augment, Corpus, Model, Recipe, Resolved, Text, Train
@@ -130,7 +130,8 @@ def _ours(recipe: Resolved, folder: Path, steps: int, number: int, compiled: boo
     """Train as a run does; the feature cache is filled in the first round."""
     adapted, data = _start(recipe, folder)
     if compiled:
-        adapted.net.wav2vec2.encoder.compile(dynamic=True)
+        for layer in encoders.of(adapted.net).layers:
+            layer.compile(dynamic=True)
     out = folder / "ours"
     for old in ("checkpoints", "train_log.jsonl"):
         shutil.rmtree(out / old) if (out / old).is_dir() else (out / old).unlink(missing_ok=True)

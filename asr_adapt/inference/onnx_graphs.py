@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asr_adapt.errors import InputError
 from asr_adapt.telemetry import import_onnxruntime
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from asr_adapt.model.ctc_model import CTCModel
+    from asr_adapt.model.encoders import Net
 
 NEEDS = ("onnx", "onnxscript")
 """Packages that write graphs, and that running one does not need."""
@@ -121,7 +122,7 @@ def write_in_8_bits(model: "CTCModel", path: Path) -> None:
 def _export(model: "CTCModel", path: Path, *, on_windows: bool) -> None:
     import torch
 
-    from asr_adapt.model.forward import normalised
+    from asr_adapt.model import forward
 
     class Whole(torch.nn.Module):
         def __init__(self) -> None:
@@ -129,8 +130,7 @@ def _export(model: "CTCModel", path: Path, *, on_windows: bool) -> None:
             self.net = model.net
 
         def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-            clip = normalised(waveform) if model.normalise_waveform else waveform
-            return torch.log_softmax(self.net(clip).logits, dim=-1)
+            return torch.log_softmax(forward.alone(model, waveform[0])[None], dim=-1)
 
     example = torch.zeros(1, 2 * 16_000)
     with torch.no_grad(), _written_out(model.net, on_windows):
@@ -149,24 +149,34 @@ def _export(model: "CTCModel", path: Path, *, on_windows: bool) -> None:
 
 
 @contextmanager
-def _written_out(net: Any, on_windows: bool) -> Iterator[None]:
+def _written_out(net: "Net", on_windows: bool) -> Iterator[None]:
     """Make a model attend by plain products in the block: the graph of PyTorch's kernel tests for masks and NaN.
 
-    Where `on_windows`, have all convolutions of the feature encoder but the first, whose one channel is the waveform,
-    be products too.
+    Where `on_windows`, have convolutions be products too (`_convolutions`).
     """
     attention = net.config._attn_implementation
-    layers = net.wav2vec2.feature_extractor.conv_layers[1:] if on_windows else []
-    convolutions = [layer.conv for layer in layers]
+    places = list(_convolutions(net)) if on_windows else []
     net.set_attn_implementation("eager")
-    for layer, convolution in zip(layers, convolutions, strict=True):
-        layer.conv = _windows(convolution)
+    for parent, name, convolution in places:
+        setattr(parent, name, _windows(convolution))
     try:
         yield
     finally:
         net.set_attn_implementation(attention)
-        for layer, convolution in zip(layers, convolutions, strict=True):
-            layer.conv = convolution
+        for parent, name, convolution in places:
+            setattr(parent, name, convolution)
+
+
+def _convolutions(net: "Net") -> "Iterator[tuple[torch.nn.Module, str, torch.nn.Conv1d]]":
+    """Yield the convolutions, with their place, whose windows are worth a product: unpadded, of all channels."""
+    import torch
+
+    for parent in net.modules():
+        for name, child in parent.named_children():
+            if not isinstance(child, torch.nn.Conv1d) or any(child.padding):
+                continue
+            if child.groups == 1 and child.in_channels > 1:
+                yield parent, name, child
 
 
 def _windows(convolution: "torch.nn.Conv1d") -> "torch.nn.Module":

@@ -6,15 +6,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import Wav2Vec2ForCTC
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2AttnAdapterLayer
 
-# Every matrix of a transformer layer: what low-rank training lacks against full training is least with all of them
-# (Dettmers et al. 2023, arXiv:2305.14314, section 4).
-_LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense"]
+from asr_adapt.model import encoders
+from asr_adapt.model.encoders import Net
 
 
-def add_lora(net: Wav2Vec2ForCTC, rank: int) -> Any:
+def add_lora(net: Net, rank: int) -> Any:
     """Add low-rank matrices to the transformer of `net`, which is changed, and return peft's wrapper of it.
 
     They start at zero, so that the output of `net` is unchanged (Hu et al. 2021, arXiv:2106.09685). The head is
@@ -22,13 +20,14 @@ def add_lora(net: Wav2Vec2ForCTC, rank: int) -> Any:
     """
     from peft import LoraConfig, get_peft_model
 
-    conf = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=_LORA_TARGETS, modules_to_save=["lm_head"])
+    targets = list(encoders.of(net).lora_targets)
+    conf = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets, modules_to_save=["lm_head"])
     with warnings.catch_warnings():  # peft 0.21 asks transformers for an attribute by its old name
         warnings.simplefilter("ignore", FutureWarning)
         return get_peft_model(net, conf)
 
 
-def silence(net: Wav2Vec2ForCTC) -> None:
+def silence(net: Net) -> None:
     """Let MMS's layers, in place, start with an output of zero, so that the transformer's output is unchanged."""
     for module in net.modules():
         if isinstance(module, Wav2Vec2AttnAdapterLayer):
@@ -43,7 +42,7 @@ def belongs(name: str, adapter: str) -> bool:
     return ".adapter_layer." in name or name.startswith("lm_head")
 
 
-def save_mms(net: Wav2Vec2ForCTC, language: str, folder: Path) -> None:
+def save_mms(net: Net, language: str, folder: Path) -> None:
     """Write `adapter.<language>.safetensors` as MMS keeps it: the small layers and the head."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net._get_adapters().items()}
+    tensors = {n: p.detach().cpu().contiguous() for n, p in net.named_parameters() if belongs(n, "mms")}
     save_file(tensors, folder / f"adapter.{language}.safetensors", metadata={"format": "pt"})

@@ -1,7 +1,6 @@
 """The base model: what it is, whether it can be used, and loading it."""
 
 import copy
-import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,23 +9,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+from transformers import AutoConfig, PreTrainedConfig, Wav2Vec2Config
 from transformers.utils import logging
 
 from asr_adapt import bundled
 from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
-from asr_adapt.model import adapters, checkpoint_files, freezing, mms
+from asr_adapt.model import adapters, checkpoint_files, encoders, freezing, mms
+from asr_adapt.model.encoders import Net
 from asr_adapt.recipe import AUTO, Model
 from asr_adapt.storage import read_json
+
+_UNTRAINED_HEAD = 32  # labels of a head that is replaced before it is used
 
 
 @dataclass(frozen=True)
 class ResolvedBase:
     """A base model that exists and can be adapted; its files are read once."""
 
-    config: Wav2Vec2Config
+    config: PreTrainedConfig
     adapter: tuple[str, mms.Vocabulary] | None
     """language and vocabulary of the MMS adapter and head to start from"""
 
@@ -41,12 +43,12 @@ def resolve(spec: Model, language: str) -> ResolvedBase:
     return ResolvedBase(config, adapter(spec, language, config))
 
 
-def configuration(spec: Model) -> Wav2Vec2Config:
+def configuration(spec: Model) -> PreTrainedConfig:
     """Return the base model's configuration; fails early on anything that `load` would reject.
 
     Raises:
-        InputError: the base model does not exist or is offline, is no Wav2Vec2 encoder, has fewer layers than are to
-            be frozen, or is a folder with pickled weights only.
+        InputError: the base model does not exist or is offline, is no encoder of a type in `encoders.KINDS`, has
+            fewer layers than are to be frozen, or is a folder with pickled weights only.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
@@ -83,19 +85,13 @@ def configuration(spec: Model) -> Wav2Vec2Config:
             config = AutoConfig.from_pretrained(_source(spec), revision=spec.revision or "main")
         except Exception as unknown:  # as above
             raise InputError(f"'{spec.base}' has no configuration that can be read", place="model.base") from unknown
-    if config.model_type != "wav2vec2" or config.add_adapter:
-        what = (
-            "has a convolutional adapter on top" if config.model_type == "wav2vec2" else "is not a Wav2Vec2 encoder"
-        )
-        raise InputError(
-            f"'{spec.base}' is of type '{config.model_type}' and {what}",
-            place="model.base",
-            remedy="XLS-R, MMS and wav2vec2 checkpoints can be adapted.",
-        )
+    encoders.check(config, spec.base)
     checkpoint_files.check_config(config, f"{spec.base}/{checkpoint_files.CONFIG}")
-    if spec.adapter == "mms" and not config.do_stable_layer_norm:
+    if config.vocab_size is None:  # pre-trained, and never with a head
+        config.vocab_size = _UNTRAINED_HEAD
+    if spec.adapter == "mms" and not encoders.kind(config).takes_mms(config):
         raise InputError(
-            f"'{spec.base}' has no place for MMS's layers: its norms come after each layer",
+            f"'{spec.base}' has no place for MMS's layers",
             place="model.adapter",
             remedy="lora works with it; mms with XLS-R and MMS.",
         )
@@ -110,12 +106,12 @@ def configuration(spec: Model) -> Wav2Vec2Config:
     return config
 
 
-def frame_grid(config: Wav2Vec2Config) -> FrameGrid:
+def frame_grid(config: PreTrainedConfig) -> FrameGrid:
     """Return the positions of the frames of a model."""
-    return FrameGrid(tuple(config.conv_kernel), tuple(config.conv_stride))
+    return encoders.kind(config).grid(config)
 
 
-def adapter(spec: Model, language: str, config: Wav2Vec2Config | None = None) -> tuple[str, mms.Vocabulary] | None:
+def adapter(spec: Model, language: str, config: PreTrainedConfig | None = None) -> tuple[str, mms.Vocabulary] | None:
     """Return the language whose adapter and head an MMS checkpoint is loaded with, and that head's vocabulary.
 
     None where the base model has no adapters by language, or none is wanted.
@@ -146,7 +142,7 @@ def adapter(spec: Model, language: str, config: Wav2Vec2Config | None = None) ->
     return tag, known[tag]
 
 
-def load(spec: Model, seed: int, language: str, resolved: ResolvedBase | None = None) -> tuple[Wav2Vec2ForCTC, bool]:
+def load(spec: Model, seed: int, language: str, resolved: ResolvedBase | None = None) -> tuple[Net, bool]:
     """Return the base model in float32, and whether it expects each clip at zero mean and unit variance.
 
     Its head is its own where it has one, else as good as random. `resolved`: from `resolve`, if that was called.
@@ -158,21 +154,27 @@ def load(spec: Model, seed: int, language: str, resolved: ResolvedBase | None = 
     config = resolved.config
     torch.manual_seed(seed)
     if spec.base == "none":
-        net = _with_channels_last(Wav2Vec2ForCTC(copy.deepcopy(config)))
-        _start_as_mel(net.wav2vec2.feature_extractor.conv_layers[0].conv)
+        net = encoders.build(copy.deepcopy(config))
+        _start_as_mel(net.base_model.feature_extractor.conv_layers[0].conv)
         return net, True
     source = _source(spec)
     inside: dict[str, Any] = (
         {"adapter_attn_dim": spec.adapter_size} if spec.adapter == "mms" and not _has_adapters(config) else {}
     )
-    net = from_pretrained(source, pickled_weights=spec.pickled_weights, revision=spec.revision, **inside)
+    net = from_pretrained(
+        source,
+        pickled_weights=spec.pickled_weights,
+        revision=spec.revision,
+        vocab_size=config.vocab_size,
+        **inside,
+    )
     if inside:
         adapters.silence(net)
     elif resolved.adapter is not None:
         mms.load(net, *resolved.adapter, pickled_weights=spec.pickled_weights, revision=spec.revision)
     elif spec.adapter_language == mms.NONE and _has_adapters(config):
         mms.start_without(net)
-    return net, normalises(source, spec.revision)
+    return net, normalises(source, spec.revision, config)
 
 
 def folder(spec: Model) -> Path | None:
@@ -200,7 +202,7 @@ def vocabulary(spec: Model) -> mms.Vocabulary:
     return fields
 
 
-def _has_adapters(config: Wav2Vec2Config) -> bool:
+def _has_adapters(config: PreTrainedConfig) -> bool:
     """Whether these are MMS weights, whose adapters are trained on as they are."""
     return getattr(config, "adapter_attn_dim", None) is not None
 
@@ -265,7 +267,7 @@ def from_pretrained(
     revision: str | None = None,
     whole: bool = False,
     **settings: Any,
-) -> Wav2Vec2ForCTC:
+) -> Net:
     """Load a checkpoint in float32, from any precision.
 
     Args:
@@ -280,14 +282,19 @@ def from_pretrained(
     """
     try:
         with quiet():
-            loaded: Any = Wav2Vec2ForCTC.from_pretrained(
+            revision = revision or "main"
+            config = AutoConfig.from_pretrained(base, revision=revision)
+            encoders.check(config, str(base))
+            loaded: Any = encoders.net_class(config).from_pretrained(
                 base,
                 output_loading_info=True,
                 use_safetensors=not pickled_weights or None,
-                revision=revision or "main",
+                revision=revision,
                 dtype=torch.float32,
                 **settings,
             )
+    except InputError:
+        raise
     except Exception as error:  # safetensors, zipfile, unpickling and torch each raise their own on damage
         raise InputError(f"no model can be loaded from here ({_first_line(error)})", place=base) from error
     net, info = loaded
@@ -299,33 +306,13 @@ def from_pretrained(
         raise InputError(
             f"{len(missing)} weights are missing, such as {missing[0]}", place=base, remedy="Copy the model again."
         )
-    return _with_channels_last(net)
+    return encoders.prepared(net)
 
 
 def _first_line(error: Exception) -> str:
     """Return the first line of an exception, with the next one where the first only announces it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return " ".join(lines[:2])[:300] if lines[0].endswith(":") else lines[0][:300]
-
-
-def _with_channels_last(net: Wav2Vec2ForCTC) -> Wav2Vec2ForCTC:
-    """Have the positional convolution run with its channels innermost, where oneDNN is twice as fast at it.
-
-    As three dimensions PyTorch never does so. The numbers are the same up to rounding.
-    """
-    conv = net.wav2vec2.encoder.pos_conv_embed.conv
-    conv._conv_forward = functools.partial(_convolve, padding=conv.padding[0], groups=conv.groups)
-    return net
-
-
-def _convolve(
-    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, *, padding: int, groups: int
-) -> torch.Tensor:
-    """Return conv1d's output, (batch, channels, frames), as that of a picture one pixel high."""
-    if hidden.device.type != "cpu":
-        return torch.nn.functional.conv1d(hidden, weight, bias, padding=padding, groups=groups)
-    hidden, weight = (each[:, :, None].contiguous(memory_format=torch.channels_last) for each in (hidden, weight))
-    return torch.nn.functional.conv2d(hidden, weight, bias, padding=(0, padding), groups=groups)[:, :, 0]
 
 
 @contextmanager
@@ -342,18 +329,19 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def normalises(source: str, revision: str | None) -> bool:
+def normalises(source: str, revision: str | None, config: PreTrainedConfig) -> bool:
     """Return whether the base model's own preprocessing normalises clips; all published ones do."""
     for name in ("processor_config.json", "preprocessor_config.json"):
         path, remedy = Path(source) / name, "Copy the base model again."
         if path.is_file() and not isinstance(read_json(path, remedy), dict):
             raise InputError("damaged: not a JSON object", place=path, remedy=remedy)
+    extractor = encoders.kind(config).extractor
     try:
-        settings = Wav2Vec2FeatureExtractor.from_pretrained(source, revision=revision or "main")
+        settings = extractor.from_pretrained(source, revision=revision or "main")
     except OSError:  # a folder with weights alone
-        return True
+        settings = extractor()
     except Exception as error:  # TypeError, ValueError and others of a damaged file
         raise InputError(
             f"the settings of its feature extractor are damaged ({_first_line(error)})", place=source
         ) from error
-    return bool(settings.do_normalize)
+    return bool(getattr(settings, "do_normalize", False))

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from transformers import Wav2Vec2Config
+from transformers import PreTrainedConfig
 
 from asr_adapt.errors import InputError, describe_validation_error
+from asr_adapt.model import encoders
 from asr_adapt.storage import read_json
 
 CONFIG, INDEX, ADAPTER = "config.json", "model.safetensors.index.json", "adapter_config.json"
@@ -23,13 +24,13 @@ _Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Shape(BaseModel):
-    """What of a Wav2Vec2 configuration decides about the size of the model; the defaults are transformers'."""
+    """What of a configuration decides about the size of the model; the defaults are those of wav2vec 2.0."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, strict=True)
 
     model_type: str = Field(default="", max_length=100)
     architectures: list[str] | None = None
-    vocab_size: int = Field(default=32, ge=1, le=1_000_000)
+    vocab_size: int | None = Field(default=32, ge=1, le=1_000_000)
     hidden_size: _Width = 768
     num_hidden_layers: int = Field(default=12, ge=0, le=1_000)
     num_attention_heads: int = Field(default=12, ge=1, le=1_024)
@@ -40,6 +41,15 @@ class _Shape(BaseModel):
     feat_extract_norm: Literal["group", "layer"] = "group"
     num_conv_pos_embeddings: _Kernel = 128
     num_conv_pos_embedding_groups: _Kernel = 16
+    conv_pos_kernel_size: _Kernel = 19
+    conv_depthwise_kernel_size: _Kernel = 31
+    feature_projection_input_dim: _Width = 160
+    position_embeddings_type: Literal["relative", "relative_key", "rotary"] | None = None
+    max_source_positions: int = Field(default=5000, ge=1, le=1_000_000)
+    left_max_position_embeddings: _Kernel = 64
+    right_max_position_embeddings: int = Field(default=8, ge=0, le=4_096)
+    num_buckets: int = Field(default=320, ge=4, le=65_536)
+    max_bucket_distance: int = Field(default=800, ge=2, le=1_000_000)
     adapter_attn_dim: _Width | None = None
     layer_norm_eps: float = Field(default=1e-5, ge=0, le=1)
     initializer_range: float = Field(default=0.02, ge=0, le=100)
@@ -63,17 +73,6 @@ class _Shape(BaseModel):
         if self.hidden_size % self.num_conv_pos_embedding_groups:
             raise ValueError("hidden_size must be a multiple of num_conv_pos_embedding_groups")
         return self
-
-    def parameters(self) -> int:
-        """Return the number of parameters, without biases and norms."""
-        inputs = [1, *self.conv_dim]
-        convolutions = sum(a * b * k for a, b, k in zip(inputs, self.conv_dim, self.conv_kernel, strict=False))
-        width = self.hidden_size
-        position = width * width // self.num_conv_pos_embedding_groups * self.num_conv_pos_embeddings
-        layer = 4 * width * width + 2 * width * self.intermediate_size
-        layer += 2 * width * (self.adapter_attn_dim or 0)
-        ends = width * self.conv_dim[-1] + width * self.vocab_size
-        return convolutions + position + self.num_hidden_layers * layer + ends
 
 
 def check(folder: Path, remedy: str) -> None:
@@ -100,15 +99,16 @@ def check(folder: Path, remedy: str) -> None:
         _check_index(folder / INDEX, remedy)
     size = sum(path.stat().st_size for pattern in _WEIGHTS for path in folder.glob(pattern))
     # A parameter takes two bytes in half precision.
-    if shape.model_type == "wav2vec2" and size and shape.parameters() > size:
+    known = encoders.KINDS.get(shape.model_type)
+    if known and size and (parameters := known.parameters(shape)) > size:
         raise InputError(
-            f"describes a model of {shape.parameters():,} parameters, but the weights are only {size:,} bytes",
+            f"describes a model of {parameters:,} parameters, but the weights are only {size:,} bytes",
             place=folder / CONFIG,
             remedy=remedy,
         )
 
 
-def check_config(config: Wav2Vec2Config, place: object) -> None:
+def check_config(config: PreTrainedConfig, place: object) -> None:
     """Check the size of a model before it is built.
 
     Raises:
@@ -142,7 +142,7 @@ def _shape(path: Path, remedy: str) -> _Shape:
 
 
 def _validated(fields: object, place: object, remedy: str) -> _Shape:
-    if isinstance(fields, dict) and fields.get("model_type") not in (None, "wav2vec2"):
+    if isinstance(fields, dict) and fields.get("model_type") not in (None, *encoders.KINDS):
         return _Shape.model_validate({"model_type": str(fields["model_type"])[:100]})  # refused for its type
     try:
         return _Shape.model_validate(fields)

@@ -6,21 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-from transformers import (
-    Wav2Vec2Config,
-    Wav2Vec2CTCTokenizer,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForCTC,
-    Wav2Vec2Processor,
-)
+from pydantic import BaseModel, model_validator
+from transformers import PreTrainedConfig, Wav2Vec2CTCTokenizer
 
 from asr_adapt.artifacts import DIGESTS, MODEL_METADATA, Artifact, Calibrations, Digests, ModelMetadata, check_model
 from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
-from asr_adapt.model import adapters, base, checkpoint_files
+from asr_adapt.model import adapters, base, checkpoint_files, encoders
+from asr_adapt.model.encoders import Net
 from asr_adapt.recipe import Text
 from asr_adapt.storage import atomic_folder, unwritable_as_error
 from asr_adapt.text.alphabet import BLANK, DELIMITER, Alphabet
@@ -32,6 +27,15 @@ _SEALED = ("*.json", "*.safetensors", "*.arpa")
 
 class _FeatureExtractorConfig(BaseModel):
     do_normalize: bool
+    """whether clips come at zero mean and unit variance"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mel_frames_are_normalised_by_band(cls, fields: object) -> object:
+        """Add what an extractor of mel frames does not say: it leaves the waveform as it is."""
+        if isinstance(fields, dict) and fields.get("feature_extractor_type") == "SeamlessM4TFeatureExtractor":
+            return {"do_normalize": False, **fields}
+        return fields
 
 
 def seal(folder: Path) -> list[str]:
@@ -49,9 +53,9 @@ class ProcessorConfig(Artifact):
 
 @dataclass(frozen=True)
 class CTCModel:
-    """Wav2Vec 2.0 with a CTC head (Baevski et al. 2020, arXiv:2006.11477) and what is needed to use it."""
+    """An encoder (`encoders.KINDS`) with a CTC head, and what is needed to use it."""
 
-    net: Wav2Vec2ForCTC
+    net: Net
     alphabet: Alphabet
     language: str
     text: Text
@@ -164,7 +168,7 @@ def processor_config(folder: Path) -> ProcessorConfig:
     return ProcessorConfig.read_file(folder / "processor_config.json", "Copy the model again.")
 
 
-def _processor(alphabet: Alphabet, config: Wav2Vec2Config, normalise: bool, folder: Path) -> Any:
+def _processor(alphabet: Alphabet, config: PreTrainedConfig, normalise: bool, folder: Path) -> Any:
     vocabulary = folder / "vocab.json"
     vocabulary.write_text(
         json.dumps({unit: index for index, unit in enumerate(alphabet.units)}, ensure_ascii=False),
@@ -179,9 +183,4 @@ def _processor(alphabet: Alphabet, config: Wav2Vec2Config, normalise: bool, fold
         word_delimiter_token=DELIMITER,
         clean_up_tokenization_spaces=False,
     )
-    extractor = Wav2Vec2FeatureExtractor(
-        sampling_rate=SAMPLE_RATE_HZ,
-        do_normalize=normalise,
-        return_attention_mask=config.feat_extract_norm == "layer",
-    )
-    return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer)
+    return encoders.kind(config).processor(config, tokenizer, normalise=normalise)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from transformers import Wav2Vec2ForCTC
-from transformers.masking_utils import create_bidirectional_mask
 
 from asr_adapt.errors import InputError
+from asr_adapt.model import encoders
 from asr_adapt.model.ctc_model import CTCModel
+from asr_adapt.model.encoders import Net
 from asr_adapt.model.mixed_precision import Precision
 
 
@@ -17,7 +17,7 @@ def normalised(waveform: torch.Tensor) -> torch.Tensor:
     return (waveform - waveform.mean()) / torch.sqrt(waveform.var(correction=0) + 1e-7)
 
 
-def encode(model: CTCModel, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+def encode(model: CTCModel, waveforms: Sequence[torch.Tensor], *, whole: bool = False) -> list[torch.Tensor]:
     """Run the feature encoder clip by clip.
 
     Alone, because wav2vec2-base normalises its first convolution over the whole clip, padding and all: batching
@@ -26,22 +26,24 @@ def encode(model: CTCModel, waveforms: Sequence[torch.Tensor]) -> list[torch.Ten
     Args:
         model: The model.
         waveforms: float32 (num_samples,) each, 16 kHz, not yet normalised.
+        whole: Keep a last frame that is partly padding (`Encoder.attended`), as transformers does.
 
     Returns:
         (frames, channels) each.
     """
-    encoder = model.net.wav2vec2.feature_extractor
+    encoder = encoders.of(model.net)
     clips = (normalised(w) if model.normalise_waveform else w for w in waveforms)
-    return [encoder(clip[None])[0].T for clip in clips]
+    return [encoder.encode(clip, whole=whole) for clip in clips]
 
 
 def contextualise(
-    net: Wav2Vec2ForCTC,
+    net: Net,
     hidden: Sequence[torch.Tensor],
     masks: tuple[torch.Tensor, torch.Tensor] | None = None,
     *,
     depth: int = 0,
     until: int | None = None,
+    attended: Sequence[int | None] | None = None,
 ) -> torch.Tensor:
     """Run the transformer, or some of its layers, over a padded batch; frames of padding are attended by nobody.
 
@@ -53,43 +55,41 @@ def contextualise(
             after the feature projection at depth 0, else on the hidden states as they come in.
         depth: How many transformer layers `hidden` has been through.
         until: How many layers the result has been through; None: all, and the norm that ends a pre-norm model.
+        attended: How many frames of each, from the first on, are attended to; None: all.
 
     Returns:
         (batch, frames, hidden); frames past a clip's own length mean nothing.
     """
-    encoder = net.wav2vec2.encoder
+    encoder = encoders.of(net)
     until = len(encoder.layers) if until is None else until
     states = torch.nn.utils.rnn.pad_sequence(list(hidden), batch_first=True)  # (B, T, C)
     if depth == until > 0:
         return states
-    lengths = torch.tensor([len(h) for h in hidden], device=states.device)
+    counts = [len(h) if n is None else n for h, n in zip(hidden, attended or [None] * len(hidden), strict=True)]
+    lengths = torch.tensor(counts, device=states.device)
     real = torch.arange(states.shape[1], device=states.device) < lengths[:, None]  # (B, T)
     mask = None if bool(real.all()) else real
     if depth == 0:
-        states, _ = net.wav2vec2.feature_projection(states)  # (B, T, H)
+        states = encoder.project(states)  # (B, T, H)
         if masks is not None:
-            # Checkpoints that were pre-trained without masking have no embedding for it.
-            hider = getattr(net.wav2vec2, "masked_spec_embed", torch.zeros((), device=states.device))
+            learned = encoder.mask_embedding
+            hider = torch.zeros((), device=states.device) if learned is None else learned
             states = torch.where(masks[0][..., None], hider.to(states.dtype), states)
             states = states.masked_fill(masks[1][:, None], 0)
-        if until == len(encoder.layers):
-            return encoder(states, attention_mask=mask).last_hidden_state
-        states = _enter(net, states, real)
+        states = encoder.enter(states, mask)
     elif masks is not None:
         states = _masked(states, masks, real)
-    attended = create_bidirectional_mask(config=net.config, inputs_embeds=states, attention_mask=mask)
-    for layer in encoder.layers[depth:until]:
-        states = layer(states, attention_mask=attended)
-    ends_with_norm = net.config.do_stable_layer_norm and until == len(encoder.layers)
-    return encoder.layer_norm(states) if ends_with_norm else states
+    return encoder.run(states, mask, depth, until)
 
 
-def _enter(net: Wav2Vec2ForCTC, states: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """Return what the first transformer layer gets, as transformers' encoders compute it: float (B, T, H)."""
-    encoder = net.wav2vec2.encoder
-    states = states.masked_fill(~real[..., None], 0)
-    states = states + encoder.pos_conv_embed(states)
-    return encoder.dropout(states if net.config.do_stable_layer_norm else encoder.layer_norm(states))
+def alone(model: CTCModel, waveform: torch.Tensor) -> torch.Tensor:
+    """Return logits (frames, vocab) of one waveform (num_samples,); sizes may be symbolic, in export."""
+    encoder = encoders.of(model.net)
+    (features,) = encode(model, [waveform], whole=True)
+    attended = encoder.attended(waveform.shape[0])
+    real = None if attended is None else torch.arange(features.shape[0])[None] < attended  # (1, T)
+    states = encoder.enter(encoder.project(features[None]), real)
+    return model.net.lm_head(encoder.run(states, real, 0, len(encoder.layers)))[0]
 
 
 def _masked(states: torch.Tensor, masks: tuple[torch.Tensor, torch.Tensor], real: torch.Tensor) -> torch.Tensor:
@@ -116,8 +116,9 @@ def log_probs(model: CTCModel, waveforms: Sequence[np.ndarray], precision: Preci
     net = model.net
     with torch.inference_mode(), torch.autocast(net.device.type, torch.bfloat16, enabled=precision == "bf16"):
         clips = [torch.from_numpy(np.array(w, dtype=np.float32)).to(net.device) for w in waveforms]
-        features = encode(model, clips)
-        logits = net.lm_head(contextualise(net, features))  # (B, T, V)
+        features = encode(model, clips, whole=True)
+        attended = [encoders.of(net).attended(len(clip)) for clip in clips]
+        logits = net.lm_head(contextualise(net, features, attended=attended))  # (B, T, V)
         scores = torch.log_softmax(logits.float(), dim=-1).cpu().numpy()
     if np.isnan(scores).any():
         raise InputError("the model computes NaN", remedy="Its weights are damaged: copy or train it again.")

@@ -8,15 +8,16 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+from transformers import PreTrainedConfig
 
 from asr_adapt.errors import InputError
-from asr_adapt.model import adapters
+from asr_adapt.model import adapters, encoders
+from asr_adapt.model.encoders import Net
 
 _BELOW = "below:"
 
 
-def frozen_depth(policy: str, config: Wav2Vec2Config) -> int | None:
+def frozen_depth(policy: str, config: PreTrainedConfig) -> int | None:
     """Return the depth up to which a policy trains nothing; None if it trains from the waveform on.
 
     Raises:
@@ -43,28 +44,7 @@ def _choices(layers: int) -> str:
     return f"{' to '.join(names)}, or " if names else ""
 
 
-def modules_below(net: Wav2Vec2ForCTC, depth: int) -> list[torch.nn.Module]:
-    """Return the modules that the hidden state at a depth is computed with.
-
-    The transformer's own norm is among them where it stands before the layers (wav2vec2-base); in pre-norm models
-    (XLS-R) it stands after the last one.
-    """
-    wav2vec2, encoder = net.wav2vec2, net.wav2vec2.encoder
-    if depth == 0:
-        return [wav2vec2.feature_extractor]
-    if depth == len(encoder.layers):
-        return [wav2vec2]
-    norm = [] if net.config.do_stable_layer_norm else [encoder.layer_norm]
-    return [
-        wav2vec2.feature_extractor,
-        wav2vec2.feature_projection,
-        encoder.pos_conv_embed,
-        *norm,
-        *encoder.layers[:depth],
-    ]
-
-
-def freeze(net: Wav2Vec2ForCTC, policy: str, adapter: str = "none") -> None:
+def freeze(net: Net, policy: str, adapter: str = "none") -> None:
     """Set `requires_grad` by a policy's name.
 
     Args:
@@ -74,44 +54,51 @@ def freeze(net: Wav2Vec2ForCTC, policy: str, adapter: str = "none") -> None:
         adapter: Where it is not `none`, nothing but the adapter and the head is trained.
     """
     depth = frozen_depth(policy, net.config)
+    encoder = encoders.of(net)
     net.requires_grad_(True)
-    for module in [] if depth is None else modules_below(net, depth):
+    for module in [*encoder.unused, *([] if depth is None else encoder.below(depth))]:
         module.requires_grad_(False)
-    if depth and hasattr(net.wav2vec2, "masked_spec_embed"):  # stands for masked frames at depth 0 only
-        net.wav2vec2.masked_spec_embed.requires_grad_(False)
+    if depth and encoder.mask_embedding is not None:  # stands for masked frames at depth 0 only
+        encoder.mask_embedding.requires_grad_(False)
     if adapter != "none":
         for name, parameter in net.named_parameters():
             parameter.requires_grad_(adapters.belongs(name, adapter))
 
 
-def train_mode(net: Wav2Vec2ForCTC, depth: int | None) -> None:
-    """Set `net`, in place, to training mode; what is frozen has no dropout, as in the cache of its output."""
+def train_mode(net: Net, depth: int | None) -> None:
+    """Set `net`, in place, to training mode; what is frozen has no dropout, as in the cache of its output.
+
+    Batch norms, of which HuBERT and Conformers have some, keep the statistics of pre-training: batches are small
+    here, and partly padding.
+    """
     net.train()
-    for module in [] if depth is None else modules_below(net, depth):
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            module.eval()
+    for module in [] if depth is None else encoders.of(net).below(depth):
         module.eval()
 
 
-def trainable_table(net: Wav2Vec2ForCTC) -> list[tuple[str, int, int]]:
+def trainable_table(net: Net) -> list[tuple[str, int, int]]:
     """Return `(part, parameters, of which trained)`, from the waveform up to the head.
 
     Transformer layers that are trained alike are one part.
     """
-    encoder = net.wav2vec2.encoder
-    norm = [encoder.layer_norm]
-    before, after = ([], norm) if net.config.do_stable_layer_norm else (norm, [])
+    encoder = encoders.of(net)
     numbered = list(enumerate(encoder.layers, start=1))
     runs = [list(run) for _, run in groupby(numbered, lambda item: _counts([item[1]])[1] > 0)]
     parts: dict[str, list[Any]] = {
-        "feature encoder": [net.wav2vec2.feature_extractor],
-        "feature projection": [net.wav2vec2.feature_projection],
-        "positional convolution": [encoder.pos_conv_embed, *before],
+        f"feature encoder ({encoder.feature_encoder_is})": encoder.feature_encoder,
+        "feature projection": encoder.feature_projection,
+        "positional convolution": encoder.positional,
+        "positional convolution, which is not used": encoder.unused,
     }
     for run in runs:
         first, last = run[0][0], run[-1][0]
         name = f"layers {first} to {last}" if first < last else f"layer {first}"
-        parts[name] = [layer for _, layer in run] + (after if run is runs[-1] else [])
+        parts[name] = [layer for _, layer in run] + (encoder.final if run is runs[-1] else [])
     parts["head"] = [net.lm_head]
-    return [(name, *_counts(modules)) for name, modules in parts.items()]
+    return [(name, *_counts(modules)) for name, modules in parts.items() if modules]
 
 
 def _counts(modules: list[Any]) -> tuple[int, int]:

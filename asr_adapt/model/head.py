@@ -5,12 +5,13 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 import torch
-from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+from transformers import PreTrainedConfig
 
 from asr_adapt.artifacts import MODEL_METADATA, ModelMetadata
 from asr_adapt.errors import InputError
-from asr_adapt.model import adapters, base
+from asr_adapt.model import adapters, base, encoders
 from asr_adapt.model.ctc_model import CTCModel
+from asr_adapt.model.encoders import Net
 from asr_adapt.recipe import Model, Text
 from asr_adapt.text.alphabet import BLANK, BLANK_ID, DELIMITER, DELIMITER_ID, Alphabet
 
@@ -174,7 +175,7 @@ def _recorded_units(spec: Model, language: str, resolved: base.ResolvedBase | No
     return vocabulary
 
 
-def _replace(net: Wav2Vec2ForCTC, labels: int, rows: Mapping[int, Sequence[int]]) -> torch.nn.Linear:
+def _replace(net: Net, labels: int, rows: Mapping[int, Sequence[int]]) -> torch.nn.Linear:
     """Give a model a new head, whose rows are the means of old ones, or random where `rows` has none."""
     # A head of the same size must not be taken over unchanged: its rows are other letters.
     head = torch.nn.Linear(net.lm_head.in_features, labels)
@@ -185,17 +186,21 @@ def _replace(net: Wav2Vec2ForCTC, labels: int, rows: Mapping[int, Sequence[int]]
             head.weight[label] = net.lm_head.weight[list(old)].mean(dim=0)
             head.bias[label] = net.lm_head.bias[list(old)].mean()
     net.lm_head = head
-    net.config.update({"vocab_size": labels, "pad_token_id": BLANK_ID, "bos_token_id": None, "eos_token_id": None})
+    absent = encoders.of(net).no_token
+    net.config.update(
+        {"vocab_size": labels, "pad_token_id": BLANK_ID, "bos_token_id": absent, "eos_token_id": absent}
+    )
     return head
 
 
-def _set_dropout(config: Wav2Vec2Config, dropout: float, net: Wav2Vec2ForCTC) -> None:
+def _set_dropout(config: PreTrainedConfig, dropout: float, net: Net) -> None:
     """Give the transformer one dropout, and no layer drop; the checkpoint's own values are its pre-training's."""
-    for name in ("hidden", "attention", "activation", "feat_proj", "final"):
-        setattr(config, f"{name}_dropout", dropout)
+    for name in ("hidden", "attention", "activation", "feat_proj", "final", "conformer_conv"):
+        if hasattr(config, f"{name}_dropout"):
+            setattr(config, f"{name}_dropout", dropout)
     config.layerdrop = 0.0
     for module in net.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = dropout
-        if isinstance(getattr(module, "dropout", None), float):  # attention keeps its dropout as a number
+        if isinstance(getattr(module, "dropout", None), float | int):  # attention keeps its dropout as a number
             module.dropout = dropout  # type: ignore[assignment]

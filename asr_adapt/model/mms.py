@@ -8,12 +8,12 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from transformers import Wav2Vec2ForCTC
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2AttnAdapterLayer
 from transformers.utils import cached_file
 
 from asr_adapt.errors import InputError
 from asr_adapt.model import adapters
+from asr_adapt.model.encoders import Net
 from asr_adapt.storage import read_json
 
 NONE = "none"
@@ -78,9 +78,7 @@ def chosen(language: str, named: str | None, known: Iterable[str], source: str) 
     )
 
 
-def load(
-    net: Wav2Vec2ForCTC, tag: str, vocabulary: Vocabulary, *, pickled_weights: bool, revision: str | None
-) -> None:
+def load(net: Net, tag: str, vocabulary: Vocabulary, *, pickled_weights: bool, revision: str | None) -> None:
     """Put a language's adapter and head into `net`, in place.
 
     Raises:
@@ -103,7 +101,7 @@ def load(
         )
 
 
-def start_without(net: Wav2Vec2ForCTC) -> None:
+def start_without(net: Net) -> None:
     """Replace a checkpoint's adapters, in place, by new ones that add nothing yet.
 
     Not by transformers' `init_adapter_layers`, which leaves weights that were loaded as they are (5.23).

@@ -65,7 +65,7 @@ def model_card(evaluation: Evaluation, metadata: ModelMetadata, folder: Path) ->
         language=recipe.language.split("-")[0],
         library_name="transformers",
         pipeline_tag="automatic-speech-recognition",
-        tags=["asr_adapt", "wav2vec2", "ctc"],
+        tags=["asr_adapt", "ctc"],
         # Both the corpus's and the base model's licence apply; a program cannot derive one licence from the two.
         license="other",
         license_name="of-corpus-and-base-model",

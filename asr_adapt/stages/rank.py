@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import Wav2Vec2ForCTC
 
 from asr_adapt import audio, corpora
 from asr_adapt.artifacts import BaseScores, LayerScores, RankedBase, Ranking
@@ -25,7 +24,7 @@ from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.decoding import ctc
 from asr_adapt.errors import AudioError, InputError
-from asr_adapt.model import base, card, forward, head
+from asr_adapt.model import base, card, encoders, forward, freezing, head
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Model, Recipe, fingerprint
 from asr_adapt.records import Utterance, describe_duration
@@ -45,11 +44,6 @@ _OWN_S, _LEAST_OWN_S = 15.0, 0.1  # of each recording of a base's own speech
 _TOKEN_CLIPS = 150  # of the corpus, whose acoustic tokens are compared
 _TIMED_S = 10.0
 _DRAWS = 1_000
-_ARCHITECTURE = (
-    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "conv_dim",
-    "conv_kernel", "conv_stride", "conv_bias", "feat_extract_norm", "feat_extract_activation",
-    "do_stable_layer_norm", "num_conv_pos_embeddings", "num_conv_pos_embedding_groups",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -295,7 +289,7 @@ def _measured(
 
     Of random weights in its architecture where `name` is None.
     """
-    architecture = {field: getattr(resolved.config, field) for field in _ARCHITECTURE}
+    architecture = encoders.architecture(resolved.config)
     what = name or f"{RANDOM}, {fingerprint(architecture)[:8]}"
     machine = [torch.get_num_threads(), os.cpu_count(), torch.backends.cpu.get_cpu_capability()]  # of the times
     compared = [sorted(content_digests({u.audio for u in own.utterances}).items())] if own else []
@@ -312,7 +306,7 @@ def _measured(
     model = head.create(spec, sample.alphabet, recipe.language, recipe.text, 0, resolved)
     if name is None:
         torch.manual_seed(0)
-        net = Wav2Vec2ForCTC(model.net.config)
+        net = encoders.build(model.net.config)
         model = CTCModel(net, model.alphabet, model.language, model.text, model.normalise_waveform)
     found = _measure(model, sample, what, own, console)
     known = head.inherited(spec, sample.alphabet, recipe.language, resolved) if name else {}
@@ -407,8 +401,7 @@ def _labelled(
 def _training_s(model: CTCModel, labels: Sequence[Sequence[int]]) -> float:
     """Return the seconds that forward and backward passes over an hour of speech take here."""
     clip = 0.1 * torch.from_numpy(np.random.default_rng(0).standard_normal(int(_TIMED_S * audio.SAMPLE_RATE_HZ)))
-    for parameter in model.net.wav2vec2.feature_extractor.parameters():
-        parameter.requires_grad = False
+    freezing.freeze(model.net, "feature_encoder")
     seconds = []
     for _ in range(3):
         start = time.perf_counter()

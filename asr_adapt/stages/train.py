@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -18,7 +17,7 @@ from asr_adapt.audio import augment
 from asr_adapt.console import Console
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import Interrupted
-from asr_adapt.model import forward, freezing, mixed_precision
+from asr_adapt.model import encoders, forward, freezing, mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.recipe import Resolved, ResolvedTrain, Train
@@ -170,7 +169,9 @@ class _Trainee(torch.nn.Module):
         super().__init__()
         self.net = model.net
         self._model = model
-        self._encoder_trains = any(p.requires_grad for p in model.net.wav2vec2.feature_extractor.parameters())
+        self._encoder_trains = any(
+            p.requires_grad for module in encoders.of(model.net).feature_encoder for p in module.parameters()
+        )
 
     def forward(
         self,
@@ -240,7 +241,7 @@ def _groups(model: CTCModel, conf: Train) -> list[dict[str, Any]]:
     for name, parameter in model.net.named_parameters():
         if parameter.requires_grad:
             part = "head" if name.startswith("lm_head") else "body"
-            below = 0 if part == "head" or conf.layer_decay == 1 else _layers_above(name, model)
+            below = 0 if part == "head" or conf.layer_decay == 1 else encoders.of(model.net).layers_above(name)
             groups.setdefault((part, below, parameter.ndim > 1), []).append(parameter)
     return [
         {"params": parameters, "name": part, "below": below, "weight_decay": conf.weight_decay if decays else 0.0}
@@ -255,14 +256,6 @@ def _set_learning_rates(optimiser: Any, step: int, conf: ResolvedTrain) -> dict[
     for group in optimiser.param_groups:
         group["lr"] = scale * peaks[group["name"]] * conf.layer_decay ** group["below"]
     return {"rate": scale * peaks["body"], "head_rate": scale * peaks["head"]}
-
-
-def _layers_above(name: str, model: CTCModel) -> int:
-    """Return how many transformer layers stand above a parameter; what is beneath them counts as a layer more."""
-    config = model.net.config
-    if found := re.search(r"encoder\.layers\.(\d+)\.", name):
-        return config.num_hidden_layers - 1 - int(found[1])
-    return 0 if config.do_stable_layer_norm and "encoder.layer_norm" in name else config.num_hidden_layers
 
 
 def _first_of_any(signal_number: int, accelerator: Accelerator) -> int:

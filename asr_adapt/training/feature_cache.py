@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from asr_adapt.console import Console
-from asr_adapt.model import forward, freezing
+from asr_adapt.model import encoders, forward
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.storage import disk_full_as_error, write_text
 
@@ -67,8 +67,7 @@ def cached(
     Raises:
         DiskFull: the disk filled up meanwhile.
     """
-    config = model.net.config
-    channels = config.hidden_size if depth else config.conv_dim[-1]
+    channels = model.net.config.hidden_size if depth else encoders.of(model.net).channels
     frames = [model.grid.num_frames(samples) for samples in lengths]
     starts = np.concatenate([[0], np.cumsum(frames)])
     size = int(starts[-1]) * channels * 2
@@ -148,7 +147,7 @@ def _key(model: CTCModel, depth: int, lengths: Sequence[int], how: str) -> str:
     """Return a hash of the weights below `depth`, and of the clips' lengths and augmentation."""
     name, _ = _names(model, depth)
     digest = hashlib.sha256(json.dumps([name, model.normalise_waveform, list(lengths), how]).encode())
-    for module in freezing.modules_below(model.net, depth):
+    for module in encoders.of(model.net).below(depth):
         for name, tensor in module.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())

@@ -5,18 +5,15 @@ from pathlib import Path
 
 import psutil
 import torch
-from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+from transformers import PreTrainedConfig
 
 from asr_adapt.audio import SAMPLE_RATE_HZ
-from asr_adapt.model import freezing
+from asr_adapt.model import encoders, freezing
 from asr_adapt.recipe import Resolved
 from asr_adapt.training.presets import Choice
 
 _GB = 1e9
 _USED = 0.8  # of what is free: allocators leave gaps, and other programs live here too
-# Values that a transformer layer keeps for each frame and hidden unit until the backward pass: 17 without the matrix
-# of attention, which is never kept whole (Korthikanti et al. 2022, arXiv:2205.05198); 20 fits what was measured here.
-_KEPT_BY_A_LAYER = 20
 _KEPT_BY_A_CONVOLUTION = 6  # for each frame and channel, measured
 _ADAM = 16  # bytes for each parameter that is trained: itself, its gradient, two moments
 _SMALLEST_BATCH_S = 10.0
@@ -37,7 +34,7 @@ def free_bytes(device: torch.device) -> int:
     return free
 
 
-def needed_bytes(recipe: Resolved, config: Wav2Vec2Config, batch_s: float) -> int:
+def needed_bytes(recipe: Resolved, config: PreTrainedConfig, batch_s: float) -> int:
     """Return about how much a step on `batch_s` seconds of audio needs, weights and optimiser included.
 
     Args:
@@ -46,7 +43,8 @@ def needed_bytes(recipe: Resolved, config: Wav2Vec2Config, batch_s: float) -> in
         batch_s: Seconds of audio in a batch of one process.
     """
     with torch.device("meta"):
-        net = Wav2Vec2ForCTC(config)
+        net = encoders.build(config)
+    kind = encoders.kind(config)
     depth = freezing.frozen_depth(recipe.model.freeze, config)
     freezing.freeze(net, recipe.model.freeze)
     has_adapter = recipe.model.adapter != "none"
@@ -55,7 +53,7 @@ def needed_bytes(recipe: Resolved, config: Wav2Vec2Config, batch_s: float) -> in
     fixed = 4 * sum(p.numel() for p in net.parameters()) + (_ADAM - 4) * trained
 
     rate, kept, widest = float(SAMPLE_RATE_HZ), 0.0, 0.0
-    for channels, stride in zip(config.conv_dim, config.conv_stride, strict=True):
+    for channels, stride in kind.convolutions(config):
         rate /= stride
         kept += rate * channels
         widest = max(widest, rate * channels)
@@ -64,15 +62,17 @@ def needed_bytes(recipe: Resolved, config: Wav2Vec2Config, batch_s: float) -> in
     of_convolutions = _KEPT_BY_A_CONVOLUTION * 4 * kept if encoder_trains else 0.0
     layers = max(1, config.num_hidden_layers - (depth or 0))  # a frozen one keeps nothing beyond itself
     width = 4 if recipe.train.precision == "fp32" else 3  # bytes; autocast keeps some in both
+    of_layer = rate * config.hidden_size * width * kind.kept_by_a_layer
+    of_layer += rate * width * kind.kept_matrices * config.num_attention_heads * rate * recipe.corpus.max_duration_s
     if recipe.train.gradient_checkpointing:
-        of_layers = rate * config.hidden_size * (4 * layers + width * _KEPT_BY_A_LAYER)
+        of_layers = rate * config.hidden_size * 4 * layers + of_layer
     else:
-        of_layers = rate * config.hidden_size * width * _KEPT_BY_A_LAYER * layers
+        of_layers = of_layer * layers
     return int(fixed + of_clip + batch_s * (of_convolutions + of_layers))
 
 
 def fit(
-    recipe: Resolved, config: Wav2Vec2Config, processes: int, free: int, warn: Callable[[str], None]
+    recipe: Resolved, config: PreTrainedConfig, processes: int, free: int, warn: Callable[[str], None]
 ) -> tuple[Resolved, list[Choice]]:
     """Return the recipe with batches for which there is room, more of them to a step, and what was changed.
 

@@ -110,7 +110,7 @@ def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, l
         share = _HEAD_SHARE_OF_INHERITED if kind == "embedded" else _HEAD_SHARES[column]
         alone = min(_LONGEST_HEAD_STAGE, int(steps * share))
         choose("train", "head_steps", alone, "the new head first, against the blank plateau (fairseq, SpeechBrain)")
-        why = "its convolutions are never trained (fairseq, fairseq2)"
+        why = "it is never trained (fairseq, fairseq2)"
         choose("model", "freeze", "feature_encoder", "auto: until the depth is measured" if is_measured else why)
 
     fields = recipe.model_dump()
