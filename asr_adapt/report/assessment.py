@@ -56,6 +56,8 @@ def assess(folder: Path, evaluation: Evaluation, training: SampleRates | None = 
         found += _of_run(folder, evaluation, recipe, summary, training)
         if judged.level == "no relation":
             found.append(Advice(3, _texts_belong_elsewhere(evaluation, training)))
+        if judged.level == "writes nothing" and recipe.model.base != "none":
+            found.append(Advice(2, _texts_may_belong_elsewhere(summary)))
     if judged.level == "writes nothing":
         found.append(Advice(3, _BLANKS))
     if judged.level == "too little":
@@ -106,6 +108,16 @@ def _texts_belong_elsewhere(evaluation: Evaluation, training: SampleRates | None
     return (
         "Play five training clips and read their texts: where texts belong to other clips (a list shifted by a line, "
         f"or sorted in another order), this is what a model learns.{seen}"
+    )
+
+
+def _texts_may_belong_elsewhere(summary: PreparationSummary) -> str:
+    too_long = summary.excluded_counts("train").get("text_too_long", 0)
+    total = summary.utterances["train"] + sum(summary.excluded_counts("train").values())
+    seen = f" {too_long} of {counted(total, 'training clip')} are too short for their text." if too_long else ""
+    return (
+        "If longer training does not help, play five training clips and read their texts: where texts belong to other "
+        f"clips, a base model that knows speech also ends up writing nothing.{seen}"
     )
 
 

@@ -60,8 +60,14 @@ def test_the_terminal_shows_no_interval_of_a_tiny_test_set(tmp_path: Path, capsy
 
 def test_train_against_test_tells_overfitting_from_too_little_training(finished: Path) -> None:
     measured = {"utterances": 80, "audio_s": 300.0}
-    (first, _) = advice(finished, sample(0.01), **measured)
+    first, second = advice(finished, sample(0.01), **measured)
     assert "Train longer" in first, "it writes nothing"
+    assert "texts belong to other clips" not in second, "from nothing, writing nothing is how training begins"
+    recipe = (finished / "recipe.toml").read_text()
+    (finished / "recipe.toml").write_text(recipe.replace('base = "none"', 'base = "embedded"'))
+    second = advice(finished, sample(0.01), **measured)[1]
+    (finished / "recipe.toml").write_text(recipe)
+    assert "texts belong to other clips" in second and "too short for their text" not in second
     heard = finished.parent / "heard"
     shutil.copytree(finished, heard)
     lines = [json.loads(line) for line in (heard / "hypotheses.jsonl").read_text().splitlines()]
