@@ -467,6 +467,19 @@ def transcribe(
     no_lm: _NO_LM = False,
     channel: _CHANNEL = None,
     track: _TRACK = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|ADDRESS",
+            help="Spread the work over a Ray cluster (auto, HOST:PORT, ray://HOST:PORT), or this machine's cores.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Workers on Ray; default: one per GPU, else one per --cores cores."),
+    ] = None,
+    cores: Annotated[int, typer.Option(min=1, help="Cores of each worker on Ray.")] = 1,
 ) -> None:
     """Transcribe recordings of any length. Run again with the same --out to do only what is missing or outdated."""
     from asr_adapt.console import Console
@@ -481,7 +494,18 @@ def transcribe(
     options = TranscriptionOptions.of(
         model, engine, hotwords=hotwords, use_ngram=not no_lm, channel=channel, track=track
     )
-    failed = stage.transcribe(options.load, model, found, format, out, Console(), options.settings, channel, track)
+    cluster, load = None, options.load
+    if ray is not None:
+        from asr_adapt.cluster import Cluster
+        from asr_adapt.inference.on_cluster import Loader
+
+        cluster = Cluster(ray, workers, cores)
+        load = Loader.of(options, cluster)
+    elif workers is not None or cores != 1:
+        raise InputError("these are for Ray", place="--workers, --cores", remedy="Give --ray local or an ADDRESS.")
+    failed = stage.transcribe(
+        load, model, found, format, out, Console(), options.settings, channel, track, cluster
+    )  # fmt: skip
     if failed:
         raise SystemExit(2 if failed == len(found) else _PARTLY_DONE)
 

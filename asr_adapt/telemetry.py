@@ -19,3 +19,12 @@ def import_openvino() -> ModuleType:
     import openvino
 
     return openvino
+
+
+def import_ray() -> ModuleType:
+    """Return ray. A cluster that it starts sends statistics of its use unless this variable is set before."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+    import ray.exceptions
+
+    return ray

@@ -19,8 +19,20 @@ def test_onnx_runtime_opens_no_telemetry_session(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir()), "its session file is what it keeps for the next report"
 
 
+def test_ray_sends_no_statistics_of_its_use() -> None:
+    pytest.importorskip("ray", reason="ray is not installed")
+    code = """
+from asr_adapt.telemetry import import_ray
+import_ray()
+from ray._common.usage import usage_lib
+assert not usage_lib.usage_stats_enabled()
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_USAGE_STATS_ENABLED"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
 def test_only_one_module_imports_them() -> None:
-    importing = re.compile(r"^\s*(import|from) (onnxruntime|openvino)\b", re.MULTILINE)
+    importing = re.compile(r"^\s*(import|from) (onnxruntime|openvino|ray)\b", re.MULTILINE)
     texts = {path.name: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
     found = {name for name, text in texts.items() if importing.search(text)}
     assert found == {"telemetry.py", "onnx_graphs.py"}

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from asr_adapt.audio import channels
 from asr_adapt.inference import engines
 
-if TYPE_CHECKING:  # it brings torch, and a misspelt path shall be answered at once
+if TYPE_CHECKING:  # they bring torch, and a misspelt path shall be answered at once
     from asr_adapt.inference.transcriber import Transcriber
+    from asr_adapt.model.mixed_precision import Precision
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class TranscriptionOptions:
     """`left`, `right`, `each` (a speaker for each), or a number from 1 on; None: all are mixed"""
     track: int | None = None
     """of the audio, from 1 on; None: the file's default one"""
+    cpu_precision: "Precision | None" = None
+    """what PyTorch multiplies in on a processor; None: see `engines.precision`"""
 
     @classmethod
     def of(
@@ -48,10 +51,16 @@ class TranscriptionOptions:
 
     def load(self) -> "Transcriber":
         """Load the model."""
+        import torch
+
         from asr_adapt.inference.transcriber import Transcriber
 
         return Transcriber.from_folder(
-            self.model, engine=self.engine, hotwords=self.hotwords, use_ngram=self.use_ngram
+            self.model,
+            precision=None if torch.cuda.is_available() else self.cpu_precision,
+            engine=self.engine,
+            hotwords=self.hotwords,
+            use_ngram=self.use_ngram,
         )
 
     @property

@@ -139,8 +139,8 @@ class Recordings(Collection[Input]):
         keys = KeyTable()
         for item in found:
             keys.add(_identity(item))
-            file = (str(item.recording), item.size, item.changed_ns)
-            kept = item if item != _of_listed(*file) else file
+            is_listed = isinstance(item.recording, Path | str)
+            kept = (str(item.recording), item.size, item.changed_ns) if is_listed else item
             self._file.write(pickle.dumps(kept, pickle.HIGHEST_PROTOCOL))
         self._end = self._file.tell()
         repeated = keys.repeated()

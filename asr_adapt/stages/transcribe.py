@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from asr_adapt import remote
 from asr_adapt.artifacts import RecordLine, TranscriptionRecord, model_fingerprint
+from asr_adapt.cluster import Cluster
 from asr_adapt.console import Console
 from asr_adapt.errors import DiskFull, InputError, printable
 from asr_adapt.folders import Folder, folder_of
@@ -83,6 +84,7 @@ def transcribe(
     settings: str = "",
     channel: str | None = None,
     track: int | None = None,
+    cluster: Cluster | None = None,
 ) -> int:
     """Transcribe recordings, and return how many could not be done; those are named, the others are done.
 
@@ -90,7 +92,7 @@ def transcribe(
     and not edited by hand.
 
     Args:
-        load: Makes the transcriber, once it is known that there is work;
+        load: Makes the transcriber, once it is known that there is work; for a cluster, it can be pickled.
         model: The folder that it is made from.
         inputs: Of `recordings.find`.
         format: A name in `formats.WRITERS`.
@@ -99,20 +101,23 @@ def transcribe(
         settings: What else decides about the text: options of `load`.
         channel: `left`, `right`, `each` (a speaker for each), or a number from 1 on; None mixes all.
         track: Audio track, from 1 on; None is the default one.
+        cluster: Where the work is done; None: here.
 
     Raises:
         InputError: the folder holds transcripts of another model, or a file that would be written over and is not
-            the transcript of this recording.
+            the transcript of this recording; or the cluster cannot be used.
         DiskFull: a transcript cannot be written; those before it are complete.
     """
     if format != "txt" and not out and len(inputs) > 1:
         raise InputError(f"{len(inputs)} files as {format} need a folder", place="--out", remedy="Give --out DIR.")
+    if cluster and not out:
+        raise InputError("a cluster's transcripts need a folder", place="--out", remedy="Give --out DIR.")
     job = Job(format, model_fingerprint(model, settings), channel, track)
     folder = folder_of(out) if out else None
     batch = _Batch(inputs, folder, job, console)
     if not batch.total:
         return 0
-    results = _results(load, batch.tasks(), job, console)
+    results = _results(load, batch.tasks(), job, console, cluster)
     failed, audio_s, began = 0, 0.0, time.perf_counter()
     waiting = _Waiting(folder, job.fingerprint) if folder else None
     done = 0
@@ -170,11 +175,16 @@ def transcribe(
 
 
 def _results(
-    load: "Callable[[], Transcriber]", tasks: Iterator[Task], job: Job, console: Console
+    load: "Callable[[], Transcriber]", tasks: Iterator[Task], job: Job, console: Console, cluster: Cluster | None
 ) -> Iterator[tuple[Task, Outcome]]:
-    """Yield each task with what became of it, in order."""
+    """Yield each task with what became of it; in order, unless a cluster does them."""
     from asr_adapt.inference.decoding import Decoding
 
+    if cluster:
+        from asr_adapt.inference import on_cluster
+
+        yield from on_cluster.transcribed(cluster, load, tasks, job, console)
+        return
     transcriber = load()
     if transcriber.decoding != Decoding():
         console.say(transcriber.decoding.describe())
