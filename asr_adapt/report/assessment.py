@@ -116,8 +116,8 @@ def _texts_may_belong_elsewhere(summary: PreparationSummary) -> str:
     total = summary.utterances["train"] + sum(summary.excluded_counts("train").values())
     seen = f" {too_long} of {counted(total, 'training clip')} are too short for their text." if too_long else ""
     return (
-        "If longer training does not help, play five training clips and read their texts: where texts belong to other "
-        f"clips, a base model that knows speech also ends up writing nothing.{seen}"
+        "If longer training does not help, play five training clips and read their texts: where texts belong to "
+        f"other clips, a base model that knows speech also ends up writing nothing.{seen}"
     )
 
 
