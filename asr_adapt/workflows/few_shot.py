@@ -30,8 +30,8 @@ LETTERS = "letters.tsv"
 _ORDER = 3
 _TUNED_ON = 40  # clips; each of some 60 settings of the n-gram's weights decodes them all
 # Kichwa, Mboshi and Yoruba (docs/log.md, Training or not): a minute of training from the corrected head lowers the
-# CER with 55 s of speech and more, and raises it or leaves it as it is with 18 s and less.
-_SPEECH_FOR_TRAINING_S = 50.0
+# CER with 48 s of speech and more, and raises it or leaves it as it is with 18 s and less.
+_SPEECH_FOR_TRAINING_S = 45.0
 _TRAIN = "With about a minute of speech or more, training is the better use of time, even a minute of it"
 _TRANSCRIBE = "With less than a minute of speech training can make it worse: transcribe more first"
 
