@@ -66,6 +66,10 @@ class RunLocked(InputError):
     """Another process is using this run folder."""
 
 
+class ProcessLost(InputError):
+    """Another process of the run has ended, so that this one cannot continue."""
+
+
 class DiskFull(InputError):
     """No space left to write; files that were complete before are unchanged."""
 

@@ -104,6 +104,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def marker_file(folder: Path) -> Iterator[Path]:
+    """Give an empty file of an unpredictable name in a folder; it is removed in the end, as partial files are."""
+    with _partial(folder, is_folder=False) as marker:
+        yield marker
+
+
+@contextmanager
 def atomic_folder(path: Path, *, sync: bool = False) -> Iterator[Path]:
     """Give an empty partial folder beside `path`; on success it replaces `path`, else it is removed.
 

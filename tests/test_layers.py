@@ -13,7 +13,7 @@ PACKAGE = ROOT / "asr_adapt"
 LAYERS: list[tuple[str, ...]] = [
     ("errors", "background", "bundled", "telemetry", "keys"),
     ("storage", "languages", "console", "remote"),
-    ("recipe", "records", "folders", "cluster"),
+    ("recipe", "records", "folders", "cluster", "processes"),
     ("artifacts", "recipe_options", "recipe_script", "process_exit"),
     ("audio",),
     ("text",),

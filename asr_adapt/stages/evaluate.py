@@ -1,14 +1,16 @@
 """evaluate: the error rates of a model on speech that it was not trained on, with their intervals."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from asr_adapt import processes
 from asr_adapt.artifacts import CONTAMINATION, Contamination, Metrics, SampleRates
 from asr_adapt.console import Console
 from asr_adapt.corpora import trained_on
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError
+from asr_adapt.inference import shared
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.records import Transcript, describe_duration, write_jsonl
 from asr_adapt.scoring import confidence, error_rates, verdict
@@ -31,7 +33,8 @@ def evaluate(
 ) -> Evaluation:
     """Transcribe a split, score it, and write `metrics.json` and `hypotheses.jsonl` into `out`.
 
-    Both sides are compared after the model's own normaliser; `hypotheses.jsonl` keeps the corpus's text unchanged.
+    Both sides are compared after the model's own normaliser; `hypotheses.jsonl` keeps the corpus's text unchanged. Of
+    several processes each must call this and transcribes its share; the first scores and writes.
 
     Args:
         transcriber: The model to score.
@@ -45,29 +48,43 @@ def evaluate(
     Raises:
         InputError: no utterance could be decoded or none has a reference, or `out` cannot be written.
     """
-    make_folder(out, "Give another --out.")
+    processes.from_leader(lambda: make_folder(out, "Give another --out."))
+    started = time.perf_counter()
+    with console.progress(f"evaluate {speech.name}", total=len(processes.share(len(speech)))) as progress:
+        results = shared.transcripts(transcriber, speech, progress.over)
+    elapsed_s = time.perf_counter() - started
+    return processes.from_leader(
+        lambda: _score(transcriber, speech, results, elapsed_s, out, console, excluded or {}, contamination)
+    )
+
+
+def _score(
+    transcriber: Transcriber,
+    speech: SpeechSplit,
+    results: Sequence[Transcript | InputError],
+    elapsed_s: float,
+    out: Path,
+    console: Console,
+    excluded: Mapping[str, int],
+    contamination: Contamination | None,
+) -> Evaluation:
     split, normalise = speech.name, transcriber.model.normaliser
     scored: list[ScoredUtterance] = []
     outcomes: list[Outcome] = []
-    all_excluded = dict(excluded or {})
+    all_excluded = dict(excluded)
     if contamination and contamination.left_out:
         all_excluded[trained_on.REASON] = len(contamination.left_out)
     audio_s = 0.0
-    started = time.perf_counter()
-    with console.progress(f"evaluate {split}", total=len(speech)) as progress:
-        results = transcriber.transcribe_segments(speech.recordings())
-        for index, result in enumerate(progress.over(results)):
-            utterance = speech.utterances[index]
-            if isinstance(result, InputError):
-                all_excluded["unreadable_audio"] = all_excluded.get("unreadable_audio", 0) + 1
-                console.warn(f"excluded from {split}: {utterance.id} ({result.problem})")
-                continue
-            audio_s += result.duration_s
-            fields = {"hypothesis": result.text, "duration_s": round(result.duration_s, 4)}
-            reference, hypothesis = speech.references[index], normalise(result.text)
-            scored.append(ScoredUtterance.of(utterance.model_copy(update=fields), reference, hypothesis))
-            outcomes += confidence.outcomes(reference, [(word.text, word.confidence) for word in result.words])
-    elapsed_s = time.perf_counter() - started
+    for utterance, reference, result in zip(speech.utterances, speech.references, results, strict=True):
+        if isinstance(result, InputError):
+            all_excluded["unreadable_audio"] = all_excluded.get("unreadable_audio", 0) + 1
+            console.warn(f"excluded from {split}: {utterance.id} ({result.problem})")
+            continue
+        audio_s += result.duration_s
+        fields = {"hypothesis": result.text, "duration_s": round(result.duration_s, 4)}
+        hypothesis = normalise(result.text)
+        scored.append(ScoredUtterance.of(utterance.model_copy(update=fields), reference, hypothesis))
+        outcomes += confidence.outcomes(reference, [(word.text, word.confidence) for word in result.words])
     if not scored:
         raise InputError(f"no utterance of the {split} split could be decoded", remedy="Check the audio files.")
 
@@ -117,7 +134,8 @@ def evaluate(
 def rates_on_sample(transcriber: Transcriber, speech: SpeechSplit, console: Console) -> SampleRates:
     """Return the error rates on at most 100 utterances or about 2 minutes of a prepared split, evenly spaced.
 
-    Those of train, beside those of test, tell overfitting from a model that has not learned its own examples.
+    Those of train, beside those of test, tell overfitting from a model that has not learned its own examples. Every
+    process must call this: each transcribes its share.
 
     Raises:
         InputError: no utterance of the sample has a reference text.
@@ -125,11 +143,11 @@ def rates_on_sample(transcriber: Transcriber, speech: SpeechSplit, console: Cons
     mean_s = sum(utterance.duration_s or 0.0 for utterance in speech.utterances) / len(speech)
     sample = speech.evenly(max(1, min(_SAMPLE_UTTERANCES, int(_SAMPLE_S / max(mean_s, 0.1)))))
     pairs = []
-    with console.progress(f"evaluate a sample of {speech.name}", total=len(sample)) as progress:
-        results = transcriber.transcribe_segments(sample.recordings())
-        for reference, result in zip(sample.references, progress.over(results), strict=True):
-            assert isinstance(result, Transcript), result  # these waveforms were decoded before
-            pairs.append((reference, transcriber.model.normaliser(result.text)))
+    with console.progress(f"evaluate a sample of {speech.name}", total=len(processes.share(len(sample)))) as progress:
+        results = shared.transcripts(transcriber, sample, progress.over)
+    for reference, result in zip(sample.references, results, strict=True):
+        assert isinstance(result, Transcript), result  # these waveforms were decoded before
+        pairs.append((reference, transcriber.model.normaliser(result.text)))
     wer, cer = error_rates.rates(pairs)
     console.say(f"{speech.name} WER {wer:.3f}, CER {cer:.3f} on a sample of {len(pairs)} utterances")
     return SampleRates(utterances=len(pairs), wer=wer, cer=cer)

@@ -94,7 +94,7 @@ def train(
             freezing.train_mode(model.net, frozen)
             num_labels = sum(len(labels[i]) for batch in batches for i in batch)
             for number, batch in enumerate(batches):
-                share = _share(batch, accelerator)
+                share = schedule.share(batch, accelerator.process_index, accelerator.num_processes)
                 depth, arrays = inputs.of([i for i, _ in share], journal.step, number, accelerator.process_index)
                 torch.manual_seed(schedule.seed_of(conf.seed, journal.step, number, accelerator.process_index))
                 is_last = number == len(batches) - 1
@@ -137,8 +137,8 @@ def train(
             with tally.paused() if is_validation else nullcontext():
                 if is_validation:
                     journal.validate(dev)
-                stopped_by = _first_of_any(stop_signal(), accelerator)
-                if is_validation or stopped_by or journal.minutes_since_save() > conf.checkpoint_minutes:
+                stopped_by, is_save_due = _agreed(stop_signal(), journal.is_save_due(), accelerator)
+                if is_validation or stopped_by or is_save_due:
                     journal.save()
             if stopped_by:
                 name = signal.Signals(stopped_by).name
@@ -258,17 +258,16 @@ def _set_learning_rates(optimiser: Any, step: int, conf: ResolvedTrain) -> dict[
     return {"rate": scale * peaks["body"], "head_rate": scale * peaks["head"]}
 
 
-def _first_of_any(signal_number: int, accelerator: Accelerator) -> int:
-    """Return the signal that any process received, 0 for none: all of them must leave after the same step."""
+def _agreed(signal_number: int, is_save_due: bool, accelerator: Accelerator) -> tuple[int, bool]:
+    """Return the signal that any process received, 0 for none, and whether a checkpoint is due by any one's clock.
+
+    All processes must save, and leave, after the same step.
+    """
     if accelerator.num_processes == 1:
-        return signal_number
-    return int(accelerator.gather(torch.tensor([signal_number], device=accelerator.device)).max())
-
-
-def _share(batch: list[int], accelerator: Accelerator) -> list[tuple[int, float]]:
-    """Return this process's clips of a batch with their weights; one of weight 0 where none is left for it."""
-    mine = batch[accelerator.process_index :: accelerator.num_processes]
-    return [(i, 1.0) for i in mine] or [(batch[0], 0.0)]
+        return signal_number, is_save_due
+    mine = torch.tensor([[signal_number, int(is_save_due)]], device=accelerator.device)
+    of_any, due = accelerator.gather(mine).amax(dim=0).tolist()
+    return of_any, bool(due)
 
 
 def _masks(

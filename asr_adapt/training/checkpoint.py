@@ -67,7 +67,7 @@ def save(folder: Path, name: str, step: int, tensors: Mapping[str, torch.Tensor]
 
 def save_step(folder: Path, step: int, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
     """Write the checkpoint of a step, then remove all but the newest two."""
-    save(folder, f"step-{step:08d}", step, tensors, meta)
+    save(folder, _name(step), step, tensors, meta)
     for old in _steps(folder)[_KEPT:]:
         shutil.rmtree(old)
 
@@ -86,6 +86,15 @@ def load(path: Path) -> Checkpoint:
         return Checkpoint(saved.step, load_file(path / _TENSORS), saved.meta)
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"no whole checkpoint ({error})", place=path) from error
+
+
+def load_step(folder: Path, step: int) -> Checkpoint:
+    """Read and verify the checkpoint of a step.
+
+    Raises:
+        InputError: it is missing, truncated or changed.
+    """
+    return load(folder / _name(step))
 
 
 def newest(folder: Path, like: Mapping[str, Any] | None = None) -> tuple[Checkpoint | None, list[InputError]]:
@@ -111,6 +120,10 @@ def newest(folder: Path, like: Mapping[str, Any] | None = None) -> tuple[Checkpo
 
 def _types_like(value: object) -> tuple[type, ...]:
     return (int, float) if isinstance(value, float) else (type(value),)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def _steps(folder: Path) -> list[Path]:

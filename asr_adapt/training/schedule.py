@@ -103,3 +103,12 @@ def plan(durations_s: Sequence[float], conf: ResolvedTrain, start: int, stop: in
 def seed_of(*parts: int) -> int:
     """Return a seed for torch of the run's seed, the step, the batch and the process."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+def share(batch: Sequence[int], process: int, processes: int) -> list[tuple[int, float]]:
+    """Return the clips of a batch that one of several processes gets, each with the weight of its loss, 1.
+
+    Each clip is one process's. Where none is left for a process, it gets one with weight 0, since all must take part
+    in the exchange of gradients.
+    """
+    return [(i, 1.0) for i in batch[process::processes]] or [(batch[0], 0.0)]

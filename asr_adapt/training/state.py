@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from asr_adapt import processes
 from asr_adapt.console import Console
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError, TrainingDiverged
+from asr_adapt.inference import shared
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.model.mixed_precision import Precision
@@ -139,9 +141,7 @@ class Journal:
             InputError: TensorBoard is required and not installed.
         """
         _ = self._events  # fails before the first step if TensorBoard is missing
-        found, problems = checkpoint.newest(self._checkpoints, self._saved())
-        for problem in problems:
-            self.console.warn(f"{problem} Falling back to the one before.")
+        found = self._newest()
         if found is None:
             if self.accelerator.is_main_process:
                 self._log_path.write_text("")
@@ -151,15 +151,36 @@ class Journal:
         self.step = found.step
         for name, attribute in _SAVED.items():
             setattr(self, attribute, found.meta[name])
-        try:
-            checkpoint.load(self._checkpoints / "best")
-        except InputError as error:
-            self.console.warn(f"{error} The best model is chosen anew from here on.")
+        if not processes.from_leader(self._has_best):
             self.best, self.validations_since_best = {}, 0
         if self.accelerator.is_main_process:
             done = [line for line in self._log_lines() if _step_of(line) <= self.step]
             self._log_path.write_bytes(b"".join(line + b"\n" for line in done))
             self.console.say(f"resuming from the checkpoint after step {self.step:,}")
+
+    def _newest(self) -> checkpoint.Checkpoint | None:
+        """Return the newest intact checkpoint; the first process chooses it for all."""
+        found: checkpoint.Checkpoint | None = None
+
+        def step() -> int | None:
+            nonlocal found
+            found, problems = checkpoint.newest(self._checkpoints, self._saved())
+            for problem in problems:
+                self.console.warn(f"{problem} Falling back to the one before.")
+            return found.step if found else None
+
+        chosen = processes.from_leader(step)
+        if chosen is not None and found is None:
+            return checkpoint.load_step(self._checkpoints, chosen)
+        return found
+
+    def _has_best(self) -> bool:
+        try:
+            checkpoint.load(self._checkpoints / "best")
+        except InputError as error:
+            self.console.warn(f"{error} The best model is chosen anew from here on.")
+            return False
+        return True
 
     def _log_lines(self) -> list[bytes]:
         return self._log_path.read_bytes().splitlines() if self._log_path.is_file() else []
@@ -180,9 +201,9 @@ class Journal:
             checkpoint.save_step(self._checkpoints, self.step, tensors, self._saved())
         self._saved_at = time.monotonic()
 
-    def minutes_since_save(self) -> float:
-        """Return how much a kill would lose; on several processes only validation saves, since clocks differ."""
-        return (time.monotonic() - self._saved_at) / 60 if self.accelerator.num_processes == 1 else 0.0
+    def is_save_due(self) -> bool:
+        """Whether the last checkpoint is older than `train.checkpoint_minutes`, by this process's clock."""
+        return time.monotonic() - self._saved_at > 60 * self.conf.checkpoint_minutes
 
     def note_bad_step(self, norm: float) -> None:
         """Count a step that was skipped because its gradient is not finite.
@@ -216,11 +237,7 @@ class Journal:
         Raises:
             DiskFull: the best could not be written.
         """
-        if self.accelerator.is_main_process:
-            wer, cer = validation_error_rates(self.model, dev, self.conf.precision)
-        else:
-            wer = cer = 0.0
-        wer, cer = self.accelerator.reduce(torch.tensor([wer, cer], device=self.accelerator.device)).tolist()
+        wer, cer = validation_error_rates(self.model, dev, self.conf.precision)
         self.validation_line = f"WER {wer:.3f}, CER {cer:.3f}"
         self._write({"step": self.step, "dev_wer": wer, "dev_cer": cer})
         progress = f"step {self.step:,}/{self.conf.steps:,}"
@@ -301,6 +318,8 @@ def badness(wer: float, cer: float) -> float:
 def validation_error_rates(model: CTCModel, dev: SpeechSplit, precision: Precision | None) -> tuple[float, float]:
     """Return WER and CER on dev, as fractions; the model is in evaluation mode afterwards.
 
+    Every process must call this: each transcribes its share.
+
     Args:
         model: The model to score.
         dev: The dev split.
@@ -310,7 +329,7 @@ def validation_error_rates(model: CTCModel, dev: SpeechSplit, precision: Precisi
     model.net.eval()
     normalise = model.normaliser
     pairs = []
-    results = Transcriber(model, precision=precision).transcribe_segments(dev.recordings())
+    results = shared.transcripts(Transcriber(model, precision=precision), dev)
     for reference, result in zip(dev.references, results, strict=True):
         assert isinstance(result, Transcript), result  # these waveforms were decoded before
         pairs.append((reference, normalise(result.text)))

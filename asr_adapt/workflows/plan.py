@@ -5,7 +5,7 @@ follows from the hours of speech, which are known when the corpus is prepared: a
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -114,6 +114,11 @@ class RunPlan:
         return cls(
             recipe, open_precision, resolved_base, grid, known, held_out, reading, digests, noise, prepare_inputs
         )
+
+    def without_corpus(self) -> "RunPlan":
+        """Return what processes need that do not lead: they never read the corpus, only what is prepared of it."""
+        nothing = TrainedOn.nothing()
+        return replace(self, reading=corpora.Reading([], ()), digests={}, known=nothing, held_out=nothing, noise=[])
 
     def training(self, out: Path, team: PartialState, console: Console) -> TrainingPlan:
         """Return what training decides in the run folder `out`, whose data are prepared.

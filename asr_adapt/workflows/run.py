@@ -4,7 +4,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
@@ -12,11 +12,18 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
-from asr_adapt import corpora
-from asr_adapt.artifacts import VERDICT, Assessment, Calibrations, Environment, Metrics, PreparationSummary
+from asr_adapt import corpora, processes
+from asr_adapt.artifacts import (
+    VERDICT,
+    Assessment,
+    Calibrations,
+    Contamination,
+    Environment,
+    Metrics,
+    PreparationSummary,
+)
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared, trained_on
 from asr_adapt.corpora.speech_split import SpeechSplit
@@ -38,6 +45,7 @@ from asr_adapt.workflows.run_state import RunState
 
 _OF_TRAINING = ("checkpoints", "model", "adapter", "train_log.jsonl", "tensorboard", VERDICT)
 _LONGEST_STAGE = timedelta(days=7)  # processes wait for the one that prepares
+_LAST_PROCESSES_END_S = 60.0  # torchrun starts a group anew while processes of the last one may still end
 _PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "numpy", "soundfile", "soxr", "jiwer")
 
 
@@ -62,42 +70,50 @@ def run(
     Raises:
         InputError: the recipe or its corpus cannot be used, or `out` belongs to another run.
         RunLocked: another process is at work in `out`.
+        ProcessLost: of several processes, another one has ended.
     """
-    own = corpora.KeptSplits.of_run(out)
-    plan = RunPlan.of(recipe, own if kept is None or own.rows or own.format_1 else kept, held_out)
-
-    # Under torchrun or accelerate launch every process comes here. One owns the folder; the others train with it.
+    # Under torchrun or accelerate launch every process comes here. One leads: it reads the corpus, and writes the
+    # folder, which the others read. What it decides, and its mistakes in the input, are those of all.
     team = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_STAGE)
-    leads = team.is_main_process
-    console = console if leads else Console(quiet=True)
+    console = console if processes.leads() else Console(quiet=True)
     with (
+        processes.lost_as_error(out),
         disk_full_as_error(out, "Make room, then start the same command."),
-        _locked(plan.recipe, out) if leads else nullcontext(),
+        ExitStack() as held,
     ):
+        plan = _plan(recipe, out, kept, held_out)
+        processes.from_leader(lambda: held.enter_context(_locked(plan.recipe, out)))
+        processes.refuse_separate_folders(out)
+        if problem := processes.restart_problem():
+            console.warn(problem)
         console.heading("prepare")
-        if leads:
-            _prepare(plan, out, console)
-        team.wait_for_everyone()
+        processes.from_leader(lambda: _prepare(plan, out, console))
 
         console.heading("train")
         # One precision and one set of batches for all processes: each would measure and count for itself.
-        training: TrainingPlan
-        (training,) = broadcast_object_list([plan.training(out, team, console) if leads else None])
-        _train(plan, training, team, out, console)
+        training = processes.from_leader(lambda: plan.training(out, team, console))
+        _train(plan, training, out, console)
 
-        if leads:
-            console.heading("evaluate")
-            evaluation = _evaluate(plan, training, out, console)
-            _report(training, evaluation, out)
-            console.heading("verdict")
-            found = assessment.of_folder(out, evaluation) if evaluation else Assessment.read(out)
-            assessment.show(found or assessment.of_folder(out, write.read_evaluation(out)), console)
-        team.wait_for_everyone()
-        metrics = Metrics.read(out)
+        console.heading("evaluate")
+        evaluation = _evaluate(plan, training, out, console)
+        metrics = processes.from_leader(lambda: _reported(training, evaluation, out, console))
     console.say(f"\nmodel: {out / 'model'}    metrics: {out / 'metrics.json'}    "
                 f"report: {out / write.PAGE}")  # fmt: skip
     console.say(f"next: asr-adapt transcribe FILE --model {out / 'model'}")
     return metrics
+
+
+def _plan(recipe: Recipe, out: Path, kept: corpora.KeptSplits | None, held_out: TrainedOn | None) -> RunPlan:
+    """Return the plan, which the first process makes; that of the others lacks the corpus."""
+    made: list[RunPlan] = []
+
+    def plan() -> RunPlan:
+        own = corpora.KeptSplits.of_run(out)
+        made.append(RunPlan.of(recipe, own if kept is None or own.rows or own.format_1 else kept, held_out))
+        return made[0].without_corpus()
+
+    for_all = processes.from_leader(plan)
+    return made[0] if made else for_all
 
 
 @contextmanager
@@ -111,7 +127,7 @@ def _locked(recipe: Recipe, out: Path) -> Iterator[None]:
     make_folder(out, "Give another --out.")
     lock = FileLock(out / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_LAST_PROCESSES_END_S if processes.count() > 1 else 0)
     except Timeout:
         raise RunLocked("another process is at work in this run folder", place=out,
                         remedy="Wait for it, or give another --out.") from None  # fmt: skip
@@ -171,25 +187,11 @@ def _prepare(plan: RunPlan, out: Path, console: Console) -> None:
     stages.finish("prepare")
 
 
-def _train(plan: RunPlan, training: TrainingPlan, team: PartialState, out: Path, console: Console) -> None:
-    recipe, leads, stages = training.recipe, team.is_main_process, RunState(out)
-    if leads:
-        write_recipe(recipe, out / "recipe.toml")
-    is_done, is_begun = (check("train", training.inputs) for check in (stages.is_done, stages.is_begun))
-    team.wait_for_everyone()  # each process has looked before one of them changes anything
-    if is_done:
+def _train(plan: RunPlan, training: TrainingPlan, out: Path, console: Console) -> None:
+    recipe, leads = training.recipe, processes.leads()
+    if not processes.from_leader(lambda: _begin_training(training, out, console)):
         console.say("already done")
         return
-    if leads and not is_begun:
-        if stages.was_started("train"):
-            console.warn("training settings changed: restarting training; the existing model will be deleted")
-        stages.begin("train", training.inputs, remove=_OF_TRAINING)
-    team.wait_for_everyone()
-    if training.choices:
-        rows = [(choice.field, f"{choice.value}", choice.reason) for choice in training.choices]
-        console.table(training.preset, ("chosen", "", "why"), rows)
-    if leads:
-        _write_environment(out / "environment.json")
     adapted = _new_model(recipe, plan.base, out, console)
     data, dev = prepared.load(out / "data", "train"), prepared.load(out / "data", "dev")
     try:
@@ -201,8 +203,25 @@ def _train(plan: RunPlan, training: TrainingPlan, team: PartialState, out: Path,
     if leads:
         _save(plan, recipe, _calibrated(adapted, dev, recipe, console), out, console)
         shutil.rmtree(out / "data" / "features", ignore_errors=True)
-        stages.finish("train")
+        RunState(out).finish("train")
     console.say(f"best on dev: step {outcome.best_step:,}, WER {outcome.best_wer:.3f}, CER {outcome.best_cer:.3f}")
+
+
+def _begin_training(training: TrainingPlan, out: Path, console: Console) -> bool:
+    """Make the run folder ready for training; return False if that is done already."""
+    stages = RunState(out)
+    write_recipe(training.recipe, out / "recipe.toml")
+    if stages.is_done("train", training.inputs):
+        return False
+    if not stages.is_begun("train", training.inputs):
+        if stages.was_started("train"):
+            console.warn("training settings changed: restarting training; the existing model will be deleted")
+        stages.begin("train", training.inputs, remove=_OF_TRAINING)
+    if training.choices:
+        rows = [(choice.field, f"{choice.value}", choice.reason) for choice in training.choices]
+        console.table(training.preset, ("chosen", "", "why"), rows)
+    _write_environment(out / "environment.json")
+    return True
 
 
 def _new_model(recipe: Resolved, resolved_base: ResolvedBase, out: Path, console: Console) -> ctc_model.CTCModel:
@@ -244,24 +263,48 @@ def _evaluate(plan: RunPlan, training: TrainingPlan, out: Path, console: Console
     Returns:
         The evaluation; None if it was finished before.
     """
-    stages = RunState(out)
-    if stages.is_done("evaluate", training.inputs):
-        evaluate.show(Metrics.read(out), console)
+    if not processes.from_leader(lambda: _begin_evaluation(training, out, console)):
         return None
-    stages.begin("evaluate", training.inputs, remove=(VERDICT,))
     data = prepared.load(out / "data", "test")
     precision = mixed_precision.recorded_or_fastest(training.recipe.train.precision, train.device())
     transcriber = Transcriber.from_folder(out / "model", precision=precision)
     summary = PreparationSummary.read(out / "data")
-    data, found = trained_on.check(data, TrainedOn.read(out / "model"), out / "model", console,
-                                   allow=plan.recipe.corpus.allow_trained)  # fmt: skip
-    before = {e.id: e.detail for e in summary.excluded if (e.split, e.reason) == ("test", trained_on.REASON)}
-    found = found.model_copy(update={"left_out": before | found.left_out})
+
+    def check() -> tuple[list[str], Contamination]:
+        unheard, found = trained_on.check(data, TrainedOn.read(out / "model"), out / "model", console,
+                                          allow=plan.recipe.corpus.allow_trained)  # fmt: skip
+        before = {e.id: e.detail for e in summary.excluded if (e.split, e.reason) == ("test", trained_on.REASON)}
+        found = found.model_copy(update={"left_out": before | found.left_out})
+        return [u.id for u in unheard.utterances], found
+
+    ids, found = processes.from_leader(check)
+    wanted = {*ids}
+    data = data.select([index for index, u in enumerate(data.utterances) if u.id in wanted])
     evaluation = evaluate.evaluate(transcriber, data, out, console, summary.excluded_counts("test"), found)
     on_train = evaluate.rates_on_sample(transcriber, prepared.load(out / "data", "train"), console)
-    assessment.assess(out, evaluation, on_train).write(out)
-    stages.finish("evaluate")
+    if processes.leads():
+        assessment.assess(out, evaluation, on_train).write(out)
+        RunState(out).finish("evaluate")
     return evaluation
+
+
+def _begin_evaluation(training: TrainingPlan, out: Path, console: Console) -> bool:
+    """Make the run folder ready for the evaluation; return False, and print the error rates, if that is done."""
+    stages = RunState(out)
+    if stages.is_done("evaluate", training.inputs):
+        evaluate.show(Metrics.read(out), console)
+        return False
+    stages.begin("evaluate", training.inputs, remove=(VERDICT,))
+    return True
+
+
+def _reported(training: TrainingPlan, evaluation: Evaluation | None, out: Path, console: Console) -> Metrics:
+    """Write report and model card, print the verdict, and return the metrics."""
+    _report(training, evaluation, out)
+    console.heading("verdict")
+    found = assessment.of_folder(out, evaluation) if evaluation else Assessment.read(out)
+    assessment.show(found or assessment.of_folder(out, write.read_evaluation(out)), console)
+    return Metrics.read(out)
 
 
 def _report(training: TrainingPlan, evaluation: Evaluation | None, out: Path) -> None:
