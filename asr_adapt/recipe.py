@@ -95,6 +95,8 @@ class Source(_Section):
     """train on and score against transcripts that a model wrote and nobody corrected"""
     max_clip_mb: float = Field(default=1000.0, gt=0, json_schema_extra={"since": 2})
     """largest file in an archive or clip in a data set, in MB (10^6 bytes); a corpus with a larger one is refused"""
+    weight: float = Field(default=1.0, gt=0, json_schema_extra={"since": 2})
+    """how often this corpus is trained on, relative to others with as many hours; see train.sampling_temperature"""
 
     @model_validator(mode="after")
     def _one_split_or_several(self) -> Self:
@@ -195,6 +197,9 @@ class Train(_Section):
     """hours of labelled speech that the defaults are chosen by; None: measured on the train split"""
     batch_s: float | None = Field(default=None, gt=0)
     """seconds of audio per batch, over all processes; None: chosen by the hours"""
+    sampling_temperature: float = Field(default=1.0, ge=1, json_schema_extra={"since": 2})
+    """with several corpora, the share of each is proportional to weight × hours^(1/T): 1, as the hours are; 2 to 5
+    favours small ones; a large value makes them equal"""
     accumulate: int = Field(default=1, ge=1)
     """batches per optimiser step (gradient accumulation)"""
     learning_rate: float | None = Field(default=None, gt=0)

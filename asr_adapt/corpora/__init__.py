@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,19 @@ from asr_adapt.errors import InputError, NoUtterances, describe_validation_error
 from asr_adapt.recipe import Recipe, Source
 from asr_adapt.records import SPLITS, LeftOut, Utterance
 
-__all__ = ["KeptSplits", "Leak", "Reading", "duration_s", "leaks", "read", "read_all", "sources", "with_splits"]
+__all__ = [
+    "KeptSplits",
+    "Leak",
+    "Reading",
+    "corpus_numbers",
+    "duration_s",
+    "leaks",
+    "names",
+    "read",
+    "read_all",
+    "sources",
+    "with_splits",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +63,22 @@ def sources(recipe: Recipe) -> list[Source]:
     return named
 
 
+def names(named: Sequence[Source]) -> list[str]:
+    """Return a name for each corpus, of its root; several with one name are numbered.
+
+    Where there are several corpora, ids and speakers begin with it: `mboshi/clip_0001`.
+    """
+    # Resolved, since the folder that one works in is called "."; the root of all has no name.
+    bare = [source.root.resolve().name or "corpus" if source.root else "" for source in named]
+    return [name + (f"-{number}" if bare.count(name) > 1 else "") for number, name in enumerate(bare, start=1)]
+
+
+def corpus_numbers(utterances: Iterable[Utterance], named: Sequence[Source]) -> list[int]:
+    """Return which of several corpora each utterance is from, by the name that its id begins with."""
+    number = {name: index for index, name in enumerate(names(named))}
+    return [number[utterance.id.partition("/")[0]] for utterance in utterances]
+
+
 def read(root: Path, language: str) -> list[Utterance]:
     """Return every utterance of the corpus at `root`, each with a split; see `read_all`."""
     return read_all([Source(root=root)], language).utterances
@@ -78,15 +106,12 @@ def read_all(
     notes: list[str] = []
     left_out: list[LeftOut] = []
     unsplit: InputError | None = None
-    # Resolved, since the folder that one works in is called "."; the root of all has no name.
-    names = [source.root.resolve().name or "corpus" if source.root else "" for source in named]
     kept = kept or KeptSplits()
     read_as = [_read_one(source, language) for source in named]
     needed = missing_splits(
         [found for source, (_, found, _) in zip(named, read_as, strict=True) if source.split is None]
     )
-    for number, (source, (kind, found, unread)) in enumerate(zip(named, read_as, strict=True)):
-        name = names[number] + (f"-{number + 1}" if names.count(names[number]) > 1 else "")
+    for name, source, (kind, found, unread) in zip(names(named), named, read_as, strict=True):
         left_out += unread
         note = f"{source.root}: {kind}, {len(found):,} utterances"
         corpus = Corpus(name, source.root)

@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 
+from asr_adapt import corpora
 from asr_adapt.audio import augment
 from asr_adapt.console import Console
 from asr_adapt.corpora.speech_split import SpeechSplit
@@ -82,12 +83,13 @@ def train(
     with accelerator.main_process_first(), accelerator.autocast():
         model.net.eval()
         inputs.fill_cache(console)
+    sampling = _sampling(recipe, data, durations_s, console)
     journal.resume()
 
     tally = Tally()
     with _stop_signals() as stop_signal, console.progress("train", total=conf.steps) as progress:
         stop = conf.steps if journal.validations_since_best < conf.patience else journal.step
-        for batches in schedule.plan(durations_s, conf, start=journal.step, stop=stop):
+        for batches in schedule.plan(durations_s, conf, journal.step, stop, sampling):
             learning_rates = _set_learning_rates(optimiser, journal.step, conf)
             head_only = only_head or journal.step < conf.head_steps
             frozen = lowest if head_only else schedule.frozen_depth(journal.step, conf, lowest, layers)
@@ -233,6 +235,34 @@ def _report_settings(
         f"head only for {conf.head_steps} steps"
         + (f", then one more transformer layer every {conf.unfreeze_steps} steps" if conf.unfreeze_steps else "")
     )
+
+
+def _sampling(
+    recipe: Resolved, data: SpeechSplit, durations_s: list[float], console: Console
+) -> schedule.Sampling | None:
+    """Return how the corpora are mixed, and print it; None: every clip is drawn equally often."""
+    sources, temperature = (recipe.corpus, *recipe.corpora), recipe.train.sampling_temperature
+    named = [source for source in sources if source.root is not None]
+    weights = [source.weight for source in named]
+    if len(named) < 2:
+        if temperature != 1:
+            console.warn("train.sampling_temperature has no effect: there is one corpus")
+        return None
+    if temperature == 1 and len(set(weights)) == 1:
+        return None
+    numbers = corpora.corpus_numbers(data.utterances, named)
+    sampling = schedule.Sampling.of(durations_s, numbers, weights, temperature)
+    hours = np.bincount(numbers, durations_s, len(named)) / 3600
+    drawn = sampling.shares * recipe.train.steps * recipe.train.accumulate * recipe.train.batch_s / 3600
+    console.table(
+        "sampling of corpora",
+        ("corpus", "hours", "share of training", "epochs"),
+        [
+            (name, f"{of:.2f}", f"{share:.1%}", f"{total / of:.1f}" if of else "no clip in train")
+            for name, of, share, total in zip(corpora.names(named), hours, sampling.shares, drawn, strict=True)
+        ],
+    )
+    return sampling
 
 
 def _groups(model: CTCModel, conf: Train) -> list[dict[str, Any]]:

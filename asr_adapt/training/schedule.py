@@ -4,7 +4,8 @@ Functions of the recipe's numbers and the step alone, so that a run that was kil
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import count
+from dataclasses import dataclass
+from itertools import count, repeat
 
 import numpy as np
 
@@ -62,7 +63,9 @@ def check_unfreezing(conf: ResolvedTrain, depth: int | None, layers: int) -> Non
         )
 
 
-def batches_by_length(durations_s: Sequence[float], batch_s: float, rng: np.random.Generator) -> list[list[int]]:
+def batches_by_length(
+    durations_s: Sequence[float] | np.ndarray, batch_s: float, rng: np.random.Generator
+) -> list[list[int]]:
     """Return one epoch: every clip once, clips of like length together, batches in random order.
 
     A batch is as many clips as fit into `batch_s` at the length of its longest; a longer clip is alone.
@@ -86,12 +89,92 @@ def batches_by_length(durations_s: Sequence[float], batch_s: float, rng: np.rand
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def plan(durations_s: Sequence[float], conf: ResolvedTrain, start: int, stop: int) -> Iterator[list[list[int]]]:
-    """Yield the batches of each step from `start` up to `stop`: a function of durations, seed and step alone."""
+@dataclass(frozen=True)
+class Sampling:
+    """From which corpus how much of the training audio is drawn.
+
+    Args:
+        corpus: int (clips,) the corpus of each clip, from 0.
+        shares: float (corpora,) each one's share of the audio, 1 in sum.
+    """
+
+    corpus: np.ndarray
+    shares: np.ndarray
+
+    @classmethod
+    def of(
+        cls, durations_s: Sequence[float], corpus: Sequence[int], weights: Sequence[float], temperature: float
+    ) -> "Sampling":
+        """Return shares that are proportional to weight times hours to the power of 1 / temperature.
+
+        Exponentiated smoothing, as in XLS-R (Babu et al. 2021, arXiv:2111.09296, section 3; its alpha is
+        1 / temperature). A corpus without clips has no share.
+
+        Args:
+            durations_s: Length of each clip.
+            corpus: The corpus of each.
+            weights: Of each corpus.
+            temperature: At least 1, which draws every clip equally often if the weights are equal.
+        """
+        hours = np.bincount(corpus, durations_s, len(weights)) / 3600
+        wanted = np.where(hours > 0, np.asarray(weights) * hours ** (1 / temperature), 0.0)
+        return cls(np.asarray(corpus), wanted / wanted.sum())
+
+    def epochs(self, durations_s: Sequence[float] | np.ndarray, seed: int) -> Iterator[np.ndarray]:
+        """Yield the clips of each epoch, int (clips,) in ascending order; none is twice in an epoch.
+
+        An epoch is as long as the corpus that is drawn most often, relative to its length, lasts. Of the others it
+        has a part, in random order without replacement: each clip is drawn once before any of them is drawn again.
+        """
+        durations = np.asarray(durations_s)
+        drawn = [number for number, share in enumerate(self.shares) if share > 0]
+        members = {number: np.flatnonzero(self.corpus == number) for number in drawn}
+        rates = {number: self.shares[number] / durations[members[number]].sum() for number in drawn}
+        fastest = max(rates.values())
+        parts = [_without_replacement(members[n], rates[n] / fastest, seed, n) for n in drawn]
+        while True:
+            yield np.sort(np.concatenate([next(part) for part in parts]))
+
+
+def _without_replacement(members: np.ndarray, fraction: float, seed: int, corpus: int) -> Iterator[np.ndarray]:
+    """Yield fraction after fraction (at most 1) of the members, all of them in a new order before any comes again."""
+    order, used = members[:0], 0
+    passes = (np.random.default_rng([seed, corpus, number, 0, 0, 4]).permutation(members) for number in count())
+    for epoch in count(1):
+        needed = round(epoch * fraction * len(members)) - used
+        used += needed
+        taken = order[:needed]
+        order = order[needed:]
+        if len(taken) < needed:
+            # What begins the next pass must not be in this epoch already.
+            following = next(passes)
+            is_taken = np.isin(following, taken)
+            following = np.concatenate([following[~is_taken], following[is_taken]])
+            missing = needed - len(taken)
+            taken, order = np.concatenate([taken, following[:missing]]), following[missing:]
+        yield taken
+
+
+def plan(
+    durations_s: Sequence[float], conf: ResolvedTrain, start: int, stop: int, sampling: Sampling | None = None
+) -> Iterator[list[list[int]]]:
+    """Yield the batches of each step from `start` up to `stop`: a function of the arguments alone.
+
+    Args:
+        durations_s: Length of each clip.
+        conf: Seed, batches, and how many make a step.
+        start: The first step.
+        stop: The step after the last.
+        sampling: How corpora are mixed; None: an epoch has every clip once.
+    """
+    durations = np.asarray(durations_s)
 
     def all_batches() -> Iterator[list[int]]:
-        for epoch in count():
-            yield from batches_by_length(durations_s, conf.batch_s, np.random.default_rng([conf.seed, epoch]))
+        epochs = repeat(np.arange(len(durations))) if sampling is None else sampling.epochs(durations, conf.seed)
+        for epoch, clips in enumerate(epochs):
+            rng = np.random.default_rng([conf.seed, epoch])
+            for batch in batches_by_length(durations[clips], conf.batch_s, rng):
+                yield clips[batch].tolist()
 
     batches = all_batches()
     for step in range(stop):

@@ -176,7 +176,9 @@ class RunPlan:
         """
 
         def inputs_of(recipe: Resolved) -> str:
-            return fingerprint(self.prepare_inputs, recipe.model, training_fields(recipe), self.noise)
+            weights = [source.weight for source in (recipe.corpus, *recipe.corpora)]
+            mixed = (weights,) if len(set(weights)) > 1 else ()
+            return fingerprint(self.prepare_inputs, recipe.model, training_fields(recipe), self.noise, *mixed)
 
         for precision in get_args(Precision) if self.precision_is_open else ():
             begun = _with_train(resolved, precision=precision)

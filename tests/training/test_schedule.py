@@ -72,3 +72,57 @@ def test_unfreezing_that_would_not_reach_its_lowest_layer_is_refused() -> None:
     schedule.check_unfreezing(conf.model_copy(update={"steps": 33}), 1, 4)
     with pytest.raises(InputError, match=r"Train longer \(train\.steps\)"):
         schedule.check_unfreezing(conf.model_copy(update={"steps": 4}), 0, 4)
+
+
+def mixed(temperature: float, weights: tuple[float, float] = (1.0, 1.0)) -> tuple[schedule.Sampling, np.ndarray]:
+    """Return the sampling of a corpus of 400 clips and one of 40, and their durations."""
+    durations = np.random.default_rng(0).uniform(1, 5, size=440)
+    return schedule.Sampling.of(durations, [0] * 400 + [1] * 40, weights, temperature), durations
+
+
+def test_at_temperature_one_the_shares_are_those_of_the_hours_and_an_epoch_has_every_clip() -> None:
+    sampling, durations = mixed(1)
+    assert sampling.shares == pytest.approx(
+        [durations[:400].sum() / durations.sum(), durations[400:].sum() / durations.sum()]
+    )
+    epochs = list(islice(sampling.epochs(durations, seed=1), 3))
+    assert all(epoch.tolist() == list(range(440)) for epoch in epochs)
+    conf = settled(steps=50, batch_s=10)
+    assert list(schedule.plan(durations, conf, 0, 50, sampling)) == list(schedule.plan(durations, conf, 0, 50))
+
+
+def test_a_higher_temperature_favours_the_small_corpus_and_weights_multiply() -> None:
+    sampling, durations = mixed(2)
+    hours = np.array([durations[:400].sum(), durations[400:].sum()]) / 3600
+    assert sampling.shares == pytest.approx(np.sqrt(hours) / np.sqrt(hours).sum())
+    assert mixed(1e9)[0].shares == pytest.approx([0.5, 0.5])
+    assert mixed(1e9, (3.0, 1.0))[0].shares == pytest.approx([0.75, 0.25])
+    for asked in (sampling, mixed(1, (1.0, 20.0))[0], mixed(1, (4.0, 1.0))[0]):
+        clips = np.concatenate(list(islice(asked.epochs(durations, seed=1), 40)))
+        heard = np.bincount(asked.corpus[clips], durations[clips])
+        assert heard / heard.sum() == pytest.approx(asked.shares, abs=0.02)
+
+
+def test_no_clip_is_twice_in_an_epoch_and_none_comes_again_before_all_of_its_corpus_came() -> None:
+    sampling, durations = mixed(3)
+    counts = np.zeros(440, int)
+    for epoch in islice(sampling.epochs(durations, seed=1), 60):
+        assert len(np.unique(epoch)) == len(epoch)
+        counts[epoch] += 1
+        assert np.ptp(counts[:400]) <= 1 and np.ptp(counts[400:]) <= 1
+    assert counts[0] > 1, "there were several passes"
+
+
+def test_a_corpus_without_clips_has_no_share() -> None:
+    sampling = schedule.Sampling.of([2.0, 2.0], [0, 2], [1.0, 1.0, 1.0], 2)
+    assert sampling.shares.tolist() == [0.5, 0, 0.5]
+    assert next(sampling.epochs([2.0, 2.0], 1)).tolist() == [0, 1]
+
+
+def test_a_plan_of_mixed_corpora_goes_on_in_the_middle_as_if_it_had_begun_at_the_beginning() -> None:
+    sampling, durations = mixed(3)
+    conf = settled(steps=300, batch_s=10)
+    whole = list(schedule.plan(durations, conf, 0, 300, sampling))
+    assert list(schedule.plan(durations, conf, 170, 300, sampling)) == whole[170:]
+    other = conf.model_copy(update={"seed": 2})
+    assert list(schedule.plan(durations, other, 0, 300, sampling)) != whole
