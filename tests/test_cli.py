@@ -319,7 +319,7 @@ def test_bad_files_are_one_line_each_and_the_others_are_done(
     assert len(errors) == len(bad)
     assert all(any(f"/{name}: " in line for line in errors) for name in bad)
     assert {p.name for p in (tmp_path / "out").iterdir() if not p.name.startswith(".")} == {
-        "one.txt", "two words.txt", "ŋata.txt", "truncated.txt", "sub",
+        "one.txt", "two words.txt", "ŋata.txt", "truncated.txt", "sub", "failed.jsonl",
     }  # fmt: skip
 
 

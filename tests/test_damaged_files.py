@@ -102,7 +102,9 @@ READERS: dict[str, Callable[[Path], object]] = {
         run_facts.recipe_of(run), PreparationSummary.read(run / "data"), run
     ),
     "base/config.json": lambda run: base.configuration(Model(base=str(run / "base"))),
-    "base/preprocessor_config.json": lambda run: base.normalises(str(run / "base"), None),
+    "base/preprocessor_config.json": lambda run: base.normalises(
+        str(run / "base"), None, base.configuration(Model(base=str(run / "base")))
+    ),
     "checkpoint/meta.json": lambda run: checkpoint.load(run / "checkpoint"),
 }
 WRECKED = {"empty", "cut", "list", "null", "text", "deep lists", "deep objects", "not UTF-8", "NUL"}

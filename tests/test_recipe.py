@@ -139,7 +139,7 @@ OTHER: dict[str, Any] = {
     "split": "train", "subset": "mi_nz", "columns": {"text": "Satz"}, "tiers": ["A"], "splits": "made",
     "drop": ["[]"], "unclear": ["xxx"],
     "pickled_weights": True, "speed": 0.1, "hidden_size": 128, "layers": 2, "precision": "fp32", "tensorboard": True,
-    "mask_time": 0.2, "mask_features": 0.1, "warmup": 0.2, "hold": 0.3,
+    "sampling_temperature": 2.0, "mask_time": 0.2, "mask_features": 0.1, "warmup": 0.2, "hold": 0.3,
     "adapter": "lora", "adapter_language": "mri",
     "gradient_checkpointing": True, "noise": "n", "noise_snr_db": (1.0, 2.0),
     "rooms": "r", "room_share": 0.1, "gain_share": 0.1, "codec_share": 0.1, "audio": False, "names": True,
