@@ -97,15 +97,16 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
         yield ray
         return
     options: dict[str, Any] = {"log_to_driver": True, "logging_level": "ERROR"}
-    if cluster.address == LOCAL:
+    is_local = cluster.address == LOCAL
+    if is_local:
         options |= {"include_dashboard": False, "object_store_memory": _OBJECTS_BYTES}
     try:
         ray.init(cluster.address, **options)
     except Exception as error:  # Ray raises plain ones
         raise InputError(
-            f"no Ray cluster is there ({' '.join(str(error).split())})",
+            f"Ray does not {'start' if is_local else 'answer'} ({' '.join(str(error).split())})",
             place=f"--ray {cluster.address}",
-            remedy="Start one (ray start --head), or use --ray local.",
+            remedy="Try again when the machine is less busy." if is_local else "Start it (ray start --head).",
         ) from error
     try:
         yield ray
