@@ -3,6 +3,7 @@
 A process on its own leads itself; nothing is sent then.
 """
 
+import atexit
 import os
 import socket
 import time
@@ -33,6 +34,17 @@ def index() -> int:
 def leads() -> bool:
     """Whether this process is the one that writes and reports."""
     return index() == 0
+
+
+def leave_at_exit() -> None:
+    """Part from the other processes before the interpreter ends, whose threads could abort it otherwise."""
+    if count() > 1:
+        atexit.register(_leave)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def from_leader(work: Callable[[], Item]) -> Item:

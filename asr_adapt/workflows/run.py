@@ -75,6 +75,7 @@ def run(
     # Under torchrun or accelerate launch every process comes here. One leads: it reads the corpus, and writes the
     # folder, which the others read. What it decides, and its mistakes in the input, are those of all.
     team = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_STAGE)
+    processes.leave_at_exit()
     console = console if processes.leads() else Console(quiet=True)
     with (
         processes.lost_as_error(out),
