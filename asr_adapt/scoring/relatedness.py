@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def is_installed() -> bool:
-    """Whether URIEL+ is there."""
-    return _knowledge() is not None
+def problem() -> str | None:
+    """Return why nothing is known, and what helps; None where URIEL+ is there."""
+    return _knowledge()[1]
 
 
 def nearest(language: str, others: Iterable[str]) -> tuple[str, float] | None:
@@ -21,9 +21,9 @@ def nearest(language: str, others: Iterable[str]) -> tuple[str, float] | None:
         others: BCP-47 tags, or ISO 639 codes.
 
     Returns:
-        None where URIEL+ is not installed, or does not know the language or any of the others.
+        None where URIEL+ cannot be used, or does not know the language or any of the others.
     """
-    known = _knowledge()
+    known, _ = _knowledge()
     if known is None:
         return None
     found = []
@@ -43,17 +43,19 @@ def nearest(language: str, others: Iterable[str]) -> tuple[str, float] | None:
 
 
 @functools.cache
-def _knowledge() -> Any:
-    """Return URIEL+'s database, which takes seconds to load; None where it is not installed."""
+def _knowledge() -> tuple[Any, str | None]:
+    """Return URIEL+'s database, which takes seconds to load, or None and why."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
         from urielplus.urielplus import URIELPlus
 
         logging.disable(logging.INFO)
-        return URIELPlus()
+        return URIELPlus(), None
     except ImportError:
-        return None
+        return None, "pip install 'asr-adapt[uriel]'"
+    except OSError as error:  # at its first use it copies its database into the folder that it is installed in
+        return None, f"URIEL+ cannot write its database ({error}): use it once as who may write there"
     finally:  # its import sets up logging for the whole process
         logging.disable(logging.NOTSET)
         root.handlers[:], root.level = handlers, level

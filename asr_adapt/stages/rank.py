@@ -149,8 +149,8 @@ def _own_speech(folder: Path, seconds: float, console: Console) -> SpeechSplit:
 def _relatives(language: str, specs: Mapping[str, Model], console: Console) -> dict[str, tuple[str, float]]:
     """Return which of each base's languages is nearest to the corpus's, as far as that is known."""
     spoken = {name: tags for name, spec in specs.items() if (tags := card.languages(spec))}
-    if spoken and not relatedness.is_installed():
-        console.say("languages are not compared: pip install 'asr-adapt[uriel]'")
+    if spoken and (problem := relatedness.problem()):
+        console.say(f"languages are not compared: {problem}")
         return {}
     near = {name: relatedness.nearest(language, tags) for name, tags in spoken.items()}
     return {name: found for name, found in near.items() if found}

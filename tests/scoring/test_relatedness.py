@@ -41,11 +41,22 @@ def test_the_nearest_language_is_found_by_any_tag_and_what_is_unknown_is_passed_
     assert relatedness.nearest("mi", ["de", "haw", "xx-nonsense", "kichwa"]) == ("haw", 0.2)
     assert relatedness.nearest("mi", ["de", "mri"]) == ("mri", 0.0)
     assert relatedness.nearest("mi", ["fr"]) is None and relatedness.nearest("mi", []) is None
-    assert relatedness.is_installed()
+    assert relatedness.problem() is None
 
 
 def test_without_the_extra_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "urielplus.urielplus", None)
     handlers = logging.getLogger().handlers[:]
-    assert relatedness.nearest("mi", ["haw"]) is None and not relatedness.is_installed()
+    assert relatedness.nearest("mi", ["haw"]) is None
+    assert relatedness.problem() == "pip install 'asr-adapt[uriel]'"
     assert logging.getLogger().handlers == handlers
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_installation_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: URIELPlus) -> None:
+        raise PermissionError(13, "Permission denied", "database.npz")
+
+    monkeypatch.setattr(URIELPlus, "__init__", refuse)
+    assert relatedness.nearest("mi", ["haw"]) is None
+    assert "Permission denied: 'database.npz'" in (relatedness.problem() or "")
