@@ -30,6 +30,7 @@ _MAX_LIMIT = 1e9
 _RECIPE_COMMAND = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 _CORPUS_COMMAND = {"allow_extra_args": True, "ignore_unknown_options": True}
 
+_CORPUS_HELP = "Corpus folder, archive, table, URL (s3://) or Hub name."
 _AUDIO = Annotated[
     bool, typer.Option("--audio/--no-audio", help="Embed the recordings with the most errors in report.html.")
 ]
@@ -254,7 +255,7 @@ def rank(
 def new(
     context: typer.Context,
     language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="BCP-47 tag (mi, sat-Olck) or English name.")],
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="Corpus folder, archive, table or Hub name.")],
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help=_CORPUS_HELP)],
     base: Annotated[
         list[str] | None,
         typer.Option(help="Base model; given more than once, the nearest one is measured. Default: by the hours."),
@@ -284,8 +285,10 @@ def new(
 def doctor(
     context: typer.Context,
     corpus: Annotated[
-        Path,
-        typer.Argument(metavar="CORPUS|RECIPE.py", help="Corpus folder, archive, table or Hub name; or a recipe."),
+        str,
+        typer.Argument(
+            metavar="CORPUS|RECIPE.py", help="Folder, archive, table, URL or Hub name of a corpus; or a recipe."
+        ),
     ],
     language: Annotated[
         str | None,
@@ -319,7 +322,7 @@ def doctor(
     from asr_adapt.stages import doctor as stage
     from asr_adapt.storage import disk_full_as_error
 
-    script = corpus if corpus.suffix == ".py" else None
+    script = Path(corpus) if corpus.endswith(".py") else None
     tag = languages.find(language) if language else None
     if script:
         recipe = recipe_script.load(script)
@@ -345,7 +348,7 @@ def doctor(
     examined = stage.examine(recipe, console, estimate=estimate, sample=sample)
     if base:
         process_exit.begin_work()
-        folder = base_choice.ranking_folder(corpus.stem)
+        folder = base_choice.ranking_folder(Path(corpus).stem)
         examined = base_choice.with_ranking(examined, recipe, bases, folder, console)
     with disk_full_as_error(Path("standard output"), "Make room, then start the same command."):
         stage.show(examined, console)
@@ -405,7 +408,8 @@ def few_shot(
         ),
     ] = None,
     corpus: Annotated[
-        Path | None, typer.Option(help="Corpus folder, archive, table or Hub name whose train split has the clips.")
+        str | None,
+        typer.Option(metavar="PATH", help="Corpus folder, archive, table, URL or Hub name; clips are of its train."),
     ] = None,
     shots: Annotated[int, typer.Option(min=0, help="Transcribed clips to learn from.")] = 0,
     base: Annotated[str, typer.Option(help="Base model that writes phones.")] = "embedded",
@@ -525,9 +529,11 @@ def next_to_transcribe(
     Prefers speech with the most unfamiliar letter sequences per minute. Corpus fields may follow.
     """
     from asr_adapt.console import Console
+    from asr_adapt.storage import refuse_url
     from asr_adapt.workflows.next import propose
 
-    propose(folder, model, minutes, out, Console(), _source(folder, context.args) if context.args else None)
+    refuse_url(folder)
+    propose(folder, model, minutes, out, Console(), _source(str(folder), context.args) if context.args else None)
 
 
 @app.command()
@@ -568,8 +574,11 @@ def draft(
     from asr_adapt.console import Console
     from asr_adapt.inference.options import TranscriptionOptions
     from asr_adapt.stages import draft as stage
+    from asr_adapt.storage import refuse_url
 
     console = Console()
+    for path in paths:
+        refuse_url(path)
     if accept:
         stage.accept(paths, console)
         return
@@ -611,7 +620,7 @@ def align(
 def evaluate(
     context: typer.Context,
     model: Annotated[Path, typer.Option(help="Model folder, such as a run's model/.")],
-    corpus: Annotated[Path, typer.Option(help="Corpus folder, or a .jsonl manifest.")],
+    corpus: Annotated[str, typer.Option(metavar="PATH", help=_CORPUS_HELP)],
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json; default: evaluation-SPLIT.")] = None,
     audio: _AUDIO = True,
@@ -704,7 +713,8 @@ def lm(
     model: Annotated[Path, typer.Option(help="Model folder, such as a run's model/.")] = ...,  # type: ignore[assignment]
     order: Annotated[int, typer.Option(min=1, max=6, help="Order of the n-gram, in words.")] = 3,
     tune: Annotated[
-        Path | None, typer.Option(help="Corpus whose dev split tunes the n-gram weights; default: the run's.")
+        str | None,
+        typer.Option(metavar="PATH", help="Corpus whose dev split tunes the n-gram weights; default: the run's."),
     ] = None,
     allow_trained: _ALLOW_TRAINED = False,
 ) -> None:
@@ -733,7 +743,7 @@ def export(
         bool, typer.Option("--check", help="Measure accuracy and speed on the run's dev split.")
     ] = False,
     corpus: Annotated[
-        Path | None, typer.Option(help="Measure accuracy and speed on this corpus's dev split.")
+        str | None, typer.Option(metavar="PATH", help="Measure accuracy and speed on this corpus's dev split.")
     ] = None,
     allow_trained: _ALLOW_TRAINED = False,
 ) -> None:
@@ -881,7 +891,7 @@ def _is_interactive() -> bool:
     return hasattr(sys, "ps1") or (ipython is not None and ipython.get_ipython() is not None)
 
 
-def _source(root: Path, arguments: list[str]) -> Any:
+def _source(root: str, arguments: list[str]) -> Any:
     """Return the corpus at `root`, with the fields that `--corpus.FIELD value` sets."""
     from asr_adapt import recipe_options
     from asr_adapt.recipe import recipe_from

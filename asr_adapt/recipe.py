@@ -14,10 +14,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomlkit
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from asr_adapt import languages
+from asr_adapt import languages, remote
 from asr_adapt.errors import InputError
 from asr_adapt.storage import MAX_JSON_BYTES, decode_text, read_bounded, write_text
 
@@ -63,6 +72,14 @@ def _freezing_policy(policy: str) -> str:
 Freeze = Annotated[str, AfterValidator(_freezing_policy)]
 
 
+def _root(root: Any) -> Any:
+    return Path(root) if isinstance(root, str) and not remote.is_url(root) else root
+
+
+Root = Annotated[Path | str, BeforeValidator(_root)]
+"""where a corpus is; a `str` is a URL"""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -70,8 +87,9 @@ class _Section(BaseModel):
 class Source(_Section):
     """A corpus: where it is and how to read it."""
 
-    root: Path | None = None
-    """folder, archive or table of the corpus; or a Hub data set's name, or a Data Collective ID"""
+    root: Root | None = None
+    """folder, archive or table of the corpus; a folder's or table's URL elsewhere (`s3://`, `gs://`, `hf://`); or a
+    Hub data set's name, or a Data Collective ID"""
     licence: str = "unknown"
     """licence of the corpus, as its publisher states it"""
     format: Format | None = None
@@ -117,7 +135,7 @@ class Corpus(Source):
     subset_seed: int = Field(default=0, ge=0, json_schema_extra={"since": 2})
     """seed of that subset; with one seed, a larger subset contains a smaller one"""
     workers: int | None = Field(default=None, ge=1)
-    """audio decoding threads; None: one per core"""
+    """audio decoding threads; None: one per core, of a corpus elsewhere 16 or more"""
     allow_trained: bool = Field(default=False, json_schema_extra={"since": 2})
     """keep clips of dev and test that the model or its base was trained on; else they are left out and counted"""
 

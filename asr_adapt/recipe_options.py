@@ -12,6 +12,7 @@ from asr_adapt.recipe import Recipe, field_error, refuse_moved_options
 _PLACEHOLDERS = {
     "str": "<text>",
     "Path": "<path>",
+    "{Path,str}": "<path>",
     "int": "<int>",
     "float": "<number>",
     "bool": "<true|false>",

@@ -1,20 +1,27 @@
 """Files elsewhere, by URL: whatever fsspec reaches (`s3://`, `gs://`, `hf://`, `memory://` and others)."""
 
+import errno
 import glob
+import hashlib
+import io
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from asr_adapt.errors import InputError, printable
 
+_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "hf", "memory")
 _URL = re.compile(r"(?!file:|local:)[a-z][a-z0-9+.-]*://")
 _EXTRAS = {"s3": "asr-adapt[s3]", "s3a": "asr-adapt[s3]"}
 _IN_MEMORY_BYTES = 2**25  # of a fetched file; a larger one goes to a temporary file
 _COPIED_BYTES = 2**23
+_READ_AT_ONCE_BYTES = 2**23  # of a file that is opened; of a larger one, blocks of this size
 _TIMES = ("LastModified", "mtime", "updated", "last_modified", "created")  # as filesystems name it
 
 
@@ -32,6 +39,16 @@ class RemoteFile(NamedTuple):
 def is_url(name: str) -> bool:
     """Whether a name is the URL of a file elsewhere; `file://` is here."""
     return bool(_URL.match(name))
+
+
+def is_in_store(name: str) -> bool:
+    """Whether a name is the URL of an object in a store that is reached with the user's own rights, as `s3://`."""
+    return is_url(name) and name.partition("://")[0] in _STORES
+
+
+def base_name(place: object) -> str:
+    """Return the last part of a path or URL."""
+    return str(place).rstrip("/").rpartition("/")[2]
 
 
 def filesystem(url: str) -> tuple[Any, str]:
@@ -178,3 +195,113 @@ def fetched(url: str) -> BinaryIO:
         raise OSError(f"cannot be fetched: {' '.join(str(error).split()) or type(error).__name__}") from error
     file.seek(0)
     return cast(BinaryIO, file)
+
+
+@contextmanager
+def opened(url: str) -> Iterator[BinaryIO]:
+    """Give a file elsewhere as a seekable binary file; of one larger than 8 MiB only the blocks that are read come.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        InputError: it cannot be fetched. Of a large one this may come at the end, since decoders written in C take a
+            read that fails for the end of the file.
+    """
+    fs, path = filesystem(url)
+    with _fetching(url):
+        source = fs.open(path, "rb", block_size=_READ_AT_ONCE_BYTES)
+    with source:
+        if source.seekable() and source.size > _READ_AT_ONCE_BYTES:
+            blocks = _Blocks(source, url)
+            try:
+                yield cast(BinaryIO, blocks)
+            finally:
+                if blocks.failure is not None:
+                    with _fetching(url):
+                        raise blocks.failure
+        else:
+            with _Fetched(_IN_MEMORY_BYTES) as copy:
+                with _fetching(url):
+                    shutil.copyfileobj(source, copy, _COPIED_BYTES)
+                copy.url = url
+                copy.seek(0)
+                yield cast(BinaryIO, copy)
+
+
+@contextmanager
+def _fetching(url: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"cannot be fetched ({reason})", place=printable(url), remedy="Run the same command again."
+        ) from error
+
+
+class _Blocks(io.RawIOBase):
+    """A large file elsewhere; a read that fails is its end, and is kept."""
+
+    def __init__(self, source: Any, url: str) -> None:
+        self._source, self.name = source, url
+        self.failure: Exception | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return int(self._source.tell())
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._source.seek(offset, whence))
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._source.read(len(buffer))
+        except Exception as error:
+            self.failure = error
+            return 0
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def digest(url: str) -> str | None:
+    """Return the BLAKE2b digest of a file's content, which is not held; None where it is not there.
+
+    Raises:
+        InputError: it cannot be fetched.
+    """
+    fs, path = filesystem(url)
+    found = hashlib.blake2b()
+    try:
+        with _fetching(url), fs.open(path, "rb", block_size=_READ_AT_ONCE_BYTES) as source:
+            while data := source.read(_COPIED_BYTES):
+                found.update(data)
+    except FileNotFoundError:
+        return None
+    return found.hexdigest()
+
+
+def copy_file(url: str, path: Path) -> None:
+    """Write the content of a file elsewhere to a file here.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        InputError: it cannot be fetched.
+        OSError: it cannot be written.
+    """
+    fs, source = filesystem(url)
+    with path.open("wb") as file:
+        with _fetching(url):
+            read = fs.open(source, "rb", block_size=_READ_AT_ONCE_BYTES)
+        with read:
+            while True:
+                with _fetching(url):
+                    data = read.read(_COPIED_BYTES)
+                if not data:
+                    return
+                file.write(data)

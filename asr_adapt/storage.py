@@ -33,6 +33,7 @@ MAX_JSON_BYTES = 16 * 2**20
 _REMEMBERED_BYTES = 16 * 2**20  # smaller files are read each time
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MAX_LINE = 16_000_000  # characters; no transcript is as long
+_WAS_URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # Path makes one slash of two
 _PARTIAL = re.compile(r"\.asr-adapt-[0-9a-f]{16}\.partial")
 
 _log = logging.getLogger(__name__)
@@ -244,12 +245,27 @@ def name_of_text(text: str) -> str:
     return os.fsdecode(bytes.fromhex(text.removeprefix("bytes:"))) if text.startswith("bytes:") else text
 
 
+def refuse_url(path: Path) -> None:
+    """Refuse a URL where a path is needed: it would be a folder of that name, such as `s3:`, on this machine.
+
+    Raises:
+        InputError: it is one.
+    """
+    if _WAS_URL.match(str(path)) and not path.exists():
+        raise InputError(
+            "is a URL, and must be a path on this machine",
+            place=printable(path),
+            remedy="URLs are for corpora to train on or score, and for transcribe's recordings and --out.",
+        )
+
+
 def make_folder(path: Path, remedy: str) -> None:
     """Create an output folder, if it is missing, before the work starts; removes stale partial files in it.
 
     Raises:
         InputError: it cannot be created, or is not writable.
     """
+    refuse_url(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

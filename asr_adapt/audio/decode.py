@@ -53,9 +53,9 @@ def load(
     A damaged or truncated file gives what can be decoded of it, with a warning where the damage is noticed.
 
     Args:
-        audio: A path of a regular file, `archive#member` in a tar or zip file (what precedes the member in a
-            `.tar.gz` is unpacked each time), the bytes of a file, or a seekable binary file, which is read from its
-            beginning and stays open.
+        audio: A path of a regular file, the URL of a file elsewhere, `archive#member` in a tar or zip file (what
+            precedes the member in a `.tar.gz` is unpacked each time), the bytes of a file, or a seekable binary file,
+            which is read from its beginning and stays open.
         start_s: Where the segment begins. It holds the very samples that the whole recording has there. WAV and
             FLAC are sought; elsewhere all that precedes it is decoded (MP3: 400 times real time) and dropped.
         end_s: Where it ends, or later than the recording's end. Hardly anything after it is decoded, so it
@@ -73,6 +73,7 @@ def load(
         AudioError: the file is missing, empty or not a regular file, holds no audio or none in the segment, has NaN
             or infinite samples, claims a rate outside of 1 to 768 kHz or more than 64 channels, or has no such
             channel or track.
+        InputError: a file elsewhere cannot be fetched, for another reason than that it is not there.
     """
     return np.concatenate(list(blocks(audio, start_s=start_s, end_s=end_s, channel=channel, track=track)))
 

@@ -1,4 +1,4 @@
-"""Sources of audio: a path, a member of an archive, bytes, or an open file."""
+"""Sources of audio: a path, the URL of a file elsewhere, a member of an archive, bytes, or an open file."""
 
 import io
 import logging
@@ -8,10 +8,11 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
+from asr_adapt import remote
 from asr_adapt.errors import AudioError
 from asr_adapt.storage import open_regular
 
@@ -56,31 +57,39 @@ def warn(log: logging.Logger, place: str, message: str, *values: object) -> None
     log.warning("%s: " + message, place, *values)
 
 
+def absolute(locator: str) -> str:
+    """Return the locator for a process that works in another folder."""
+    return locator if remote.is_url(locator) else str(Path(locator).absolute())
+
+
 @contextmanager
 def opened(audio: Audio) -> Iterator[BinaryIO]:
     """Give a seekable binary file; one that the caller has opened is not closed.
 
     Raises:
         AudioError: it cannot be opened, is not a regular file, or is larger than `MAX_MEMBER_MB` in its archive.
+        InputError: it is elsewhere, and may well be there but cannot be fetched.
     """
     if isinstance(audio, bytes):
         yield io.BytesIO(audio)
     elif not isinstance(audio, str | Path):
         yield audio
     else:
-        try:
-            file = _open_locator(str(audio))
-        except _OPEN_ERRORS as error:
-            raise AudioError(
-                f"cannot be opened ({getattr(error, 'strerror', None) or error})",
-                place=audio,
-                remedy="Check the path, and whether it can be read.",
-            ) from error
-        with file:
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(_open_locator(str(audio)))
+            except _OPEN_ERRORS as error:
+                raise AudioError(
+                    f"cannot be opened ({getattr(error, 'strerror', None) or error})",
+                    place=audio,
+                    remedy="Check the path, and whether it can be read.",
+                ) from error
             yield file
 
 
-def _open_locator(locator: str) -> BinaryIO:
+def _open_locator(locator: str) -> AbstractContextManager[BinaryIO]:
+    if remote.is_url(locator):
+        return remote.opened(locator)
     if not Path(locator).exists():
         for at in (index for index, letter in enumerate(locator) if letter == "#"):
             if Path(locator[:at]).is_file():

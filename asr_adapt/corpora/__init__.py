@@ -8,7 +8,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from asr_adapt import remote
 from asr_adapt.corpora.audio_files import duration_s, missing_audio
+from asr_adapt.corpora.elsewhere import Copy
 from asr_adapt.corpora.kept_splits import Corpus, KeptSplits
 from asr_adapt.corpora.nearest import unknown_layout
 from asr_adapt.corpora.readers import READERS
@@ -30,6 +32,10 @@ __all__ = [
     "sources",
     "with_splits",
 ]
+
+_UNPACKED = ("hugging_face", "data_collective")
+"""formats whose recordings are unpacked: that would be a copy of the whole corpus"""
+_DOWNLOAD = "Download it, and give the folder; of a data set on the Hub, its name as corpus.root."
 
 _log = logging.getLogger(__name__)
 
@@ -68,9 +74,13 @@ def names(named: Sequence[Source]) -> list[str]:
 
     Where there are several corpora, ids and speakers begin with it: `mboshi/clip_0001`.
     """
-    # Resolved, since the folder that one works in is called "."; the root of all has no name.
-    bare = [source.root.resolve().name or "corpus" if source.root else "" for source in named]
+    bare = [_name(source.root) if source.root else "" for source in named]
     return [name + (f"-{number}" if bare.count(name) > 1 else "") for number, name in enumerate(bare, start=1)]
+
+
+def _name(root: Path | str) -> str:
+    # Resolved, since the folder that one works in is called "."; the root of all has no name.
+    return (root.resolve().name if isinstance(root, Path) else remote.base_name(root)) or "corpus"
 
 
 def corpus_numbers(utterances: Iterable[Utterance], named: Sequence[Source]) -> list[int]:
@@ -79,7 +89,7 @@ def corpus_numbers(utterances: Iterable[Utterance], named: Sequence[Source]) -> 
     return [number[utterance.id.partition("/")[0]] for utterance in utterances]
 
 
-def read(root: Path, language: str) -> list[Utterance]:
+def read(root: Path | str, language: str) -> list[Utterance]:
     """Return every utterance of the corpus at `root`, each with a split; see `read_all`."""
     return read_all([Source(root=root)], language).utterances
 
@@ -141,16 +151,37 @@ def read_all(
 
 def _read_one(source: Source, language: str) -> tuple[str, list[Utterance], Sequence[LeftOut]]:
     """Return the format's name, the utterances with the splits that the corpus brings, and what was not read."""
-    root = source.root
-    assert root is not None
+    if not isinstance(source.root, str):
+        assert source.root is not None
+        return _read_folder(source, source.root, language)
+    if source.format in _UNPACKED:
+        raise InputError(
+            f"the format {source.format} is read on this machine only", place=source.root, remedy=_DOWNLOAD
+        )
+    copy = Copy.of(source.root)
+    with copy.errors_by_url():
+        kind, found, left_out = _read_folder(source, copy.root, language)
+    url_of = {audio: copy.url_of(audio) for audio in {u.audio for u in found}}
+    for audio, url in url_of.items():
+        if "#" in audio and not Path(audio).is_file() and Path(audio.rpartition("#")[0]).is_file():
+            raise InputError("recordings in an archive are read on this machine only", place=url, remedy=_DOWNLOAD)
+    named = [u.model_copy(update={"audio": url_of[u.audio]}) for u in found]
+    files = [part.model_copy(update={"first_files": tuple(map(copy.url_of, part.first_files))}) for part in left_out]
+    return kind, named, files
+
+
+def _read_folder(source: Source, root: Path, language: str) -> tuple[str, list[Utterance], Sequence[LeftOut]]:
+    """Do what `_read_one` does, of what lies on this machine."""
     kind = source.format or _recognised(root)
+    if isinstance(source.root, str) and kind in _UNPACKED:
+        raise InputError(f"is read as {kind}, on this machine only", place=root, remedy=_DOWNLOAD)
     try:
         utterances, left_out = _collected(READERS[kind].read(root, language, source))
     except ValidationError as error:  # a file name that is not UTF-8
         raise InputError(
             describe_validation_error(error), place=root, remedy="Rename the file, or correct the table."
         ) from error
-    utterances, drafts = _without_drafts(utterances, source)
+    utterances, drafts = _without_drafts(utterances, source, root)
     utterances, unused = _as_chosen(utterances, source)
     if source.split is not None:
         utterances = [u.model_copy(update={"split": source.split}) for u in utterances]
@@ -168,7 +199,7 @@ def _read_one(source: Source, language: str) -> tuple[str, list[Utterance], Sequ
     return kind, utterances, [*left_out, *drafts, *unused]
 
 
-def _without_drafts(utterances: list[Utterance], source: Source) -> tuple[list[Utterance], list[LeftOut]]:
+def _without_drafts(utterances: list[Utterance], source: Source, root: Path) -> tuple[list[Utterance], list[LeftOut]]:
     """Return the utterances without what a model wrote and nobody corrected, unless `source` trusts it.
 
     Raises:
@@ -180,7 +211,7 @@ def _without_drafts(utterances: list[Utterance], source: Source) -> tuple[list[U
     left_out = LeftOut.of(
         "machine draft",
         str(source.root),
-        [_file_of(u, source.root) for u in machine],
+        [_file_of(u, root) for u in machine],
         utterances=len(machine),
         duration_s=sum(u.end_s - (u.start_s or 0.0) for u in machine if u.end_s is not None),
     )
@@ -188,16 +219,16 @@ def _without_drafts(utterances: list[Utterance], source: Source) -> tuple[list[U
     if not kept:
         raise InputError(
             "all of its text was written by a model and not corrected",
-            place=source.root,
+            place=root,
             remedy=f"{left_out.describe()}.",
         )
     return kept, [left_out]
 
 
-def _file_of(utterance: Utterance, root: Path | None) -> Path:
+def _file_of(utterance: Utterance, root: Path) -> Path:
     """Return the file of a draft, as far as its id says it; else the recording."""
     name, mark, _ = utterance.id.rpartition("#")
-    if not mark or root is None:
+    if not mark:
         return Path(utterance.audio)
     return (root.parent if root.is_file() else root) / name
 

@@ -8,7 +8,8 @@ Corpora are moved: between folders, machines and operating systems. A name is lo
 4. anywhere below the corpus's folder, by its base name and as many of its folders as fit. This finds
    `C:\\Users\\anna\\corpus\\wav\\a.wav` in `wav/a.wav`.
 
-What is nowhere keeps its first place, and is listed when it is decoded.
+What is nowhere keeps its first place, and is listed when it is decoded. URLs of object stores (`s3://`) stay as they
+are.
 """
 
 # os.path takes a third of the time of Path, and a corpus may name a million files.
@@ -22,7 +23,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-from asr_adapt import audio
+from asr_adapt import audio, remote
 from asr_adapt.audio import media
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.records import Utterance
@@ -56,7 +57,8 @@ class AudioFinder:
         """Return where the recording is; where it is nowhere, the first place that was tried.
 
         Args:
-            name: As the corpus writes it: a path of any system, a `file://` URL, or `ARCHIVE#MEMBER`.
+            name: As the corpus writes it: a path of any system, a `file://` URL, the URL of an object in a store, or
+                `ARCHIVE#MEMBER`.
             place: For errors: the file and line that name it.
             beside: The folder of that file; None: the root.
 
@@ -88,6 +90,8 @@ class AudioFinder:
         return audio if next(above, annotations.parent) == annotations.parent else missing
 
     def _found(self, name: str, place: object, beside: Path) -> str:
+        if remote.is_in_store(name):
+            return name
         path, foreign = self._plain(name, place, beside)
         places = self._places_of(beside)
         direct = list(dict.fromkeys(str(Path(folder, path)) for folder in places))  # one, of an absolute path
@@ -108,7 +112,7 @@ class AudioFinder:
             raise InputError(
                 f"audio {name!r} is an address on the network, which is not fetched",
                 place=place,
-                remedy="Download the recordings, and name the files.",
+                remedy="Download the recordings, and name the files, or their URLs in a store (s3://).",
             )
         if name.startswith("file:"):
             name = unquote(name.removeprefix("file:").removeprefix("//").removeprefix("localhost"))
@@ -187,9 +191,9 @@ class AudioFinder:
 
 def missing_audio(utterances: Iterable[Utterance], root: Path) -> str | None:
     """Return one line on the recordings that are nowhere and the places tried, if that is most of them."""
-    named = dict.fromkeys(u.audio for u in utterances)
+    named = dict.fromkeys(u.audio for u in utterances if not remote.is_url(u.audio))
     missing = [name for name in named if not os.path.isfile(name) and not os.path.isfile(name.rpartition("#")[0])]
-    if len(missing) * 2 <= len(named):
+    if not named or len(missing) * 2 <= len(named):
         return None
     if len(missing) == len(named):
         counted = f"none of the {len(named):,} recordings is there"

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from asr_adapt import remote
 from asr_adapt.artifacts import DIGESTS
 from asr_adapt.corpora import prepared
 from asr_adapt.corpora.unpacked import cache_folder
@@ -38,23 +39,27 @@ class Corpus:
     """What tells a recording of one corpus from those of another, wherever the corpus lies."""
 
     name: str = ""
-    root: Path | None = None
+    root: Path | str | None = None
+    """a path, or a URL"""
 
     def recording(self, audio: str) -> str:
         """Return the key of a recording: its path from the corpus's folder, after the corpus's name."""
-        folder, cache = self._prefixes
-        if folder is not None and audio.startswith(folder) and (folder or not Path(audio).is_absolute()):
-            return printable(f"{self.name}/{audio.removeprefix(folder)}")
+        folders, cache = self._prefixes
+        for folder in folders:
+            if audio.startswith(folder) and (folder or not (Path(audio).is_absolute() or remote.is_url(audio))):
+                return printable(f"{self.name}/{audio.removeprefix(folder)}")
         if audio.startswith(cache):  # the next folder's name is a hash of the archive
             return printable(f"{self.name}/{audio.removeprefix(cache).partition(os.sep)[2]}")
         return printable(audio)
 
     @cached_property
-    def _prefixes(self) -> tuple[str | None, str]:
+    def _prefixes(self) -> tuple[tuple[str, ...], str]:
         """Return what paths in the corpus and in the cache begin with."""
+        cache = f"{cache_folder()}{os.sep}"
+        if isinstance(self.root, str):  # a folder, or a table beside the recordings
+            return (f"{self.root.rstrip('/')}/", f"{self.root.rstrip('/').rpartition('/')[0]}/"), cache
         root = self.root if self.root is None or self.root.is_dir() else self.root.parent
-        folder = None if root is None else "" if root == Path() else f"{root}{os.sep}"
-        return folder, f"{cache_folder()}{os.sep}"
+        return () if root is None else ("" if root == Path() else f"{root}{os.sep}",), cache
 
     def speaker(self, name: str) -> str:
         """Return the key of a speaker."""

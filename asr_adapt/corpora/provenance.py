@@ -247,7 +247,8 @@ class Drafts:
     def _above(self, folder: Path) -> list[tuple[Path, TranscriptionRecord]]:
         if folder not in self._records:
             rest = self._above(folder.parent) if folder.parent != folder else []
-            own = (folder / TranscriptionRecord.FILE).is_file()
+            # What was written elsewhere, or is very much, has lines alone.
+            own = (folder / TranscriptionRecord.FILE).is_file() or (folder / TranscriptionRecord.PARTS).is_dir()
             self._records[folder] = [(folder, TranscriptionRecord.read(folder)), *rest] if own else rest
         return self._records[folder]
 

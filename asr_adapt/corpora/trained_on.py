@@ -23,10 +23,11 @@ from asr_adapt import audio
 from asr_adapt.artifacts import DIGESTS, Contamination, Digests, check_model
 from asr_adapt.audio.decoded_cache import DecodedCache, ordered_map
 from asr_adapt.console import Console
+from asr_adapt.corpora.elsewhere import content_digests
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.records import Utterance
-from asr_adapt.storage import atomic_file, content_digests
+from asr_adapt.storage import atomic_file
 
 FILE = "trained_on.safetensors"
 REASON = "trained_on"

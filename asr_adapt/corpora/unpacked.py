@@ -44,7 +44,7 @@ def unpacked(key: str, fill: Callable[[Path], None]) -> Path:
     if folder.is_dir():  # it may be in a cache that is for reading alone
         return folder
     remedy = "Make room, or set ASR_ADAPT_CACHE to a folder elsewhere."
-    with disk_full_as_error(cache, remedy), _locked(folder):
+    with disk_full_as_error(cache, remedy), locked(folder):
         if not folder.is_dir():
             with atomic_folder(folder) as partial:
                 fill(partial)
@@ -126,7 +126,7 @@ class _Metered:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Lock a folder of the cache while it is written: several processes of one run unpack the same archive."""
     lock = FileLock(f"{folder}.lock")
     try:

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from asr_adapt import audio, remote
 from asr_adapt.audio import media
+from asr_adapt.audio.locators import absolute
 from asr_adapt.corpora.readers import manifest
 from asr_adapt.errors import AudioError, InputError, printable
 from asr_adapt.formats.writers import Media
@@ -63,7 +64,7 @@ class Input:
     def media(self) -> Media | None:
         """The file that holds it, and where in that file it begins; None unless it is on this machine."""
         if isinstance(self.recording, Utterance):
-            file = Path(self.recording.audio)
+            file = Path(self.recording.audio)  # a URL's is no file
             return Media(file, self.recording.start_s or 0.0) if file.is_file() else None
         return Media(self.recording) if isinstance(self.recording, Path) else None
 
@@ -77,15 +78,17 @@ class Input:
             return _seen_from(out, _resolved(self.folder, self.recording))
         start_s, end_s = self.recording.start_s, self.recording.end_s
         segment = "" if start_s is None and end_s is None else f"#t={start_s or 0},{end_s or ''}"
-        return _seen_from(out, str(Path(self.recording.audio).resolve())) + segment
+        audio = self.recording.audio
+        return (audio if remote.is_url(audio) else _seen_from(out, str(Path(audio).resolve()))) + segment
 
     def absolute(self) -> "Input":
         """Return it for a process that works in another folder."""
         if isinstance(self.recording, Path):
             return replace(self, recording=self.recording.absolute())
         if isinstance(self.recording, Utterance):
-            there = str(Path(self.recording.audio).absolute())
-            return replace(self, recording=self.recording.model_copy(update={"audio": there}))
+            return replace(
+                self, recording=self.recording.model_copy(update={"audio": absolute(self.recording.audio)})
+            )
         return self
 
     def opened(self) -> Path | Utterance | BinaryIO | AudioError:

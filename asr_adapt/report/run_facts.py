@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from asr_adapt import remote
 from asr_adapt.artifacts import Environment, PreparationSummary
 from asr_adapt.corpora import prepared
 from asr_adapt.errors import InputError, describe_validation_error
@@ -105,13 +106,15 @@ def leak_warnings(
 
 def corpus_name(recipe: Recipe) -> str:
     """Return the folder names of the corpora, without their paths on this machine."""
-    return " and ".join(source.root.name for source in _sources(recipe) if source.root) or recipe.language
+    return (
+        " and ".join(remote.base_name(source.root) for source in _sources(recipe) if source.root) or recipe.language
+    )
 
 
 def licence(recipe: Recipe) -> str:
     """Return the corpus's licence on one line; of several corpora, each name with its licence."""
     licences = [" ".join(source.licence.split()) for source in _sources(recipe)]
-    names = [source.root.name if source.root else "" for source in _sources(recipe)]
+    names = [remote.base_name(source.root) if source.root else "" for source in _sources(recipe)]
     return licences[0] if len(licences) == 1 else "; ".join(map(": ".join, zip(names, licences, strict=True)))
 
 

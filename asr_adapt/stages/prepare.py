@@ -9,22 +9,23 @@ from pathlib import Path
 
 import numpy as np
 
-from asr_adapt import audio, corpora
+from asr_adapt import audio, corpora, remote
 from asr_adapt.artifacts import PreparationSummary
 from asr_adapt.console import Console
 from asr_adapt.corpora import KeptSplits, checks, prepared, trained_on
+from asr_adapt.corpora.elsewhere import content_digests
 from asr_adapt.corpora.trained_on import Clips, TrainedOn, clip_row
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
 from asr_adapt.recipe import Recipe
 from asr_adapt.records import SPLITS, Exclusion, Leak, LeftOut, Split, Utterance, describe_duration
-from asr_adapt.storage import content_digests
 from asr_adapt.text import characters, normaliser
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.text.normaliser import Normaliser
 
 Row = tuple[Utterance, str, np.ndarray]
 """an utterance, its normalised transcript, and its waveform: float32 (num_samples,), 16 kHz"""
+_WAITING_THREADS = 16  # opening a file elsewhere takes some 50 ms
 _SHOWN_CHANGES = 20
 _SHOWN_LEFT_OUT = 10
 
@@ -118,7 +119,7 @@ def prepare(
                 normalise,
                 trainability if split == "train" else None,
                 Path(scratch),
-                recipe.corpus.workers or os.cpu_count() or 1,
+                recipe.corpus.workers or _threads(members),
                 heard,
                 digests,
             )
@@ -166,6 +167,11 @@ def prepare(
         amount = describe_duration(hours[split] * 3600)
         console.say(f"{split}: {counts[split]} utterances, {amount}, {summary.speakers[split]} speakers")
     return summary
+
+
+def _threads(members: list[Utterance]) -> int:
+    cores = os.cpu_count() or 1
+    return max(cores, _WAITING_THREADS) if any(remote.is_url(u.audio) for u in members) else cores
 
 
 def _rows(

@@ -20,6 +20,7 @@ from asr_adapt.artifacts import BaseScores, LayerScores, RankedBase, Ranking
 from asr_adapt.audio import augment
 from asr_adapt.console import Console
 from asr_adapt.corpora import trained_on
+from asr_adapt.corpora.elsewhere import content_digests
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.decoding import ctc
@@ -29,7 +30,7 @@ from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Model, Recipe, fingerprint
 from asr_adapt.records import Utterance, describe_duration
 from asr_adapt.scoring import comparison, error_rates, relatedness, transferability
-from asr_adapt.storage import content_digests, make_folder
+from asr_adapt.storage import make_folder
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.text.normaliser import Normaliser
 from asr_adapt.training import layer_probes, memory, presets, probe

@@ -12,6 +12,7 @@ from asr_adapt import corpora
 from asr_adapt.artifacts import Calibration, NGramWeights
 from asr_adapt.console import Console
 from asr_adapt.corpora import trained_on
+from asr_adapt.corpora.elsewhere import content_digests
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.decoding.beam_search import BeamSearchUnavailable
@@ -22,7 +23,7 @@ from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Recipe
 from asr_adapt.records import Utterance
 from asr_adapt.stages import few_shot, lm
-from asr_adapt.storage import atomic_folder, content_digests, read_lines, unwritable_as_error
+from asr_adapt.storage import atomic_folder, read_lines, unwritable_as_error
 from asr_adapt.text import letters
 from asr_adapt.text.normaliser import Normaliser
 

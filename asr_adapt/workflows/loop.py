@@ -144,6 +144,9 @@ def _draft(recipe: Recipe, model: Path, console: Console) -> None:
     for source in corpora.sources(recipe):
         root = source.root
         assert root is not None
+        if isinstance(root, str):
+            console.warn(f"{root}: not drafted: drafts are written beside recordings on this machine only")
+            continue
         kinds = [source.format] if source.format else [kind for kind in _DRAFTED if READERS[kind].recognises(root)]
         if any(kind in _DRAFTED for kind in kinds):
             console.heading(f"draft {root}")

@@ -67,7 +67,7 @@ def _transcribed(source: Source, language: str, console: Console) -> Sequence[Ut
     Nothing where it holds recordings alone.
     """
     root = source.root
-    assert root is not None
+    assert isinstance(root, Path)
     if root.is_file() and media.is_audio(root):  # its transcript is beside it
         root = root.absolute().parent
         source = source.model_copy(update={"root": root})

@@ -16,6 +16,7 @@ from asr_adapt.artifacts import DepthMeasurement, PreparationSummary
 from asr_adapt.audio import augment
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared, trained_on
+from asr_adapt.corpora.elsewhere import content_digests
 from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.model import base, freezing, head, mixed_precision
@@ -32,7 +33,6 @@ from asr_adapt.recipe import (
     training_fields,
 )
 from asr_adapt.stages import prepare, train
-from asr_adapt.storage import content_digests
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.training import depth, memory, presets, schedule
 from asr_adapt.training.presets import Choice
@@ -211,7 +211,7 @@ def settled(recipe: Recipe) -> Recipe:
 
 
 def _absolute(source: Named) -> Named:
-    if source.root is None or not source.root.exists():  # a name on the Hub, say
+    if not isinstance(source.root, Path) or not source.root.exists():  # a URL, or a name on the Hub, say
         return source
     return source.model_copy(update={"root": source.root.resolve()})
 

@@ -38,7 +38,7 @@ from asr_adapt.recipe import Recipe, Resolved, fingerprint, read_recipe, write_r
 from asr_adapt.report import assessment, write
 from asr_adapt.scoring.evaluation import Evaluation
 from asr_adapt.stages import evaluate, prepare, train
-from asr_adapt.storage import disk_full_as_error, make_folder
+from asr_adapt.storage import disk_full_as_error, make_folder, refuse_url
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.workflows.plan import RunPlan, TrainingPlan
 from asr_adapt.workflows.run_state import RunState
@@ -72,6 +72,7 @@ def run(
         RunLocked: another process is at work in `out`.
         ProcessLost: of several processes, another one has ended.
     """
+    refuse_url(out)
     # Under torchrun or accelerate launch every process comes here. One leads: it reads the corpus, and writes the
     # folder, which the others read. What it decides, and its mistakes in the input, are those of all.
     team = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_STAGE)

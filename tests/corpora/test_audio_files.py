@@ -139,7 +139,7 @@ def test_one_recording_may_be_named_in_two_ways(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["https://example.org/a.wav", "s3://bucket/a.wav"])
+@pytest.mark.parametrize("name", ["https://example.org/a.wav", "ftp://example.org/a.wav"])
 def test_an_address_on_the_network_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=r"t\.csv:2: audio '.*' is an address on the network.*Download"):
         AudioFinder(tmp_path).find(name, "t.csv:2")

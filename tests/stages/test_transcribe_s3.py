@@ -1,6 +1,5 @@
 """transcribe: recordings and transcripts on a local S3 server."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,29 +16,6 @@ from asr_adapt.stages.transcribe import transcribe
 from asr_adapt.text.alphabet import Alphabet
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tones_are_speech")]
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """The URL of an empty bucket of a server of this process."""
-    moto = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
-    server = moto.ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "a",
-            "AWS_SECRET_ACCESS_KEY": "b",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        }.items():
-            environment.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("speech")
-        yield "s3://speech"
-        s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
 
 
 def test_s3_gives_what_a_folder_gives_and_is_not_done_twice(

@@ -104,7 +104,7 @@ def _source(cut: dict[str, Any], place: str) -> str:
             remedy="Give the cuts before augmentation, or save their audio with lhotse.",
         )
     sources = _objects(recording, "sources", place)
-    if len(sources) != 1 or sources[0].get("type") != "file":
+    if len(sources) != 1 or sources[0].get("type") not in ("file", "url"):
         kinds = ", ".join(str(source.get("type")) for source in sources) or "nothing"
         raise InputError(f"the recording's source is {kinds}, not one file", place=place)
     return json_lines.text(sources[0], "source", place)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr_adapt.audio.locators import absolute
 from asr_adapt.console import Console
 from asr_adapt.records import SPLITS, LeftOut, Utterance, write_jsonl
 from asr_adapt.stages.doctor import transcripts
@@ -108,7 +109,7 @@ def plan(utterances: Sequence[Utterance], findings: Sequence[Finding], markup: M
     main = transcripts.main_script(cleaned)
     table = transcripts.confused(cleaned, main)
     fixed = tuple(
-        u.model_copy(update={"audio": str(Path(u.audio).absolute()), "text": transcripts.repaired(text, main, table)})
+        u.model_copy(update={"audio": absolute(u.audio), "text": transcripts.repaired(text, main, table)})
         for u, text in zip(used, cleaned, strict=True)
     )
     return Fix(
