@@ -28,7 +28,7 @@ _MOST_DEATHS, _MOST_STILLBORN = 2, 3
 _OBJECTS_BYTES = 256 * 2**20  # shared memory of this machine's own cluster
 _WAITED_S = 30.0
 _MOST_REASON = 500
-_MEMORY = "Give each worker more cores (--cores), so that there are fewer, or use a machine with more memory."
+_MEMORY = "Ask for fewer workers, or use machines with more memory."
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class Cluster:
     """None: one for each GPU, or where there is none, for each `cores` cores"""
     cores: int = 1
     """of each worker"""
+    gpus: bool = True
+    """whether a worker takes a GPU, where there are some"""
+    named_by: str = "--ray"
+    """the option or field that holds the address, for errors"""
 
 
 class WorkerDied(InputError):
@@ -86,12 +90,19 @@ class _Actor(Generic[Item, Result]):
 
 
 @contextmanager
-def _connected(cluster: Cluster) -> Iterator[Any]:
+def connected(cluster: Cluster) -> Iterator[Any]:
+    """Stay connected to a cluster, and give the module `ray`: a local one lives as long.
+
+    Raises:
+        InputError: there is no such cluster, or Ray is not installed.
+    """
     try:
         ray = import_ray()
     except ImportError as error:
         raise InputError(
-            f"Ray is not installed ({error})", place="--ray", remedy="Install it: pip install 'asr-adapt[ray]'."
+            f"Ray is not installed ({error})",
+            place=cluster.named_by,
+            remedy="Install it: pip install 'asr-adapt[ray]'.",
         ) from error
     if ray.is_initialized():
         yield ray
@@ -103,15 +114,30 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
     try:
         ray.init(cluster.address, **options)
     except Exception as error:  # Ray raises plain ones
+        place = f"{cluster.named_by} {cluster.address}"
+        if _asks_for_token(error):
+            raise InputError(
+                "the cluster asks for a token, and was given none or another",
+                place=place,
+                remedy="Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to its token (there: ray get-auth-token).",
+            ) from error
         raise InputError(
             f"Ray does not {'start' if is_local else 'answer'} ({' '.join(str(error).split())})",
-            place=f"--ray {cluster.address}",
+            place=place,
             remedy="Try again when the machine is less busy." if is_local else "Start it (ray start --head).",
         ) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _asks_for_token(error: BaseException | None) -> bool:
+    while error is not None:
+        if "InvalidAuthToken" in str(error):
+            return True
+        error = error.__cause__
+    return False
 
 
 def results(
@@ -136,7 +162,7 @@ def results(
     Raises:
         InputError: there is no such cluster, `make` or its work raised it, or no worker lives long enough to begin.
     """
-    with _connected(cluster) as ray:
+    with connected(cluster) as ray:
         pool: _Pool[Item, Result] = _Pool(ray, cluster, make, chunks, console, in_order=in_order)
         try:
             yield from pool.results()
@@ -177,8 +203,9 @@ class _Pool(Generic[Item, Result]):
         in_order: bool,
     ) -> None:
         self._ray, self._console, self._in_order = ray, console, in_order
+        self._named_by = cluster.named_by
         found = ray.cluster_resources()
-        gpus, cores = int(found.get("GPU", 0)), int(found.get("CPU", 1))
+        gpus, cores = int(found.get("GPU", 0)) * cluster.gpus, int(found.get("CPU", 1))
         count = cluster.workers or gpus or max(1, cores // cluster.cores)
         options = {"num_cpus": cluster.cores, "num_gpus": 1 if gpus else 0, "max_concurrency": _CHUNKS_OF_ONE}
         self._new = ray.remote(**options)(_Worker).remote
@@ -267,7 +294,7 @@ class _Pool(Generic[Item, Result]):
         if not actor.is_ready:
             self._stillborn += 1
             if self._stillborn >= _MOST_STILLBORN:
-                raise InputError(f"workers die before they begin ({reason})", place="--ray", remedy=_MEMORY)
+                raise InputError(f"workers die before they begin ({reason})", place=self._named_by, remedy=_MEMORY)
         again = sum(len(chunk.due) for chunk in actor.chunks)
         self._console.warn(f"a worker was lost; what it had, {again} items, is done again")
         self._start()

@@ -135,7 +135,9 @@ class Corpus(Source):
     subset_seed: int = Field(default=0, ge=0, json_schema_extra={"since": 2})
     """seed of that subset; with one seed, a larger subset contains a smaller one"""
     workers: int | None = Field(default=None, ge=1)
-    """audio decoding threads; None: one per core, of a corpus elsewhere 16 or more"""
+    """audio decoding threads, or with ray, processes; None: one per core, of a corpus elsewhere 16 threads or more"""
+    ray: str | None = Field(default=None, json_schema_extra={"since": 2})
+    """prepare on a Ray cluster: `local`, this machine's cores; or the address of one that runs, such as `auto`"""
     allow_trained: bool = Field(default=False, json_schema_extra={"since": 2})
     """keep clips of dev and test that the model or its base was trained on; else they are left out and counted"""
 

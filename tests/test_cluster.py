@@ -68,3 +68,19 @@ def test_a_mistake_that_a_worker_finds_is_one_line(console: Console) -> None:
 
     with pytest.raises(InputError, match=r"^model: damaged\. Copy it again\.$"):
         list(results(TWO, make, [[1]], console))
+
+
+def test_a_cluster_that_asks_for_a_token_is_no_cluster_that_is_not_there(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    def init(*_: object, **__: object) -> None:
+        try:
+            raise RuntimeError("RPC error: InvalidAuthToken: Authentication token is missing or incorrect.")
+        except RuntimeError as error:
+            raise ConnectionError("Failed to connect to Ray cluster at head:6379") from error
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(InputError, match=r"^--ray head:6379: the cluster asks for a token.* Set RAY_AUTH_MODE=token"):
+        list(results(Cluster("head:6379"), lambda: list, [[1]], console))

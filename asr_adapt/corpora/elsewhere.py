@@ -88,7 +88,7 @@ class Copy:
     def url_of(self, path: Path | str) -> str:
         """Return the URL of what a path in the copy stands for; another path as it is."""
         plain = os.path.normpath(path)
-        return self.named(plain) if plain.startswith(f"{self.bucket}{os.sep}") else str(path)
+        return self.named(plain) if f"{plain}{os.sep}".startswith(f"{self.bucket}{os.sep}") else str(path)
 
     def named(self, text: str) -> str:
         """Return a text in which paths in the copy are the URLs that they stand for."""
@@ -135,7 +135,9 @@ class Copy:
         if impossible:
             _log.warning(
                 "%s: %d objects have names that no file can have, and are not read, the first: %s",
-                *(self.url_of(folder), len(impossible), impossible[0]),
+                self.url_of(folder),
+                len(impossible),
+                impossible[0],
             )
 
     def _listing(self, folder: Path, there: KeyTable, impossible: list[str]) -> Iterator[RemoteFile]:

@@ -1,16 +1,22 @@
 """prepare: decode a corpus to 16 kHz, check every clip, and write memory-mapped Arrow and a list of exclusions."""
 
 import os
+import platform
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from asr_adapt import audio, corpora, remote
+from asr_adapt import cluster as clusters
 from asr_adapt.artifacts import PreparationSummary
+from asr_adapt.audio.locators import absolute
+from asr_adapt.cluster import Cluster, WorkerDied
 from asr_adapt.console import Console
 from asr_adapt.corpora import KeptSplits, checks, prepared, trained_on
 from asr_adapt.corpora.elsewhere import content_digests
@@ -25,9 +31,28 @@ from asr_adapt.text.normaliser import Normaliser
 
 Row = tuple[Utterance, str, np.ndarray]
 """an utterance, its normalised transcript, and its waveform: float32 (num_samples,), 16 kHz"""
+_Outcome = np.ndarray | tuple[str, str]
+"""of an utterance: its waveform; or why it cannot be used, a reason and a detail"""
+_CHUNK, _CHUNK_S, _ASSUMED_S = 64, 300.0, 10.0  # a chunk is lost with its worker, and is some 20 MB of waveforms
 _WAITING_THREADS = 16  # opening a file elsewhere takes some 50 ms
 _SHOWN_CHANGES = 20
 _SHOWN_LEFT_OUT = 10
+
+
+@dataclass(frozen=True)
+class _Item:
+    utterance: Utterance
+    text: str
+    """the normalised transcript"""
+    digest: str | None
+    """of the recording's file, where the plan was made; None: it cannot be read there"""
+
+    def is_elsewhere_only(self) -> bool:
+        """Whether the recording was there where the plan was made, and is not here."""
+        place = self.utterance.audio
+        if self.digest is None or remote.is_url(place):
+            return False
+        return not Path(place).exists() and not Path(place.rpartition("#")[0] or place).exists()
 
 
 def check_splits(recipe: Recipe, utterances: list[Utterance], kept: KeptSplits | None = None) -> None:
@@ -109,42 +134,23 @@ def prepare(
     hours: dict[str, float] = {}
     digests = content_digests({u.audio for u in used}) if digests is None else digests
     heard: dict[str, Clips] = {}
-    for split, members in by_split.items():
-        with (
-            console.progress(f"prepare {split}", total=len(members)) as progress,
-            tempfile.TemporaryDirectory(dir=folder, prefix="decoded-") as scratch,
-        ):
-            rows = _rows(
-                members,
-                normalise,
-                trainability if split == "train" else None,
-                Path(scratch),
-                recipe.corpus.workers or _threads(members),
-                heard,
-                digests,
-            )
-            counts[split], hours[split], unusable = _write(folder, split, progress.over(rows))
-        excluded += unusable
-        if not counts[split]:
-            reasons = Counter(exclusion.reason for exclusion in unusable)
-            if reasons.keys() == {trained_on.REASON}:
-                raise InputError(
-                    f"the {split} split has nothing but clips that are trained on, the first is {unusable[0].id} "
-                    f"({unusable[0].detail})",
-                    place=recipe.corpus.root,
-                    remedy=f"Give {split} other speech, or choose another base model; --corpus.allow_trained true "
-                    "keeps them, and the score says so.",
-                )
-            raise InputError(
-                f"no utterance of the {split} split can be used: "
-                + ", ".join(f"{reason} × {count}" for reason, count in reasons.items()),
-                place=recipe.corpus.root,
-                remedy=f"The first: {unusable[0].detail}.",
-            )
-        if split == "train" and not recipe.corpus.allow_trained:
-            heard["in train"] = TrainedOn.of([prepared.load(folder, "train")], console, digests).trained
-            if known is not None:
-                heard["by the base model"] = known.trained
+    cluster = _cluster(recipe)
+    with clusters.connected(cluster) if cluster else nullcontext():
+        for split, members in by_split.items():
+            with (
+                console.progress(f"prepare {split}", total=len(members)) as progress,
+                tempfile.TemporaryDirectory(dir=folder, prefix="decoded-") as scratch,
+            ):
+                preparation = _Preparation(trainability if split == "train" else None, dict(heard))
+                rows = _rows(members, normalise, digests, preparation, Path(scratch), recipe, console)
+                counts[split], hours[split], unusable = _write(folder, split, progress.over(rows))
+            excluded += unusable
+            if not counts[split]:
+                raise _nothing_usable(split, unusable, recipe)
+            if split == "train" and not recipe.corpus.allow_trained:
+                heard["in train"] = TrainedOn.of([prepared.load(folder, "train")], console, digests).trained
+                if known is not None:
+                    heard["by the base model"] = known.trained
     _show_exclusions(excluded, console)
     unknown = {s: _unknown_letters(by_split[s], normalise, alphabet) for s in ("dev", "test")}
     for name, letters in unknown.items():
@@ -169,40 +175,118 @@ def prepare(
     return summary
 
 
-def _threads(members: list[Utterance]) -> int:
-    cores = os.cpu_count() or 1
-    return max(cores, _WAITING_THREADS) if any(remote.is_url(u.audio) for u in members) else cores
+def _nothing_usable(split: Split, unusable: Sequence[Exclusion], recipe: Recipe) -> InputError:
+    reasons = Counter(exclusion.reason for exclusion in unusable)
+    if reasons.keys() == {trained_on.REASON}:
+        return InputError(
+            f"the {split} split has nothing but clips that are trained on, the first is {unusable[0].id} "
+            f"({unusable[0].detail})",
+            place=recipe.corpus.root,
+            remedy=f"Give {split} other speech, or choose another base model; --corpus.allow_trained true "
+            "keeps them, and the score says so.",
+        )
+    return InputError(
+        f"no utterance of the {split} split can be used: "
+        + ", ".join(f"{reason} × {count}" for reason, count in reasons.items()),
+        place=recipe.corpus.root,
+        remedy=f"The first: {unusable[0].detail}.",
+    )
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    """What becomes of each utterance of a split, on this machine or on a cluster's."""
+
+    trainability: checks.Trainability | None
+    """what is checked besides whether the audio can be read; None: nothing"""
+    heard: Mapping[str, Clips]
+    """clips that must not be among them, by where those are trained on"""
+
+    def outcomes(self, items: Sequence[_Item], scratch: Path, threads: int) -> Iterator[_Outcome]:
+        """Yield what became of each item, in order."""
+        digests = {item.utterance.audio: item.digest for item in items}
+
+        def outcome(checked: checks.Checked) -> _Outcome:
+            if checked.waveform is None or checked.problem:
+                assert checked.problem is not None
+                return checked.problem
+            if self.heard:
+                hashes = clip_row(checked.utterance, checked.waveform, digests[checked.utterance.audio])
+                for where, clips in self.heard.items():
+                    if how := clips.find(hashes):
+                        return trained_on.REASON, f"{where}: {how}"
+            return checked.waveform
+
+        utterances, texts = [item.utterance for item in items], [item.text for item in items]
+        return checks.decode_and_check(utterances, texts, self.trainability, scratch, threads, outcome)
+
+    def on_worker(self) -> Callable[[list[_Item]], list[_Outcome]]:
+        """Return what a worker of a cluster does of a chunk."""
+
+        def outcomes(items: list[_Item]) -> list[_Outcome]:
+            threads = 1 if not any(remote.is_url(item.utterance.audio) for item in items) else _WAITING_THREADS
+            with tempfile.TemporaryDirectory(prefix="asr-adapt-") as scratch:
+                found = list(self.outcomes(items, Path(scratch), threads))
+            for item, outcome in zip(items, found, strict=True):
+                if not isinstance(outcome, np.ndarray) and item.is_elsewhere_only():
+                    raise InputError(
+                        f"is not on the worker's machine {platform.node()}",
+                        place=item.utterance.audio,
+                        remedy="Let all machines have the recordings under one path, or give the corpus's URL.",
+                    )
+            return found
+
+        return outcomes
 
 
 def _rows(
-    members: list[Utterance],
+    members: Sequence[Utterance],
     normalise: Normaliser,
-    trainability: checks.Trainability | None,
-    scratch: Path,
-    workers: int,
-    heard: Mapping[str, Clips],
     digests: Mapping[str, str | None],
+    preparation: _Preparation,
+    scratch: Path,
+    recipe: Recipe,
+    console: Console,
 ) -> Iterator[Row | Exclusion]:
-    """Decode and check a split: yield a row for each utterance that can be used, an exclusion for each other one.
+    """Decode and check a split: yield a row for each utterance that can be used, an exclusion for each other one."""
+    items = [_Item(u, normalise(u.text or ""), digests.get(u.audio)) for u in members]
+    outcomes: Iterator[_Outcome]
+    if cluster := _cluster(recipe):
+        found = clusters.results(cluster, preparation.on_worker, _chunks(items), console, in_order=True)
+        outcomes = (
+            ("unreadable_audio", result.problem) if isinstance(result, WorkerDied) else result for _, result in found
+        )
+    else:
+        cores = os.cpu_count() or 1
+        waits = any(remote.is_url(u.audio) for u in members)
+        threads = recipe.corpus.workers or (max(cores, _WAITING_THREADS) if waits else cores)
+        outcomes = preparation.outcomes(items, scratch, threads)
+    for item, outcome in zip(items, outcomes, strict=True):
+        if isinstance(outcome, np.ndarray):
+            duration_s = len(outcome) / audio.SAMPLE_RATE_HZ
+            yield item.utterance.model_copy(update={"duration_s": duration_s}), item.text, outcome
+        else:
+            yield Exclusion.of(item.utterance, *outcome)
 
-    `heard` are clips that must not be among them, by where those are trained on.
-    """
 
-    def row(checked: checks.Checked) -> Row | Exclusion:
-        if checked.waveform is None or checked.problem:
-            assert checked.problem is not None
-            return Exclusion.of(checked.utterance, *checked.problem)
-        if heard:
-            hashes = clip_row(checked.utterance, checked.waveform, digests.get(checked.utterance.audio))
-            for where, clips in heard.items():
-                if how := clips.find(hashes):
-                    return Exclusion.of(checked.utterance, trained_on.REASON, f"{where}: {how}")
-        duration_s = len(checked.waveform) / audio.SAMPLE_RATE_HZ
-        utterance = checked.utterance.model_copy(update={"duration_s": duration_s})
-        return utterance, checked.text, checked.waveform
+def _cluster(recipe: Recipe) -> Cluster | None:
+    address = recipe.corpus.ray
+    return (address and Cluster(address, recipe.corpus.workers, gpus=False, named_by="corpus.ray")) or None
 
-    texts = (normalise(u.text or "") for u in members)
-    return checks.decode_and_check(members, texts, trainability, scratch, workers, row)
+
+def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    """Yield the items in chunks, with the places that they have on all machines."""
+    chunk: list[_Item] = []
+    duration_s = 0.0
+    for item in items:
+        u = item.utterance
+        chunk.append(replace(item, utterance=u.model_copy(update={"audio": absolute(u.audio)})))
+        duration_s += _ASSUMED_S if u.end_s is None else u.end_s - (u.start_s or 0.0)
+        if len(chunk) >= _CHUNK or duration_s >= _CHUNK_S:
+            yield chunk
+            chunk, duration_s = [], 0.0
+    if chunk:
+        yield chunk
 
 
 def _write(folder: Path, split: Split, rows: Iterable[Row | Exclusion]) -> tuple[int, float, list[Exclusion]]:

@@ -122,6 +122,13 @@ def test_a_corpus_elsewhere_is_read_as_its_copy_here_is(tmp_path: Path, layout: 
     assert digests[0] == digests[1] != [None] * len(digests[0])
 
 
+@pytest.mark.parametrize("name", ["", "/t.csv"])
+def test_a_bucket_may_be_a_corpus(tmp_path: Path, name: str) -> None:
+    uploaded(write_layout(tmp_path / "corpus", "table").parent, BUCKET)
+    found = corpora.read_all([Source(root=f"{BUCKET}{name}", split="train")], "art").utterances
+    assert [u.audio for u in found] == [f"{BUCKET}/wav/r{number}.wav" for number in range(6)]
+
+
 def test_recordings_are_not_fetched_and_annotations_once(
     tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

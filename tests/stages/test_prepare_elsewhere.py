@@ -1,5 +1,7 @@
-"""prepare: the data of a corpus elsewhere are those of its copy in a folder."""
+"""prepare: corpora elsewhere, and the cores of a cluster: the data are those of one process and a folder."""
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,19 @@ import pytest
 from conftest import tone_recipe, write_corpus
 from test_prepare import BAD, spoil
 
+from asr_adapt import cluster as clusters
 from asr_adapt import corpora, remote
 from asr_adapt.artifacts import PreparationSummary
+from asr_adapt.cluster import LOCAL, Cluster
 from asr_adapt.console import Console
 from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
 from asr_adapt.records import SPLITS
 from asr_adapt.stages import prepare as stage
+
+RAY = os.environ.get("ASR_ADAPT_RAY", LOCAL)
+"""where a busy machine cannot start a cluster in time: the address of one that runs"""
 
 
 @pytest.fixture
@@ -109,3 +116,51 @@ def test_a_bucket_that_is_not_there_and_missing_rights_are_one_line(
     with pytest.raises(InputError, match=r"^s3://speech/corpus: cannot be read \(.*credentials"):
         corpora.read("s3://speech/corpus", "art")
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_what_one_process_gives_also_when_a_worker_is_killed(
+    spoilt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="ray is not installed")
+    workers, killed = tmp_path / "workers", []
+    workers.mkdir()
+    real = clusters.results
+
+    def results(cluster: Cluster, make: Any, chunks: Any, console: Console, *, in_order: bool) -> Iterator[Any]:
+        """Do what `cluster.results` does, and kill a worker when it has done a chunk."""
+
+        def make_noted() -> Any:
+            work = make()
+
+            def noted(items: list) -> list:
+                (workers / str(os.getpid())).touch()
+                return list(work(items))
+
+            return noted
+
+        for result in real(cluster, make_noted, chunks, console, in_order=in_order):
+            if not killed:
+                killed.append(int(next(workers.iterdir()).name))
+                os.kill(killed[0], signal.SIGKILL)
+            yield result
+
+    monkeypatch.setattr(clusters, "results", results)
+    monkeypatch.setattr(stage, "_CHUNK", 3)
+    here = prepared(spoilt, tmp_path / "here")
+    assert here == prepared(spoilt, tmp_path / "there", ray=RAY, workers=2)
+    assert killed
+
+
+@pytest.mark.slow
+def test_what_a_workers_machine_lacks_is_no_damaged_recording(
+    spoilt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="ray is not installed")
+    recipe = tone_recipe(spoilt)
+    recipe = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"ray": RAY, "workers": 1})})
+    found = corpora.read(spoilt, "art")
+    moved = [u.model_copy(update={"audio": u.audio.replace("clips", "away")}) for u in found]
+    digests = {u.audio: "there" for u in moved}
+    with pytest.raises(InputError, match=r"is not on the worker's machine .* Let all machines have the recordings"):
+        stage.prepare(recipe, moved, FrameGrid(), tmp_path / "data", Console(quiet=True), digests=digests)
