@@ -47,8 +47,8 @@ def doctor(
     """Examine a corpus and return what is wrong with it.
 
     Args:
-        corpus: A corpus folder, archive or table; a `Source` or `Corpus` where its format or columns must be named;
-            a `Recipe` to examine the corpus under its text rules and for its base model.
+        corpus: A corpus folder, archive or table, or the URL of one; a `Source` or `Corpus` where its format or
+            columns must be named; a `Recipe` to examine the corpus under its text rules and for its base model.
         language: BCP-47 tag or English name; a recipe has its own.
         estimate: Time training steps on this machine, for the hours that training would take.
         sample: Decode only so many clips, for a first look; None: all.
@@ -75,7 +75,8 @@ def evaluate(
 
     Args:
         model: The model folder, such as a run's `model/`.
-        corpus: A corpus folder, archive, table or manifest; a `Source` where its format or columns must be named.
+        corpus: A corpus folder, archive, table or manifest, or the URL of one; a `Source` where its format or columns
+            must be named.
         split: `train`, `dev` or `test`.
         out: Where metrics.json, hypotheses.jsonl and report.html go; default: `evaluation-SPLIT`.
         quiet: Print neither progress nor warnings.
@@ -87,7 +88,7 @@ def evaluate(
     """
     from asr_adapt.workflows.model_folder import evaluate_folder
 
-    source = corpus if isinstance(corpus, Source) else Source(root=Path(corpus))
+    source = corpus if isinstance(corpus, Source) else Source(root=corpus)
     place = Path(out or f"evaluation-{split}")
     return evaluate_folder(Path(model), source, split, place, Console(quiet=quiet), allow_trained=allow_trained)
 

@@ -93,6 +93,17 @@ def test_help_lists_the_verbs_that_work(monkeypatch: pytest.MonkeyPatch, capsys:
             "command line: unrecognized arguments: --corpus.tirs x. RECIPE.py --help lists the fields.",
         ),
         (("evaluate", "--model", "nowhere", "--corpus", "."), "nowhere: not an asr-adapt model"),
+        *(
+            (arguments, "memory://nowhere: no such file or folder. Look at the URL.")
+            for arguments in (
+                ("evaluate", "--model", BASE, "--corpus", "memory://nowhere"),
+                ("doctor", "memory://nowhere"),
+                ("new", "mi", "memory://nowhere", "--out", "nowhere.py"),
+            )
+        ),
+        (("doctor", "nosuch://bucket"), "nosuch://bucket: no filesystem for nosuch://. Look at the URL."),
+        (("draft", "s3://bucket", "--model", BASE), "s3:/bucket: is a URL, and must be a path on this machine."),
+        (("next", "s3://bucket", "--model", BASE), "s3:/bucket: is a URL, and must be a path on this machine."),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -111,6 +122,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         (["--train.steps", "0"], "train.steps"),
         (["--model.freeze", "everything"], "model.freeze"),
         (["--corpus.root", "/nowhere/at/all", "--model.base", "none"], "/nowhere/at/all: no such corpus"),
+        (["--corpus.root", "memory://nowhere", "--model.base", "none"], "memory://nowhere: no such file or folder"),
         (["--model.base", "none"], "corpus.root: no corpus was named"),
     ],
 )

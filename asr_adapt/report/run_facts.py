@@ -106,9 +106,8 @@ def leak_warnings(
 
 def corpus_name(recipe: Recipe) -> str:
     """Return the folder names of the corpora, without their paths on this machine."""
-    return (
-        " and ".join(remote.base_name(source.root) for source in _sources(recipe) if source.root) or recipe.language
-    )
+    names = (remote.base_name(source.root) for source in _sources(recipe) if source.root)
+    return " and ".join(names) or recipe.language
 
 
 def licence(recipe: Recipe) -> str:

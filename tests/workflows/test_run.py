@@ -56,6 +56,12 @@ def test_the_run_folder_holds_what_the_design_says(finished: Path) -> None:
     assert versions["threads"] >= 1 and versions["versions"]["torch"]
 
 
+def test_a_run_folder_is_on_this_machine(tones: Path, console: Console) -> None:
+    with pytest.raises(InputError, match=r"^s3:/bucket/run: is a URL, and must be a path on this machine"):
+        run(tone_recipe(tones), Path("s3://bucket/run"), console)
+    assert not Path("s3:").exists()
+
+
 def test_metrics_are_those_of_the_hypotheses(finished: Path) -> None:
     metrics = json.loads((finished / "metrics.json").read_text())
     assert list(metrics) == [
