@@ -16,7 +16,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -145,11 +144,10 @@ class _Simulation:
         self.labels = [self.alphabet.encode(text) for text in pool.references]
 
     def _hidden(self, speech: SpeechSplit, name: str) -> Features:
-        waveforms = [partial(speech.waveform, i) for i in range(len(speech))]
         base = self._new()
         base.net.eval()
         found = feature_cache.cached(
-            base, DEPTH, waveforms, speech.num_samples(), "plain", self.out / "data" / name, Console()
+            base, DEPTH, speech.waveform, speech.lengths, "plain", self.out / "data" / name, Console()
         )
         assert found is not None, "the disk is full"
         return found

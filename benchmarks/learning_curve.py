@@ -176,7 +176,7 @@ def _speech(corpus: Path, language: str, out: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"units": alphabet.units, "frame_s": model.frame_s}
     for split in ("train", "test"):
         speech = prepared.load(data, split)
-        lengths = speech.num_samples()
+        lengths = speech.lengths
         features: list[np.ndarray] = [np.empty(0)] * len(speech)
         order = sorted(range(len(speech)), key=lambda i: lengths[i])
         with torch.inference_mode():

@@ -5,7 +5,7 @@ An interview of two hours with a thousand annotations, as MP3, would be decoded 
 
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -119,13 +119,27 @@ def _segment(copy: Path, utterance: Utterance) -> np.ndarray:
     return waveform
 
 
-def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """Map on threads, in order, with few results in flight: decoders release the interpreter, memory is bounded."""
+def ordered_map(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int, in_flight: int | None = None
+) -> Generator[Result, None, None]:
+    """Map on threads, in order: decoders release the interpreter, memory is bounded.
+
+    Args:
+        work: Called on the threads.
+        items: What to map.
+        workers: Number of threads.
+        in_flight: Results that are worked at, or wait to be asked for, at most; None: four for each thread.
+    """
+    most = in_flight or workers * _IN_FLIGHT_PER_WORKER
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Result]] = deque()
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) >= workers * _IN_FLIGHT_PER_WORKER:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) >= most:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        finally:  # where the consumer stops early, nothing is begun any more
+            for future in waiting:
+                future.cancel()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -19,7 +20,9 @@ class SpeechSplit:
     references: Sequence[str]
     """normalised transcripts, one for each utterance; empty where the corpus has none"""
     waveforms: Callable[[int], np.ndarray] | None = None
-    """returns the waveform of an index where the split is decoded already; None where it is read from the corpus"""
+    """returns the waveform of an index where the split is prepared; None where it is read from the corpus"""
+    known_lengths: np.ndarray | None = None
+    """int64 (utterances,): samples of each waveform at 16 kHz, where the split is prepared"""
 
     @classmethod
     def on_disk(cls, name: str, utterances: Sequence[Utterance], normalise: Callable[[str], str]) -> "SpeechSplit":
@@ -48,9 +51,19 @@ class SpeechSplit:
         """Yield the `recording` of every utterance, in order."""
         return (self.recording(index) for index in range(len(self)))
 
-    def num_samples(self) -> list[int]:
-        """Return the number of samples of each waveform; an unprepared split is decoded for it."""
-        return [len(self.waveform(index)) for index in range(len(self))]
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """The number of samples of each waveform, int64 (utterances,); an unprepared split is decoded for it."""
+        if self.known_lengths is not None:
+            return self.known_lengths
+        return np.array([len(self.waveform(index)) for index in range(len(self))], np.int64)
+
+    @cached_property
+    def durations_s(self) -> np.ndarray:
+        """Durations, float64 (utterances,), as they are known without decoding; 0 where they are not."""
+        if self.known_lengths is not None:
+            return self.known_lengths / audio.SAMPLE_RATE_HZ
+        return np.array([utterance.duration_s or 0.0 for utterance in self.utterances], np.float64)
 
     def evenly(self, count: int) -> "SpeechSplit":
         """Return at most so many utterances, evenly spaced."""
@@ -64,4 +77,5 @@ class SpeechSplit:
             [self.utterances[i] for i in indices],
             [self.references[i] for i in indices],
             None if waveforms is None else lambda index: waveforms(indices[index]),
+            None if self.known_lengths is None else self.known_lengths[np.asarray(indices, np.int64)],
         )

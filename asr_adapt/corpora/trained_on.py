@@ -228,18 +228,20 @@ class TrainedOn:
         """
         found = []
         for speech in splits:
+            made, count = np.zeros(len(speech), _ROW), 0
             with console.progress(f"hash {speech.name}", total=len(speech)) as bar:
-                rows = [row for row in bar.over(_rows(speech, digests)) if row is not None]
-            made = np.concatenate(rows) if rows else np.zeros(0, _ROW)
+                for row in bar.over(_rows(speech, digests)):
+                    if row is not None:
+                        made[count], count = row[0], count + 1
             made["selected"] = speech.name == "dev"
-            found.append(made)
+            found.append(made[:count])
         return cls(np.concatenate(found))
 
     def __add__(self, other: "TrainedOn") -> "TrainedOn":
         """Return what either was trained on, each clip once."""
         both = np.concatenate([self.rows, other.rows])
-        first = {row.tobytes(): index for index, row in reversed(list(enumerate(both)))}
-        return TrainedOn(both[sorted(first.values())], self.unknown or other.unknown)
+        _, first = np.unique(both.view(f"V{_ROW.itemsize}"), return_index=True)
+        return TrainedOn(both[np.sort(first)], self.unknown or other.unknown)
 
     @cached_property
     def trained(self) -> Clips:
@@ -296,18 +298,20 @@ def _rows(
 
     A clip that is longer than `longest_s` is not decoded.
     """
-    lengths_s = [None if longest_s is None else _length_s(u) for u in speech.utterances]
-    is_long = [length is not None and longest_s is not None and length > longest_s + 1 for length in lengths_s]
+    lengths_s: dict[int, float] = {}  # of those that are not decoded
+    if longest_s is not None:
+        found = ((index, _length_s(utterance)) for index, utterance in enumerate(speech.utterances))
+        lengths_s = {index: length for index, length in found if length is not None and length > longest_s + 1}
     with tempfile.TemporaryDirectory(prefix="asr-adapt-") as scratch:
         if speech.waveforms is None:
-            decoded = DecodedCache((u for u, long in zip(speech.utterances, is_long, strict=True) if not long),
-                                   Path(scratch))  # fmt: skip
+            short = (u for index, u in enumerate(speech.utterances) if index not in lengths_s)
+            decoded = DecodedCache(short, Path(scratch))
 
         def row(index: int) -> np.ndarray | None:
             utterance = speech.utterances[index]
             digest = digests.get(utterance.audio)
-            if is_long[index]:
-                return clip_row(utterance, None, digest, lengths_s[index] or 0.0)
+            if index in lengths_s:
+                return clip_row(utterance, None, digest, lengths_s[index])
             try:
                 waveform = decoded.load(utterance) if speech.waveforms is None else speech.waveform(index)
             except AudioError:

@@ -140,7 +140,7 @@ def rates_on_sample(transcriber: Transcriber, speech: SpeechSplit, console: Cons
     Raises:
         InputError: no utterance of the sample has a reference text.
     """
-    mean_s = sum(utterance.duration_s or 0.0 for utterance in speech.utterances) / len(speech)
+    mean_s = float(speech.durations_s.mean())
     sample = speech.evenly(max(1, min(_SAMPLE_UTTERANCES, int(_SAMPLE_S / max(mean_s, 0.1)))))
     pairs = []
     with console.progress(f"evaluate a sample of {speech.name}", total=len(processes.share(len(sample)))) as progress:

@@ -25,7 +25,7 @@ from asr_adapt.recipe import Resolved, ResolvedTrain, Train
 from asr_adapt.records import describe_duration
 from asr_adapt.training import schedule
 from asr_adapt.training.ctc_loss import blank_rate, ctc_loss
-from asr_adapt.training.data import Inputs
+from asr_adapt.training.data import Batch, Inputs
 from asr_adapt.training.state import Journal, Outcome, Tally
 
 _LOG_STEPS = 10
@@ -74,8 +74,6 @@ def train(
     trainee, optimiser = accelerator.prepare(
         _Trainee(model), torch.optim.AdamW(_groups(model, conf), betas=(0.9, 0.98), eps=1e-6, fused=True)
     )
-    labels = [model.alphabet.encode(text) for text in data.references]
-    durations_s = [u.duration_s or 0.0 for u in data.utterances]
     journal = Journal(conf, model, accelerator, optimiser, folder, console)
     if accelerator.is_main_process:
         _report_settings(recipe, precision, model, data, accelerator, console)
@@ -83,38 +81,41 @@ def train(
     with accelerator.main_process_first(), accelerator.autocast():
         model.net.eval()
         inputs.fill_cache(console)
-    sampling = _sampling(recipe, data, durations_s, console)
+    sampling = _sampling(recipe, data, console)
     journal.resume()
 
     tally = Tally()
-    with _stop_signals() as stop_signal, console.progress("train", total=conf.steps) as progress:
-        stop = conf.steps if journal.validations_since_best < conf.patience else journal.step
-        for batches in schedule.plan(durations_s, conf, journal.step, stop, sampling):
+    stop = conf.steps if journal.validations_since_best < conf.patience else journal.step
+    plan = schedule.plan(data.durations_s, conf, journal.step, stop, sampling)
+    ahead = inputs.ahead(plan, journal.step, accelerator.process_index, accelerator.num_processes)
+    with (
+        _stop_signals() as stop_signal,
+        console.progress("train", total=conf.steps) as progress,
+        contextlib.closing(ahead) as steps,
+    ):
+        for step in steps:
             learning_rates = _set_learning_rates(optimiser, journal.step, conf)
             head_only = only_head or journal.step < conf.head_steps
             frozen = lowest if head_only else schedule.frozen_depth(journal.step, conf, lowest, layers)
             freezing.train_mode(model.net, frozen)
-            num_labels = sum(len(labels[i]) for batch in batches for i in batch)
-            for number, batch in enumerate(batches):
-                share = schedule.share(batch, accelerator.process_index, accelerator.num_processes)
-                depth, arrays = inputs.of([i for i, _ in share], journal.step, number, accelerator.process_index)
+            for number, batch in enumerate(step.batches):
                 torch.manual_seed(schedule.seed_of(conf.seed, journal.step, number, accelerator.process_index))
-                is_last = number == len(batches) - 1
-                clips = [torch.from_numpy(np.array(a, np.float32)).to(accelerator.device) for a in arrays]
-                masks = None if head_only else _masks(model, conf, depth, arrays, journal.step, number, accelerator)
+                is_last = number == len(step.batches) - 1
+                clips = [torch.from_numpy(np.array(a, np.float32)).to(accelerator.device) for a in batch.arrays]
+                masks = None if head_only else _masks(model, conf, batch, journal.step, number, accelerator)
                 with nullcontext() if is_last else accelerator.no_sync(trainee), accelerator.autocast():
                     loss, blanks = trainee(
-                        depth,
+                        batch.depth,
                         clips,
-                        [labels[i] for i, _ in share],
-                        torch.tensor([weight for _, weight in share], device=accelerator.device),
+                        batch.labels,
+                        torch.tensor(batch.weights, device=accelerator.device),
                         masks,
                         frozen=frozen or 0,
                         head_only=head_only,
                     )
                 # A mean over the labels of all processes and batches of the step; DDP averages over processes.
-                accelerator.backward(loss * accelerator.num_processes / num_labels)
-                tally.add(loss.detach(), blanks, len(share))
+                accelerator.backward(loss * accelerator.num_processes / step.num_labels)
+                tally.add(loss.detach(), blanks, len(clips))
             norm = float(accelerator.clip_grad_norm_(trainee.parameters(), conf.max_grad_norm))
             if math.isfinite(norm):
                 optimiser.step()
@@ -123,7 +124,7 @@ def train(
                 journal.note_bad_step(norm)
             optimiser.zero_grad(set_to_none=True)
             journal.step += 1
-            tally.close_step(num_labels, _audio_s(data, (i for batch in batches for i in batch)), norm)
+            tally.close_step(step.num_labels, step.audio_s, norm)
 
             last_step = journal.step == conf.steps
             if journal.step % _LOG_STEPS == 0 or last_step:
@@ -230,16 +231,14 @@ def _report_settings(
     console.say(
         f"{precision}, {torch.get_num_threads()} threads, {accelerator.num_processes} process(es), "
         f"{accelerator.device.type}; {conf.steps:,} steps × {conf.accumulate} × {conf.batch_s:g} s = "
-        f"{describe_duration(audio_s)} of audio, {audio_s / _audio_s(data, range(len(data))):.1f} epochs; "
+        f"{describe_duration(audio_s)} of audio, {audio_s / data.durations_s.sum():.1f} epochs; "
         f"learning rate {conf.learning_rate:g} (head {conf.head_learning_rate:g}); "
         f"head only for {conf.head_steps} steps"
         + (f", then one more transformer layer every {conf.unfreeze_steps} steps" if conf.unfreeze_steps else "")
     )
 
 
-def _sampling(
-    recipe: Resolved, data: SpeechSplit, durations_s: list[float], console: Console
-) -> schedule.Sampling | None:
+def _sampling(recipe: Resolved, data: SpeechSplit, console: Console) -> schedule.Sampling | None:
     """Return how the corpora are mixed, and print it; None: every clip is drawn equally often."""
     sources, temperature = (recipe.corpus, *recipe.corpora), recipe.train.sampling_temperature
     named = [source for source in sources if source.root is not None]
@@ -251,8 +250,8 @@ def _sampling(
     if temperature == 1 and len(set(weights)) == 1:
         return None
     numbers = corpora.corpus_numbers(data.utterances, named)
-    sampling = schedule.Sampling.of(durations_s, numbers, weights, temperature)
-    hours = np.bincount(numbers, durations_s, len(named)) / 3600
+    sampling = schedule.Sampling.of(data.durations_s, numbers, weights, temperature)
+    hours = np.bincount(numbers, data.durations_s, len(named)) / 3600
     drawn = sampling.shares * recipe.train.steps * recipe.train.accumulate * recipe.train.batch_s / 3600
     console.table(
         "sampling of corpora",
@@ -303,17 +302,16 @@ def _agreed(signal_number: int, is_save_due: bool, accelerator: Accelerator) -> 
 def _masks(
     model: CTCModel,
     conf: ResolvedTrain,
-    depth: int | None,
-    arrays: list[np.ndarray],
+    batch: Batch,
     step: int,
-    batch: int,
+    number: int,
     accelerator: Accelerator,
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Return SpecAugment's masks of one batch; none during the warm-up, while the model learns to write at all."""
     if step < conf.warmup * conf.steps or conf.mask_time + conf.mask_features == 0:
         return None
-    rng = np.random.default_rng([conf.seed, step, batch, accelerator.process_index])
-    lengths = [model.grid.num_frames(len(a)) if depth is None else len(a) for a in arrays]
+    rng = np.random.default_rng([conf.seed, step, number, accelerator.process_index])
+    lengths = [model.grid.num_frames(len(a)) if batch.depth is None else len(a) for a in batch.arrays]
     span = max(1, round(conf.mask_span_s / model.frame_s))
     over_time = augment.time_mask(lengths, conf.mask_time, span, rng)
     over_features = augment.feature_mask(len(lengths), model.net.config.hidden_size, conf.mask_features, rng)
@@ -321,10 +319,6 @@ def _masks(
         torch.from_numpy(over_time).to(accelerator.device),
         torch.from_numpy(over_features).to(accelerator.device),
     )
-
-
-def _audio_s(data: SpeechSplit, indices: Any) -> float:
-    return sum(data.utterances[i].duration_s or 0.0 for i in indices)
 
 
 @contextmanager

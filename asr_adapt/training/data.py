@@ -2,13 +2,16 @@
 
 import functools
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from asr_adapt import audio
 from asr_adapt.audio import augment
+from asr_adapt.audio.decoded_cache import ordered_map
 from asr_adapt.console import Console
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.decoding import ctc
@@ -16,17 +19,43 @@ from asr_adapt.model import freezing
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Resolved, fingerprint_fields
 from asr_adapt.storage import content_digests
-from asr_adapt.training import feature_cache
+from asr_adapt.training import feature_cache, schedule
 from asr_adapt.training.feature_cache import Features
 
 _NOISE_S = 60.0  # of each recording of noise; the memory it takes is bounded by this and the next
 _NOISES_IN_MEMORY = 64
+_MAX_WORKERS, _STEPS_WAITING = 8, 2  # the steps that are made ahead take 5 MB for each 80 s of audio
 
 
 def cached_copies(recipe: Resolved) -> int:
     """Return how many copies of the frozen layers' output are cached, if that saves work."""
     copies = recipe.train.cached_copies
     return int(not recipe.augment.changes_clips) if copies is None else copies
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one process trains on of a batch."""
+
+    depth: int | None
+    """of `arrays`: how many layers they have been through; None: they are waveforms"""
+    arrays: list[np.ndarray]
+    """fp16 (frames, channels) or float32 (num_samples,) of each clip"""
+    labels: list[list[int]]
+    """label ids of each clip"""
+    weights: list[float]
+    """of each clip's loss"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The batches of a step."""
+
+    batches: list[Batch]
+    num_labels: int
+    """over all processes"""
+    audio_s: float
+    """seconds of audio, over all processes"""
 
 
 class Inputs:
@@ -44,7 +73,7 @@ class Inputs:
         self._depth = freezing.frozen_depth(recipe.model.freeze, model.net.config)
         self._last = int(model.net.config.num_hidden_layers)
         self._model, self._data, self._folder = model, data, folder
-        self._needed = [ctc.frames_needed(model.alphabet.encode(text)) for text in data.references]
+        self._workers = recipe.corpus.workers or os.cpu_count() or 1
         self._cached: dict[int, list[Features]] = {}
         conf = self._augment = recipe.augment
         self._noise = augment.recordings(conf.noise, "augment.noise") if conf.noise and conf.noise_share else []
@@ -60,11 +89,38 @@ class Inputs:
         conf, steps = self._conf, self._conf.steps
         head_steps = steps if self._depth == self._last else conf.head_steps
         step_s = conf.batch_s * conf.accumulate
-        whole_s = self._copies * sum(u.duration_s or 0.0 for u in self._data.utterances)
+        whole_s = self._copies * float(self._data.durations_s.sum())
         if head_steps * step_s > whole_s:
             self._cache(self._last, console)
         if self._depth is not None and (steps - head_steps) * step_s > whole_s:
             self._cache(self._depth, console)
+
+    def ahead(
+        self, plan: Iterable[list[list[int]]], first: int, process: int, processes: int
+    ) -> Generator[Step, None, None]:
+        """Yield what a process trains on in step after step; the next ones are made meanwhile, on other threads.
+
+        Args:
+            plan: The clips of each batch of each step (`schedule.plan`).
+            first: The number of the first step.
+            process: Which of several processes this is.
+            processes: How many there are.
+        """
+
+        def made(numbered: tuple[int, list[list[int]]]) -> Step:
+            step, batches = numbered
+            labels = {i: self._model.alphabet.encode(self._data.references[i]) for batch in batches for i in batch}
+            mine = []
+            for number, batch in enumerate(batches):
+                clips, weights = zip(*schedule.share(batch, process, processes), strict=True)
+                depth, arrays = self.of(clips, step, number, process)
+                mine.append(Batch(depth, arrays, [labels[i] for i in clips], list(weights)))
+            num_labels = sum(len(labels[i]) for batch in batches for i in batch)
+            audio_s = sum(float(self._data.durations_s[batch].sum()) for batch in batches)
+            return Step(mine, num_labels, audio_s)
+
+        workers = min(self._workers, _MAX_WORKERS)
+        return ordered_map(made, enumerate(plan, start=first), workers, workers + _STEPS_WAITING)
 
     def of(self, clips: Sequence[int], step: int, batch: int, process: int) -> tuple[int | None, list[np.ndarray]]:
         """Return a batch: fp16 (frames, channels) each and their depth, or float32 (num_samples,) each and None.
@@ -85,20 +141,25 @@ class Inputs:
         key = fingerprint_fields(self._augment) | {"seed": self._conf.seed, "recordings": recordings}
         how = json.dumps(key, sort_keys=True)
         for copy in range(self._copies):
-            waveforms = [functools.partial(self._copy, i, copy) for i in range(len(self._data))]
-            lengths = self._data.num_samples()
+            waveform = functools.partial(self._copy, copy)
+            lengths = self._data.lengths
             if self._augment.speed:
-                lengths = [len(self._at_random_speed(i, self._rng_of_copy(i, copy))) for i in range(len(self._data))]
+                played = functools.partial(self._length_at_random_speed, copy)
+                clips = range(len(self._data))
+                lengths = np.fromiter(ordered_map(played, clips, self._workers), np.int64, len(clips))
             folder = self._folder / f"copy{copy}"
-            output = feature_cache.cached(self._model, depth, waveforms, lengths, how, folder, console)
+            output = feature_cache.cached(self._model, depth, waveform, lengths, how, folder, console)
             if output is None:
                 return
             features.append(output)
         if features:
             self._cached[depth] = features
 
-    def _copy(self, index: int, copy: int) -> np.ndarray:
+    def _copy(self, copy: int, index: int) -> np.ndarray:
         return self._augmented(index, self._rng_of_copy(index, copy))
+
+    def _length_at_random_speed(self, copy: int, index: int) -> int:
+        return len(self._at_random_speed(index, self._rng_of_copy(index, copy)))
 
     def _rng_of_copy(self, index: int, copy: int) -> np.random.Generator:
         return np.random.default_rng([self._conf.seed, copy, index, 2])
@@ -129,7 +190,8 @@ class Inputs:
         """Return a clip at a random speed, or unchanged where its transcript would no longer fit."""
         waveform = self._data.waveform(index).copy()
         factor = rng.uniform(1 - self._augment.speed, 1 + self._augment.speed)
-        frames = self._model.grid.num_frames(len(waveform))
-        if self._augment.speed and frames > factor * self._needed[index] + 1:
-            return augment.speed(waveform, factor)
+        if self._augment.speed:
+            needed = ctc.frames_needed(self._model.alphabet.encode(self._data.references[index]))
+            if self._model.grid.num_frames(len(waveform)) > factor * needed + 1:
+                return augment.speed(waveform, factor)
         return waveform

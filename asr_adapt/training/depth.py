@@ -74,10 +74,10 @@ def _described(depth: int) -> str:
 def _sampled(split: SpeechSplit, seconds: float) -> SpeechSplit:
     """Return random clips of so many seconds, and at least so many as are needed; the same ones each time."""
     order = np.random.default_rng(0).permutation(len(split))
-    ends_s = np.cumsum([split.utterances[i].duration_s or 0.0 for i in order])
+    ends_s = np.cumsum(split.durations_s[order])
     count = max(1 + int(np.searchsorted(ends_s, seconds)), layer_probes.LEAST_CLIPS)
     return split.select(sorted(order[:count].tolist()))
 
 
 def _seconds(split: SpeechSplit) -> float:
-    return sum(u.duration_s or 0.0 for u in split.utterances)
+    return float(split.durations_s.sum())

@@ -4,17 +4,20 @@ While layers are frozen, their output for a clip never changes: of the feature e
 the whole transformer. Each clip is computed by itself, without padding, as in training.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from asr_adapt.audio.decoded_cache import ordered_map
 from asr_adapt.console import Console
 from asr_adapt.model import encoders, forward
 from asr_adapt.model.ctc_model import CTCModel
@@ -41,8 +44,8 @@ class Features:
 def cached(
     model: CTCModel,
     depth: int,
-    waveforms: Sequence[Callable[[], np.ndarray]],
-    lengths: Sequence[int],
+    waveform: Callable[[int], np.ndarray],
+    lengths: np.ndarray,
     how: str,
     folder: Path,
     console: Console,
@@ -55,8 +58,9 @@ def cached(
     Args:
         model: In evaluation mode; what is below `depth` must not be trained as long as the cache is used.
         depth: 0 for the feature encoder's output, K for that of transformer layer K (`model.freezing`).
-        waveforms: Each returns float32 (num_samples,), 16 kHz, the same at every call.
-        lengths: Samples of each waveform.
+        waveform: Returns that of an index: float32 (num_samples,), 16 kHz, the same at every call. It is called
+            ahead, on other threads.
+        lengths: int64 (clips,), samples of each waveform.
         how: Key of the augmentation; another value is another cache.
         folder: Where the files go: `encoder`, `layer<K>` or `transformer`, `.f16` and `.json`.
         console: Where to report.
@@ -68,7 +72,7 @@ def cached(
         DiskFull: the disk filled up meanwhile.
     """
     channels = model.net.config.hidden_size if depth else encoders.of(model.net).channels
-    frames = [model.grid.num_frames(samples) for samples in lengths]
+    frames = np.fromiter(map(model.grid.num_frames, lengths.tolist()), np.int64, len(lengths))
     starts = np.concatenate([[0], np.cumsum(frames)])
     size = int(starts[-1]) * channels * 2
     name, said = _names(model, depth)
@@ -86,7 +90,7 @@ def cached(
                 stale.unlink()
         with disk_full_as_error(path, "Make room, or disable the cache: --train.cached_copies 0."):
             try:
-                _compute(model, depth, waveforms, starts * channels * 2, partial, console)
+                _compute(model, depth, waveform, starts * channels * 2, partial, console)
             except OverflowError:
                 partial.unlink()
                 console.warn(f"{said} has values that fp16 cannot hold; it is computed at every step, not cached")
@@ -100,7 +104,7 @@ def cached(
 def _compute(
     model: CTCModel,
     depth: int,
-    waveforms: Sequence[Callable[[], np.ndarray]],
+    waveform: Callable[[int], np.ndarray],
     ends: np.ndarray,
     partial: Path,
     console: Console,
@@ -111,11 +115,12 @@ def _compute(
     with (
         partial.open("ab") as file,
         torch.inference_mode(),
-        console.progress(f"cache {_names(model, depth)[1]}", total=len(waveforms)) as bar,
+        console.progress(f"cache {_names(model, depth)[1]}", total=len(ends) - 1) as bar,
+        contextlib.closing(ordered_map(waveform, range(first, len(ends) - 1), os.cpu_count() or 1)) as arrays,
     ):
         file.truncate(int(ends[first]))
-        for index in range(first, len(waveforms)):
-            clip = torch.from_numpy(waveforms[index]()).to(model.net.device)
+        for index, array in enumerate(arrays, start=first):
+            clip = torch.from_numpy(array).to(model.net.device)
             (output,) = forward.encode(model, [clip])
             if depth:
                 output = forward.contextualise(model.net, [output], until=depth)[0]
@@ -143,10 +148,10 @@ def _is_whole(path: Path, card: Path, key: str, size: int) -> bool:
         return False
 
 
-def _key(model: CTCModel, depth: int, lengths: Sequence[int], how: str) -> str:
+def _key(model: CTCModel, depth: int, lengths: np.ndarray, how: str) -> str:
     """Return a hash of the weights below `depth`, and of the clips' lengths and augmentation."""
     name, _ = _names(model, depth)
-    digest = hashlib.sha256(json.dumps([name, model.normalise_waveform, list(lengths), how]).encode())
+    digest = hashlib.sha256(json.dumps([name, model.normalise_waveform, lengths.tolist(), how]).encode())
     for module in encoders.of(model.net).below(depth):
         for name, tensor in module.state_dict().items():
             digest.update(name.encode())

@@ -71,15 +71,14 @@ class LayerProbes:
 
     def has_learned(self, texts: Sequence[str]) -> bool:
         """Whether they fit their own clips better than others of like length."""
-        durations_s = [u.duration_s or 0.0 for u in self._split.utterances]
-        return chance.gain(self._split.references, texts, durations_s).is_real
+        return chance.gain(self._split.references, texts, self._split.durations_s.tolist()).is_real
 
 
 def features(
     model: CTCModel, speech: SpeechSplit, layers: Sequence[int], title: str, console: Console
 ) -> dict[int, list[np.ndarray]]:
     """Return float16 (frames, channels) of each clip, for each layer; layers as in `LayerProbes`."""
-    lengths = speech.num_samples()
+    lengths = speech.lengths
     order = sorted(range(len(speech)), key=lambda i: lengths[i])
     found: dict[int, list[np.ndarray]] = {layer: [np.empty(0)] * len(speech) for layer in layers}
     with console.progress(title, total=len(speech)) as progress, torch.inference_mode():

@@ -75,18 +75,18 @@ def batches_by_length(
         batch_s: Seconds of audio in a batch, padding included.
         rng: Source of randomness.
     """
-    durations = np.asarray(durations_s)
+    durations = np.asarray(durations_s, np.float64)
     buckets = np.floor(np.log(np.maximum(durations, 1e-3)) / np.log(_BUCKET_RATIO))
     order = np.lexsort((rng.random(len(durations)), buckets))  # random within a bucket
-    batches: list[list[int]] = []
+    starts: list[int] = []
     longest = 0.0
-    for index in order:
-        longest = max(longest, durations[index]) if batches else durations[index]
-        if not batches or (len(batches[-1]) + 1) * longest > batch_s:
-            batches.append([])
-            longest = durations[index]
-        batches[-1].append(int(index))
-    return [batches[i] for i in rng.permutation(len(batches))]
+    for at, duration in enumerate(durations[order].tolist()):
+        longest = max(longest, duration)
+        if not starts or (at - starts[-1] + 1) * longest > batch_s:
+            starts.append(at)
+            longest = duration
+    ends = [*starts[1:], len(order)]
+    return [order[starts[i] : ends[i]].tolist() for i in rng.permutation(len(starts))]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,11 @@ class Sampling:
 
     @classmethod
     def of(
-        cls, durations_s: Sequence[float], corpus: Sequence[int], weights: Sequence[float], temperature: float
+        cls,
+        durations_s: Sequence[float] | np.ndarray,
+        corpus: Sequence[int],
+        weights: Sequence[float],
+        temperature: float,
     ) -> "Sampling":
         """Return shares that are proportional to weight times hours to the power of 1 / temperature.
 
@@ -156,7 +160,11 @@ def _without_replacement(members: np.ndarray, fraction: float, seed: int, corpus
 
 
 def plan(
-    durations_s: Sequence[float], conf: ResolvedTrain, start: int, stop: int, sampling: Sampling | None = None
+    durations_s: Sequence[float] | np.ndarray,
+    conf: ResolvedTrain,
+    start: int,
+    stop: int,
+    sampling: Sampling | None = None,
 ) -> Iterator[list[list[int]]]:
     """Yield the batches of each step from `start` up to `stop`: a function of the arguments alone.
 

@@ -51,7 +51,7 @@ def test_clips_are_played_at_other_speeds_from_step_to_step(
     data: SpeechSplit, adapted: CTCModel, tmp_path: Path
 ) -> None:
     inputs = Inputs(recipe("nothing", speed=0.1), adapted, data, tmp_path)
-    ratios = np.array(lengths(inputs, len(data), 5)) / data.num_samples()
+    ratios = np.array(lengths(inputs, len(data), 5)) / data.lengths
     assert np.all((ratios > 1 / 1.11) & (ratios < 1 / 0.89)) and len(set(ratios)) > 10
     assert lengths(inputs, 9, 5) == lengths(inputs, 9, 5) != lengths(inputs, 9, 6)
 
@@ -61,7 +61,7 @@ def test_a_clip_stays_as_it_is_where_its_text_would_no_longer_fit(
 ) -> None:
     packed = replace(data, references=["a" * 1000] * len(data))
     inputs = Inputs(recipe("nothing", speed=0.1), adapted, packed, tmp_path)
-    assert lengths(inputs, len(data), 5) == data.num_samples()
+    assert lengths(inputs, len(data), 5) == data.lengths
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_the_share_that_was_asked_for_is_changed_and_no_clip_gets_longer(
     changed = 0
     for step in range(5):
         _, clips = inputs.of(range(len(data)), step, 0, 0)
-        assert [len(clip) for clip in clips] == data.num_samples()
+        assert [len(clip) for clip in clips] == data.lengths
         changed += sum(not np.array_equal(clip, data.waveform(i)) for i, clip in enumerate(clips))
     assert 0.3 < changed / (5 * len(data)) < 0.7
 

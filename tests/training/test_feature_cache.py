@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from asr_adapt.training import feature_cache
 from asr_adapt.training.feature_cache import Features
 
 CLIPS = [say(text) for text in sentences(6, seed=3)]
+LENGTHS = np.array([len(clip) for clip in CLIPS])
 
 
 @pytest.fixture
@@ -34,19 +34,14 @@ class Heard:
     def __init__(self) -> None:
         self.times = [0] * len(CLIPS)
 
-    def clips(self) -> list[Callable[[], np.ndarray]]:
-        def asked(index: int) -> np.ndarray:
-            self.times[index] += 1
-            return CLIPS[index].copy()
-
-        return [lambda i=i: asked(i) for i in range(len(CLIPS))]
+    def clip(self, index: int) -> np.ndarray:
+        self.times[index] += 1
+        return CLIPS[index].copy()
 
 
 def kept(adapted: CTCModel, depth: int, folder: Path) -> tuple[Features, list[int]]:
     heard = Heard()
-    found = feature_cache.cached(
-        adapted, depth, heard.clips(), list(map(len, CLIPS)), "", folder, Console(quiet=True)
-    )
+    found = feature_cache.cached(adapted, depth, heard.clip, LENGTHS, "", folder, Console(quiet=True))
     assert found is not None
     return found, heard.times
 
@@ -97,7 +92,7 @@ def test_values_that_fp16_cannot_hold_are_not_kept(
         adapted.net.wav2vec2.encoder.layers[0].feed_forward.output_dense.bias.fill_(1e6)
     if not adapted.net.config.do_stable_layer_norm:  # there a norm follows
         adapted.net.wav2vec2.encoder.layers[0].final_layer_norm.bias.data.fill_(1e6)
-    found = feature_cache.cached(adapted, 1, Heard().clips(), list(map(len, CLIPS)), "", tmp_path, Console())
+    found = feature_cache.cached(adapted, 1, Heard().clip, LENGTHS, "", tmp_path, Console())
     assert found is None and not list(tmp_path.iterdir())
     assert "the output of layer 1 has values that fp16 cannot hold" in capsys.readouterr().err
 
@@ -122,19 +117,19 @@ def test_a_damaged_cache_is_computed_again(adapted: CTCModel, tmp_path: Path, ha
 
 def test_what_was_interrupted_is_gone_on_with(adapted: CTCModel, tmp_path: Path) -> None:
     whole = kept(adapted, 0, tmp_path / "whole")[0]
-    heard, clips = Heard(), Heard().clips()
+    heard = Heard()
 
-    def stop() -> np.ndarray:
-        raise KeyboardInterrupt
+    def stopped(index: int) -> np.ndarray:
+        if index == 4:
+            raise KeyboardInterrupt
+        return CLIPS[index].copy()
 
-    clips[4] = stop
-    lengths = list(map(len, CLIPS))
     with pytest.raises(KeyboardInterrupt):
-        feature_cache.cached(adapted, 0, clips, lengths, "", tmp_path / "again", Console(quiet=True))
+        feature_cache.cached(adapted, 0, stopped, LENGTHS, "", tmp_path / "again", Console(quiet=True))
     (partial,) = (tmp_path / "again").iterdir()
     with partial.open("ab") as file:
         file.write(b"half a clip")
-    found = feature_cache.cached(adapted, 0, heard.clips(), lengths, "", tmp_path / "again", Console(quiet=True))
+    found = feature_cache.cached(adapted, 0, heard.clip, LENGTHS, "", tmp_path / "again", Console(quiet=True))
     assert found is not None and heard.times == [0, 0, 0, 0, 1, 1]
     assert all(np.array_equal(found[i], whole[i]) for i in range(len(CLIPS)))
 
@@ -144,7 +139,7 @@ def test_without_room_nothing_is_kept(
 ) -> None:
     monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     heard = Heard()
-    found = feature_cache.cached(adapted, 0, heard.clips(), list(map(len, CLIPS)), "", tmp_path, Console())
+    found = feature_cache.cached(adapted, 0, heard.clip, LENGTHS, "", tmp_path, Console())
     assert found is None and not any(heard.times)
     assert "no disk space" in capsys.readouterr().err
 
@@ -152,12 +147,12 @@ def test_without_room_nothing_is_kept(
 def test_a_disk_that_fills_while_it_is_written_is_one_line_and_what_is_whole_is_gone_on_with(
     adapted: CTCModel, tmp_path: Path
 ) -> None:
-    lengths, whole = list(map(len, CLIPS)), kept(adapted, 0, tmp_path / "whole")[0]
+    whole = kept(adapted, 0, tmp_path / "whole")[0]
     script = f"""
 import resource, sys
 sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(TESTS)!r}]
 from pathlib import Path
-from test_feature_cache import CLIPS
+from test_feature_cache import CLIPS, LENGTHS
 from asr_adapt.model import head
 from asr_adapt.training import feature_cache
 from asr_adapt.cli import one_line_errors
@@ -167,9 +162,8 @@ from asr_adapt.text.alphabet import Alphabet
 made = head.create(Model(base=sys.argv[2]), Alphabet.from_texts(["ab"]), "art", Text(), seed=1)
 made.net.eval()
 resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, 4_000))
-clips = [lambda i=i: CLIPS[i].copy() for i in range(len(CLIPS))]
 with one_line_errors():
-    feature_cache.cached(made, 0, clips, list(map(len, CLIPS)), "", Path(sys.argv[1]), Console(quiet=True))
+    feature_cache.cached(made, 0, lambda i: CLIPS[i].copy(), LENGTHS, "", Path(sys.argv[1]), Console(quiet=True))
 """
     base = tmp_path / "base"
     adapted.net.save_pretrained(base)
@@ -179,6 +173,6 @@ with one_line_errors():
     assert "encoder.f16: cannot be written: the file exceeds the size limit" in done.stderr
     assert "--train.cached_copies 0" in done.stderr and done.stderr.count("\n") == 1
     heard = Heard()
-    found = feature_cache.cached(adapted, 0, heard.clips(), lengths, "", tmp_path / "full", Console(quiet=True))
+    found = feature_cache.cached(adapted, 0, heard.clip, LENGTHS, "", tmp_path / "full", Console(quiet=True))
     assert found is not None and all(np.array_equal(found[i], whole[i]) for i in range(len(CLIPS)))
     assert 0 < sum(heard.times) <= len(CLIPS)
