@@ -138,6 +138,9 @@ class Corpus(Source):
     """audio decoding threads, or with ray, processes; None: one per core, of a corpus elsewhere 16 threads or more"""
     ray: str | None = Field(default=None, json_schema_extra={"since": 2})
     """prepare on a Ray cluster: `local`, this machine's cores; or the address of one that runs, such as `auto`"""
+    copy_audio: bool = Field(default=True, json_schema_extra={"since": 2})
+    """keep a decoded copy of the audio in the run folder, 230 MB an hour; false: decode each clip from the corpus's
+    own files whenever it is needed, which must then stay as they are"""
     allow_trained: bool = Field(default=False, json_schema_extra={"since": 2})
     """keep clips of dev and test that the model or its base was trained on; else they are left out and counted"""
 

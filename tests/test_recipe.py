@@ -137,7 +137,7 @@ OTHER: dict[str, Any] = {
     "units": "code_points", "base": "none", "revision": "main", "freeze": "nothing", "dropout": 0.1,
     "format": "manifest",
     "split": "train", "subset": "mi_nz", "columns": {"text": "Satz"}, "tiers": ["A"], "splits": "made",
-    "drop": ["[]"], "unclear": ["xxx"],
+    "copy_audio": False, "drop": ["[]"], "unclear": ["xxx"],
     "pickled_weights": True, "speed": 0.1, "hidden_size": 128, "layers": 2, "precision": "fp32", "tensorboard": True,
     "sampling_temperature": 2.0, "mask_time": 0.2, "mask_features": 0.1, "warmup": 0.2, "hold": 0.3,
     "adapter": "lora", "adapter_language": "mri",

@@ -1,5 +1,6 @@
 """`SpeechSplit`: one split of a corpus, the form in which stages hand speech to one another."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,7 +8,10 @@ from functools import cached_property
 import numpy as np
 
 from asr_adapt import audio
+from asr_adapt.audio.decoded_cache import ordered_map
 from asr_adapt.records import Utterance
+
+_DECODING_THREADS, _DECODED_AHEAD = min(8, os.cpu_count() or 1), 16
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,11 @@ class SpeechSplit:
         return len(self.utterances)
 
     def waveform(self, index: int) -> np.ndarray:
-        """Return float32 (num_samples,), 16 kHz: where the split is prepared, a read-only view of its file.
+        """Return float32 (num_samples,), 16 kHz: where the split is prepared, a read-only view of its copy, if any.
 
         Raises:
             AudioError: the recording cannot be decoded.
+            InputError: the split is prepared without a copy, and the recording is not what it was.
         """
         if self.waveforms is not None:
             return self.waveforms(index)
@@ -48,8 +53,10 @@ class SpeechSplit:
         return self.utterances[index] if self.waveforms is None else self.waveforms(index)
 
     def recordings(self) -> Iterator[np.ndarray | Utterance]:
-        """Yield the `recording` of every utterance, in order."""
-        return (self.recording(index) for index in range(len(self)))
+        """Yield the `recording` of every utterance, in order; what may have to be decoded is, ahead."""
+        if self.waveforms is None:
+            return iter(self.utterances)
+        return ordered_map(self.waveforms, range(len(self)), _DECODING_THREADS, _DECODED_AHEAD)
 
     @cached_property
     def lengths(self) -> np.ndarray:

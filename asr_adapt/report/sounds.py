@@ -7,7 +7,7 @@ from pathlib import Path
 from asr_adapt import audio
 from asr_adapt.corpora import prepared
 from asr_adapt.corpora.speech_split import SpeechSplit
-from asr_adapt.errors import AudioError
+from asr_adapt.errors import InputError
 from asr_adapt.records import Utterance
 
 CLIPS = 200
@@ -45,7 +45,7 @@ def sounds(speech: SpeechSplit, first: Sequence[int]) -> dict[int, str]:
     for index in first[:CLIPS]:
         try:
             data = audio.encode_opus(speech.waveform(index))
-        except AudioError:  # shown without its recording; the page gives the number of recordings
+        except InputError:  # shown without its recording; the page gives the number of recordings
             continue
         uri = "data:audio/ogg;base64," + base64.b64encode(data).decode()
         if len(uri) <= left:

@@ -134,6 +134,7 @@ def prepare(
     hours: dict[str, float] = {}
     digests = content_digests({u.audio for u in used}) if digests is None else digests
     heard: dict[str, Clips] = {}
+    copied: dict[str, int] = {}
     cluster = _cluster(recipe)
     with clusters.connected(cluster) if cluster else nullcontext():
         for split, members in by_split.items():
@@ -143,7 +144,9 @@ def prepare(
             ):
                 preparation = _Preparation(trainability if split == "train" else None, dict(heard))
                 rows = _rows(members, normalise, digests, preparation, Path(scratch), recipe, console)
-                counts[split], hours[split], unusable = _write(folder, split, progress.over(rows))
+                originals = None if recipe.corpus.copy_audio else digests
+                written, hours[split], unusable = _write(folder, split, progress.over(rows), originals)
+            counts[split], copied[split] = written.utterances, written.copied
             excluded += unusable
             if not counts[split]:
                 raise _nothing_usable(split, unusable, recipe)
@@ -172,6 +175,8 @@ def prepare(
     for split in SPLITS:
         amount = describe_duration(hours[split] * 3600)
         console.say(f"{split}: {counts[split]} utterances, {amount}, {summary.speakers[split]} speakers")
+    if not recipe.corpus.copy_audio:
+        _show_copied(sum(copied.values()), sum(counts.values()), console)
     return summary
 
 
@@ -289,8 +294,10 @@ def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
         yield chunk
 
 
-def _write(folder: Path, split: Split, rows: Iterable[Row | Exclusion]) -> tuple[int, float, list[Exclusion]]:
-    """Write the rows of a split; return their number, their hours, and the exclusions among them."""
+def _write(
+    folder: Path, split: Split, rows: Iterable[Row | Exclusion], originals: Mapping[str, str | None] | None
+) -> tuple[prepared.Written, float, list[Exclusion]]:
+    """Write the rows of a split; return what was written, their hours, and the exclusions among them."""
     samples = 0
     excluded = []
 
@@ -303,8 +310,8 @@ def _write(folder: Path, split: Split, rows: Iterable[Row | Exclusion]) -> tuple
                 samples += len(row[2])
                 yield row
 
-    count = prepared.write(folder, split, usable())
-    return count, samples / audio.SAMPLE_RATE_HZ / 3600, excluded
+    written = prepared.write(folder, split, usable(), originals)
+    return written, samples / audio.SAMPLE_RATE_HZ / 3600, excluded
 
 
 def _random_subset(members: list[Utterance], hours: float, seed: int) -> list[Utterance]:
@@ -344,6 +351,17 @@ def _show_leaks(leaks: list[Leak], console: Console) -> None:
         console.warn(
             f"{count} {kind}s occur in more than one split, which inflates scores. "
             f"The first ({', '.join(first.splits)}): {first.value}"
+        )
+
+
+def _show_copied(copied: int, total: int, console: Console) -> None:
+    console.say(
+        f"audio not copied: {total - copied:,} of {total:,} utterances are decoded from the corpus's own files"
+    )
+    if copied:
+        console.warn(
+            f"the audio of {copied:,} of {total:,} utterances is copied all the same: it cannot be decoded at random "
+            "(members of archives, files elsewhere, segments of recordings that are neither WAV nor FLAC)"
         )
 
 

@@ -107,7 +107,7 @@ class RunPlan:
             recipe.language,
             recipe.text,
             (grid.kernels, grid.strides),
-            fingerprint_fields(recipe.corpus, exclude={*Source.model_fields, "workers", "ray"}),
+            fingerprint_fields(recipe.corpus, exclude={*Source.model_fields, "workers", "ray", "copy_audio"}),
             [(fingerprint_fields(u, exclude={"audio"}), digests[u.audio]) for u in reading.utterances],
             *((held_out.digest,) if len(held_out.rows) else ()),
         )

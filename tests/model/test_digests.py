@@ -167,7 +167,7 @@ def test_a_model_that_computes_nan_is_an_error(old: Path) -> None:
 def test_a_flipped_bit_in_prepared_data_is_refused(tmp_path: Path) -> None:
     rows = [(Utterance(id="1", audio="a.wav", text="a"), "a", np.ones(800, np.float32))]
     for split in ("train", "dev"):
-        assert prepared.write(tmp_path, split, rows) == 1
+        assert prepared.write(tmp_path, split, rows).utterances == 1
     edit(prepared.path_of(tmp_path, "dev"), flip)
     assert len(prepared.load(tmp_path, "train")) == 1
     with pytest.raises(InputError, match=r"dev\.arrow: is damaged or was edited.*start the run again"):

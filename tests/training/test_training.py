@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from conftest import TESTS, resolved, tone_recipe
+from conftest import TESTS, resolved, tone_recipe, write_base
 from safetensors.torch import load_file
 
 from asr_adapt import corpora
@@ -557,3 +557,28 @@ def test_the_blank_plateau_is_named(tones: Path, data: Path, tmp_path: Path, cap
     train.train(recipe, adapted, prepared.load(data, "train"), prepared.load(data, "dev"), tmp_path, Console())
     said = capsys.readouterr().err
     assert "blank plateau: CTC first" in said and "training ended on the blank plateau" in said
+
+
+def test_without_a_copy_of_the_audio_the_weights_are_the_same_and_a_changed_file_stops_the_run(
+    tones: Path, data: Path, tmp_path: Path
+) -> None:
+    root, decoded, base = tmp_path / "corpus", tmp_path / "decoded", write_base(tmp_path / "base", "layer")
+    shutil.copytree(tones, root)
+    recipe = tone_recipe(root)
+    recipe = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"copy_audio": False})})
+    prepare(recipe, corpora.read(root, "art"), FrameGrid(), decoded, Console(quiet=True))
+    assert sum(path.stat().st_size for path in decoded.glob("*.arrow")) < 50_000
+    fields: dict[str, Any] = {"steps": 8, "eval_steps": 4, "batch_s": 4, "speed": 0.1, "checkpoint_minutes": 1e-6}
+    recipe = tone_recipe(root, str(base), **fields)
+    whole, _ = trained(recipe, data, tmp_path / "whole")
+
+    split = prepared.load(decoded, "train")
+    (((first, *_),),) = schedule.plan(split.durations_s, resolved(recipe).train, 3, 4)  # of the first epoch
+    clip = Path(split.utterances[first].audio)
+    content = clip.read_bytes()
+    clip.write_bytes(content[:-2] + b"\1\1")
+    with pytest.raises(InputError, match=rf"{clip.name}: has changed since the corpus was prepared"):
+        trained(recipe, decoded, tmp_path / "out")
+    clip.write_bytes(content)
+    adapted, _ = trained(recipe, decoded, tmp_path / "out")
+    assert all(torch.equal(ours, whole.net.state_dict()[name]) for name, ours in adapted.net.state_dict().items())
