@@ -3,6 +3,7 @@
 Each check has a name, under which exclusions are counted.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from asr_adapt import remote
 from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.audio.decoded_cache import DecodedCache, ordered_map
 from asr_adapt.decoding import ctc
@@ -21,6 +23,9 @@ from asr_adapt.text.normaliser import Normaliser
 
 # Full scale is 1. No speech is intelligible 60 dB below it; 16-bit dither is at about -98 dB.
 SILENCE_PEAK = 1e-3
+
+WAITING_THREADS = 16
+"""for recordings elsewhere: opening one takes some 50 ms"""
 
 Reason = Literal[
     "unreadable_audio", "unclear", "empty_text", "too_short", "too_long", "silent", "unknown_letter", "text_too_long"
@@ -98,6 +103,14 @@ class Checked:
     """float32 (num_samples,), 16 kHz, in [-1, 1]; None if the audio cannot be read"""
     problem: tuple[Reason, str] | None
     """`(reason, detail)`"""
+
+
+def threads(utterances: Iterable[Utterance], wanted: int | None) -> int:
+    """Return how many threads decode utterances: as many as are wanted; None: one per core, more where they wait."""
+    if wanted is not None:
+        return wanted
+    cores = os.cpu_count() or 1
+    return max(cores, WAITING_THREADS) if any(remote.is_url(u.audio) for u in utterances) else cores
 
 
 def decode_and_check(

@@ -1,6 +1,5 @@
 """prepare: decode a corpus to 16 kHz, check every clip, and write memory-mapped Arrow and a list of exclusions."""
 
-import os
 import platform
 import random
 import tempfile
@@ -34,7 +33,6 @@ Row = tuple[Utterance, str, np.ndarray]
 _Outcome = np.ndarray | tuple[str, str]
 """of an utterance: its waveform; or why it cannot be used, a reason and a detail"""
 _CHUNK, _CHUNK_S, _ASSUMED_S = 64, 300.0, 10.0  # a chunk is lost with its worker, and is some 20 MB of waveforms
-_WAITING_THREADS = 16  # opening a file elsewhere takes some 50 ms
 _SHOWN_CHANGES = 20
 _SHOWN_LEFT_OUT = 10
 
@@ -229,7 +227,8 @@ class _Preparation:
         """Return what a worker of a cluster does of a chunk."""
 
         def outcomes(items: list[_Item]) -> list[_Outcome]:
-            threads = 1 if not any(remote.is_url(item.utterance.audio) for item in items) else _WAITING_THREADS
+            waits = any(remote.is_url(item.utterance.audio) for item in items)
+            threads = checks.WAITING_THREADS if waits else 1
             with tempfile.TemporaryDirectory(prefix="asr-adapt-") as scratch:
                 found = list(self.outcomes(items, Path(scratch), threads))
             for item, outcome in zip(items, found, strict=True):
@@ -262,10 +261,7 @@ def _rows(
             ("unreadable_audio", result.problem) if isinstance(result, WorkerDied) else result for _, result in found
         )
     else:
-        cores = os.cpu_count() or 1
-        waits = any(remote.is_url(u.audio) for u in members)
-        threads = recipe.corpus.workers or (max(cores, _WAITING_THREADS) if waits else cores)
-        outcomes = preparation.outcomes(items, scratch, threads)
+        outcomes = preparation.outcomes(items, scratch, checks.threads(members, recipe.corpus.workers))
     for item, outcome in zip(items, outcomes, strict=True):
         if isinstance(outcome, np.ndarray):
             duration_s = len(outcome) / audio.SAMPLE_RATE_HZ
@@ -275,8 +271,9 @@ def _rows(
 
 
 def _cluster(recipe: Recipe) -> Cluster | None:
-    address = recipe.corpus.ray
-    return (address and Cluster(address, recipe.corpus.workers, gpus=False, named_by="corpus.ray")) or None
+    if recipe.corpus.ray is None:
+        return None
+    return Cluster(recipe.corpus.ray, recipe.corpus.workers, gpus=False, named_by="corpus.ray")
 
 
 def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:

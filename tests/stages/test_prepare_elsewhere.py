@@ -20,7 +20,9 @@ from asr_adapt.console import Console
 from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import InputError
+from asr_adapt.recipe import Corpus, Model, Recipe
 from asr_adapt.records import SPLITS
+from asr_adapt.stages import doctor, new
 from asr_adapt.stages import prepare as stage
 
 RAY = os.environ.get("ASR_ADAPT_RAY", LOCAL)
@@ -77,6 +79,19 @@ def test_a_corpus_elsewhere_is_prepared_as_its_copy_here_is(spoilt: Path, tmp_pa
     assert reasons.pop("test0.wav") == "trained_on"
     assert {reason for id, reason in reasons.items() if id.startswith("train")} == {why for why, _ in BAD.values()}
     assert {reason for id, reason in reasons.items() if id.startswith("test")} == {"unreadable_audio"}
+
+
+def test_the_doctor_and_a_new_recipe_see_in_it_what_they_see_here(spoilt: Path, tmp_path: Path, memory: str) -> None:
+    url = uploaded(spoilt, f"{memory}/corpus")
+    found = []
+    for number, root in enumerate((spoilt, url)):
+        recipe = Recipe(language="art", corpus=Corpus(root=root), model=Model(base="embedded"))
+        examined = doctor.examine(recipe, Console(quiet=True), estimate=False)
+        new.new(recipe, None, tmp_path / f"{number}.py", Console(quiet=True))
+        script = (tmp_path / f"{number}.py").read_text(encoding="utf-8")
+        found.append((repr(examined.findings).replace(str(root), "ROOT"), examined.hours, examined.letters,
+                      script.replace(str(root), "ROOT")))  # fmt: skip
+    assert found[0] == found[1]
 
 
 def test_a_recording_that_cannot_be_fetched_ends_the_work(

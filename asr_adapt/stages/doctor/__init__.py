@@ -434,7 +434,7 @@ def _measured(
             return sound.measure(checked.waveform), _claimed_s(checked.utterance), checked.problem
 
         trainability = checks.Trainability(alphabet, grid, recipe.corpus.min_duration_s, recipe.corpus.max_duration_s)
-        workers = recipe.corpus.workers or os.cpu_count() or 1
+        workers = checks.threads(utterances, recipe.corpus.workers)
         return list(
             progress.over(checks.decode_and_check(utterances, texts, trainability, Path(scratch), workers, measure))
         )
