@@ -73,7 +73,7 @@ class Inputs:
         self._depth = freezing.frozen_depth(recipe.model.freeze, model.net.config)
         self._last = int(model.net.config.num_hidden_layers)
         self._model, self._data, self._folder = model, data, folder
-        self._workers = recipe.corpus.workers or os.cpu_count() or 1
+        self._workers = min(recipe.corpus.workers or os.cpu_count() or 1, _MAX_WORKERS)
         self._cached: dict[int, list[Features]] = {}
         conf = self._augment = recipe.augment
         self._noise = augment.recordings(conf.noise, "augment.noise") if conf.noise and conf.noise_share else []
@@ -119,8 +119,7 @@ class Inputs:
             audio_s = sum(float(self._data.durations_s[batch].sum()) for batch in batches)
             return Step(mine, num_labels, audio_s)
 
-        workers = min(self._workers, _MAX_WORKERS)
-        return ordered_map(made, enumerate(plan, start=first), workers, workers + _STEPS_WAITING)
+        return ordered_map(made, enumerate(plan, start=first), self._workers, self._workers + _STEPS_WAITING)
 
     def of(self, clips: Sequence[int], step: int, batch: int, process: int) -> tuple[int | None, list[np.ndarray]]:
         """Return a batch: fp16 (frames, channels) each and their depth, or float32 (num_samples,) each and None.
