@@ -135,7 +135,7 @@ OTHER: dict[str, Any] = {
     "language": "en", "root": "elsewhere", "licence": "CC0", "min_duration_s": 0.2, "max_duration_s": 20.0,
     "max_train_hours": 1.0, "workers": 3, "lower": False, "keep": "!", "replace": {"a": "b"}, "alphabet": ["x"],
     "units": "code_points", "base": "none", "revision": "main", "freeze": "nothing", "dropout": 0.1,
-    "format": "manifest",
+    "format": "manifest", "ray": "local",
     "split": "train", "subset": "mi_nz", "columns": {"text": "Satz"}, "tiers": ["A"], "splits": "made",
     "copy_audio": False, "drop": ["[]"], "unclear": ["xxx"],
     "pickled_weights": True, "speed": 0.1, "hidden_size": 128, "layers": 2, "precision": "fp32", "tensorboard": True,

@@ -62,6 +62,12 @@ def test_a_run_folder_is_on_this_machine(tones: Path, console: Console) -> None:
     assert not Path("s3:").exists()
 
 
+def test_where_a_corpus_is_decoded_does_not_change_what_a_run_is(tones: Path) -> None:
+    recipe = tone_recipe(tones)
+    there = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"ray": "auto", "workers": 9})})
+    assert RunPlan.of(there).prepare_inputs == RunPlan.of(recipe).prepare_inputs
+
+
 def test_metrics_are_those_of_the_hypotheses(finished: Path) -> None:
     metrics = json.loads((finished / "metrics.json").read_text())
     assert list(metrics) == [
