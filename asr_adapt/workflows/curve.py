@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr_adapt import corpora
-from asr_adapt.artifacts import PreparationSummary
+from asr_adapt.artifacts import Contamination, PreparationSummary
 from asr_adapt.console import Console
 from asr_adapt.corpora import KeptSplits, prepared
 from asr_adapt.errors import InputError
@@ -40,13 +40,33 @@ JSON, PAGE = "curve.json", "curve.html"
 
 
 @dataclass(frozen=True)
-class _Scored:
-    """A run's errors by test utterance."""
+class _Run:
+    """A finished run, and what it wrote."""
 
     minutes: float
     steps: int
     train_s: float
-    ids: list[str]
+    written: "dict[str, _Written]"
+    """by id, in the order of test"""
+    left_out: frozenset[str]
+    """ids of test that it was not scored on, since they occur in what it was trained on"""
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A test utterance: normalised reference and hypothesis."""
+
+    pair: tuple[str, str]
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A run's errors by test utterance, of those on which all runs are scored."""
+
+    minutes: float
+    steps: int
+    train_s: float
     words: list[Errors]
     characters: list[Errors]
     gain: Gain
@@ -92,7 +112,7 @@ def curve(
     )
     console.say(f"{len(sizes) * seeds} runs: {', '.join(f'{m:.3g}' for m in sizes)} minutes, {seeds} seeds; {budget}")
     first = _folder(out, sizes[0], recipe.train.seed)
-    runs: list[list[_Scored]] = []
+    runs: list[list[_Run]] = []
     for number, size in enumerate(sizes):
         runs.append([])
         for seed in range(recipe.train.seed, recipe.train.seed + seeds):
@@ -102,8 +122,11 @@ def curve(
             folder = _folder(out, None if size == sizes[-1] else size, seed)
             runs[-1].append(_run(one, folder, KeptSplits.of_run(first), console))
             _refuse_other_tests(runs, out)
-    untrained = _untrained(recipe, plan, out, console)
-    result = _result(recipe, budget, runs, untrained, hours)
+    common, notes = _common(runs, out)
+    untrained = _untrained(recipe, plan, out, common, console)
+    result = _result(
+        recipe, budget, [[_scored(one, common) for one in same] for same in runs], untrained, hours, notes
+    )
     result.write_file(out / JSON)
     write_text(out / PAGE, page(result))
     _show(result, console)
@@ -181,44 +204,82 @@ def recipe_of(recipe: Recipe, minutes: float | None, seed: int) -> Recipe:
     )
 
 
-def _run(recipe: Recipe, folder: Path, kept: KeptSplits, console: Console) -> _Scored:
+def _run(recipe: Recipe, folder: Path, kept: KeptSplits, console: Console) -> _Run:
     """Run one size, with the splits of the first run where the folder has none yet."""
     run(recipe, folder, console, kept=kept)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # of a finished run: optimiser states of every point
-    ids, pairs, durations = _hypotheses(recipe, folder)
-    return _Scored(
+    contamination = Contamination.read(folder)
+    return _Run(
         minutes=PreparationSummary.read(folder / "data").hours["train"] * 60,
         steps=read_recipe(folder / "recipe.toml").train.steps or 0,
         train_s=trained_s(folder),
-        ids=ids,
-        words=[error_rates.word_errors(*pair) for pair in pairs],
-        characters=[error_rates.character_errors(*pair) for pair in pairs],
-        gain=chance.gain([r for r, _ in pairs], [h for _, h in pairs], durations),
+        written=_written(recipe, folder),
+        left_out=frozenset(contamination.left_out if contamination else ()),
     )
 
 
-def _refuse_other_tests(runs: Sequence[Sequence[_Scored]], out: Path) -> None:
+def _refuse_other_tests(runs: Sequence[Sequence[_Run]], out: Path) -> None:
     first = runs[0][0]
     for one in (one for same in runs for one in same):
-        if one.ids != first.ids:
+        if others := {*one.written, *one.left_out} ^ {*first.written, *first.left_out}:
             raise InputError(
-                f"the runs have different test sets: {len(first.ids)} utterances at {first.minutes:.3g} minutes, "
-                f"{len(one.ids)} at {one.minutes:.3g}, {len({*one.ids} ^ {*first.ids})} in one of them only; "
+                f"the runs have different test sets: {len(first.written)} utterances at {first.minutes:.3g} minutes, "
+                f"{len(one.written)} at {one.minutes:.3g}, {len(others)} in one of them only; "
                 "the corpus has changed between them",
                 place=out,
                 remedy="Give another --out, or delete the older run folders and start the same command.",
             )
 
 
-def _hypotheses(recipe: Recipe, folder: Path) -> tuple[list[str], list[tuple[str, str]], list[float]]:
-    """Return ids, normalised `(reference, hypothesis)`, and durations of a folder's test utterances."""
+def _common(runs: Sequence[Sequence[_Run]], out: Path) -> tuple[list[str], list[str]]:
+    """Return the ids of test on which all runs are scored, and what to say of the others.
+
+    A clip that occurs in the speech of one subset is unseen in another; all points of a curve need the same clips.
+
+    Raises:
+        InputError: there is none.
+    """
+    members = [one for same in runs for one in same]
+    common = [name for name in members[0].written if all(name in one.written for one in members)]
+    left_out = len({name for one in members for name in (*one.written, *one.left_out)}) - len(common)
+    if not common:
+        raise InputError(
+            f"each of the {left_out} utterances of test occurs in the training speech of a run",
+            place=out,
+            remedy="Take them out of train, or make other splits.",
+        )
+    if not left_out:
+        return common, []
+    return common, [
+        f"{left_out} utterances of test occur in the training speech of some runs: no run is scored on them"
+    ]
+
+
+def _scored(one: _Run, common: Sequence[str]) -> _Scored:
+    written = [one.written[name] for name in common]
+    pairs = [each.pair for each in written]
+    return _Scored(
+        one.minutes,
+        one.steps,
+        one.train_s,
+        words=[error_rates.word_errors(*pair) for pair in pairs],
+        characters=[error_rates.character_errors(*pair) for pair in pairs],
+        gain=chance.gain([r for r, _ in pairs], [h for _, h in pairs], [each.duration_s for each in written]),
+    )
+
+
+def _written(recipe: Recipe, folder: Path) -> dict[str, _Written]:
+    """Return what a folder's model wrote, by the id of the test utterance."""
     normalise = Normaliser(recipe.text, recipe.language)
-    utterances = [u for _, u in read_jsonl(folder / evaluate.HYPOTHESES)]
-    pairs = [(normalise(u.text or ""), normalise(u.hypothesis or "")) for u in utterances]
-    return [u.id for u in utterances], pairs, [u.duration_s or 0.0 for u in utterances]
+    return {
+        u.id: _Written((normalise(u.text or ""), normalise(u.hypothesis or "")), u.duration_s or 0.0)
+        for _, u in read_jsonl(folder / evaluate.HYPOTHESES)
+    }
 
 
-def _untrained(recipe: Recipe, plan: RunPlan, out: Path, console: Console) -> tuple[float, float] | None:
+def _untrained(
+    recipe: Recipe, plan: RunPlan, out: Path, common: Sequence[str], console: Console
+) -> tuple[float, float] | None:
     """Return WER and CER of the base model with the letters of its own head; None where it has none of them."""
     whole = _folder(out, None, recipe.train.seed)
     summary = PreparationSummary.read(whole / "data")
@@ -237,8 +298,8 @@ def _untrained(recipe: Recipe, plan: RunPlan, out: Path, console: Console) -> tu
         excluded = summary.excluded_counts("test")
         evaluate.evaluate(Transcriber(model), prepared.load(whole / "data", "test"), folder, console, excluded)
         stages.finish("evaluate")
-    _, pairs, _ = _hypotheses(recipe, folder)
-    return error_rates.rates(pairs)
+    written = _written(recipe, folder)
+    return error_rates.rates([written[name].pair for name in common])
 
 
 def _result(
@@ -247,6 +308,7 @@ def _result(
     runs: Sequence[Sequence[_Scored]],
     untrained: tuple[float, float] | None,
     hours: Sequence[float],
+    said: Sequence[str] = (),
 ) -> Curves:
     sizes = tuple(
         Size(
@@ -263,7 +325,12 @@ def _result(
     most = sizes[-1].minutes / 60
     wanted = sorted({*hours, *(h for h in (most + 1, 2 * most, FURTHEST * most) if h <= FURTHEST * most)})
     notes = [
-        f"{size.minutes:.3g} min: nothing was learned yet; not in the fits" for size in sizes if not size.has_learned
+        *said,
+        *(
+            f"{size.minutes:.3g} min: nothing was learned yet; not in the fits"
+            for size in sizes
+            if not size.has_learned
+        ),
     ]
     fits: dict[str, Curve | None] = {}
     for name, kept in (
@@ -292,7 +359,7 @@ def _result(
         base=recipe.model.base,
         budget=budget,
         seeds=tuple(range(recipe.train.seed, recipe.train.seed + len(runs[0]))),
-        test_utterances=len(runs[0][0].ids),
+        test_utterances=len(runs[0][0].words),
         untrained=untrained,
         sizes=sizes,
         cer=fits["cer"],

@@ -1,6 +1,5 @@
 """The learning curve: sizes, nested runs that resume, what is said of the curve, and what is refused."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from asr_adapt.report.learning_curve import Curves
 from asr_adapt.scoring.chance import Gain
 from asr_adapt.scoring.error_rates import Errors
 from asr_adapt.workflows import curve as workflow
-from asr_adapt.workflows.curve import _Scored, curve, recipe_of, sizes_of
+from asr_adapt.workflows.curve import _Run, _Scored, _Written, curve, recipe_of, sizes_of
 
 
 @pytest.mark.parametrize(
@@ -60,8 +59,7 @@ def runs_of(rates: dict[float, float], gain: float = 0.4, spread: float = 0.01) 
         for sign in (-1, 1):
             letters = [Errors(int(n), 0, 0, 40) for n in rng.binomial(40, rate * (1 + sign * spread), 300)]
             words = [Errors(min(8, e.substitutions), 0, 0, 8) for e in letters]
-            found[-1].append(_Scored(minutes, 100, 60.0, [str(i) for i in range(300)], words, letters,
-                                     Gain(gain, gain - 0.05, gain + 0.05)))  # fmt: skip
+            found[-1].append(_Scored(minutes, 100, 60.0, words, letters, Gain(gain, gain - 0.05, gain + 0.05)))
     return found
 
 
@@ -105,12 +103,27 @@ def test_subsets_of_one_seed_are_nested_under_a_bound_of_the_recipe_too() -> Non
     assert small.corpus.subset_seed == whole.corpus.subset_seed == 3 == whole.train.seed
 
 
+def scored_on(minutes: float, ids: str, left_out: str = "") -> _Run:
+    written = {name: _Written((f"the clip {name}", f"the clip {name}"), 1.0) for name in ids}
+    return _Run(minutes, 100, 60.0, written, frozenset(left_out))
+
+
 def test_runs_with_other_test_sets_are_refused() -> None:
-    runs = runs_of(power_law(5, 15, 30))
-    workflow._refuse_other_tests(runs, Path("out"))
-    runs[2][1] = replace(runs[2][1], ids=[*runs[2][1].ids[1:], "new", "newer"])
-    with pytest.raises(InputError, match=r"out: .* 300 utterances at 5 minutes, 301 at 30, 3 in one of them only"):
-        workflow._refuse_other_tests(runs, Path("out"))
+    workflow._refuse_other_tests(
+        [[scored_on(5, "abc")], [scored_on(15, "cab")], [scored_on(30, "ab", "c")]], Path("out")
+    )
+    with pytest.raises(InputError, match=r"out: .* 3 utterances at 5 minutes, 4 at 30, 3 in one of them only"):
+        workflow._refuse_other_tests([[scored_on(5, "abc")], [scored_on(30, "bcde")]], Path("out"))
+
+
+def test_what_one_subset_has_heard_is_scored_in_no_run_and_that_is_said() -> None:
+    runs = [[scored_on(5, "acd", "b"), scored_on(5, "abcd")], [scored_on(15, "bcd", "a"), scored_on(15, "abcd")]]
+    common, notes = workflow._common(runs, Path("out"))
+    assert common == ["c", "d"] and len(workflow._scored(runs[0][0], common).words) == 2
+    assert notes == ["2 utterances of test occur in the training speech of some runs: no run is scored on them"]
+    assert workflow._common([[scored_on(5, "ab")]], Path("out")) == (["a", "b"], [])
+    with pytest.raises(InputError, match=r"out: each of the 2 utterances of test occurs in the training speech"):
+        workflow._common([[scored_on(5, "a", "b")], [scored_on(15, "b", "a")]], Path("out"))
 
 
 def test_later_runs_keep_the_splits_of_the_first(
@@ -118,11 +131,11 @@ def test_later_runs_keep_the_splits_of_the_first(
 ) -> None:
     kept = []
 
-    def stub(recipe: Recipe, folder: Path, splits: KeptSplits, console: Console) -> _Scored:
+    def stub(recipe: Recipe, folder: Path, splits: KeptSplits, console: Console) -> _Run:
         folder.mkdir(parents=True)
         (folder / "splits.tsv").touch()
         kept.append(splits.file)
-        return runs_of({5: 0.5})[0][0]
+        return scored_on(5, "ab")
 
     monkeypatch.setattr(workflow, "_run", stub)
     monkeypatch.setattr(workflow, "_untrained", lambda *_: 1 / 0)
