@@ -241,7 +241,7 @@ def _common(runs: Sequence[Sequence[_Run]], out: Path) -> tuple[list[str], list[
     """
     members = [one for same in runs for one in same]
     common = [name for name in members[0].written if all(name in one.written for one in members)]
-    left_out = len({name for one in members for name in (*one.written, *one.left_out)}) - len(common)
+    left_out = len({name for one in members for name in one.written}) - len(common)
     if not common:
         raise InputError(
             f"each of the {left_out} utterances of test occurs in the training speech of a run",
