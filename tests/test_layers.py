@@ -112,8 +112,11 @@ def test_scripts_that_make_data_use_the_front_door_the_decoder_text_the_records_
     assert scripts
     homes = {script.stem: script.parent for script in scripts}
     ground = {name for names in LAYERS[:4] for name in names}
+    # The round of pre-training that has a loss of its own is put together from the parts of training.
+    parts = {"corpora", "decoding", "model", "training", "stages", "workflows", "recipe_options"}
     for script in scripts:
-        assert {folder(module) for module in imported(script)} <= {"cli", "audio", "text"} | ground, script
+        allowed = {"cli", "audio", "text"} | ground | (parts if script.stem in ("distil", "fifth_round") else set())
+        assert {folder(module) for module in imported(script)} <= allowed, script
         nodes = list(ast.walk(ast.parse(script.read_text(encoding="utf-8"))))
         names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
         names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}

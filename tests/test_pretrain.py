@@ -1,6 +1,7 @@
-"""The pre-training recipe: the teacher's file, its targets, and labels of the pool."""
+"""The pre-training recipe: the teacher's file, its targets, labels of the pool, and distillation."""
 
 import importlib
+import json
 import struct
 import zipfile
 from pathlib import Path
@@ -11,10 +12,14 @@ import pytest
 import soundfile
 import torch
 from conftest import ROOT, say
-from transformers import WhisperConfig
+from transformers import Wav2Vec2ForCTC, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from asr_adapt import bundled
+from asr_adapt.console import Console
 from asr_adapt.errors import InputError
+from asr_adapt.model.ctc_model import CTCModel
+from asr_adapt.recipe import Source
 from asr_adapt.records import Utterance, read_jsonl, write_jsonl
 
 PRETRAIN = ROOT / "recipes" / "pretrain"
@@ -148,6 +153,7 @@ def speech(tmp_path: Path) -> Path:
 def targets(monkeypatch: pytest.MonkeyPatch) -> Any:
     module = script("targets")
     monkeypatch.setattr(module, "LAYERS", (1, 2))
+    monkeypatch.setattr(script("distil"), "LAYERS", (1, 2))
     return module
 
 
@@ -178,7 +184,7 @@ def test_targets_are_centred_scaled_and_found_by_their_times(
     teacher = script("teacher").Teacher(encoder)
     targets.of_corpora([speech], teacher, tmp_path / "targets", seed=1)
     kept = targets.Targets(tmp_path / "targets")
-    clips = [u for _, u in targets.manifest.located(speech) if u.split == "train"]
+    clips = [u for u in targets.located(speech) if u.split == "train"]
     key = targets.keys(clips)[0]
     frames = kept.at(key, np.arange(100) * 0.04 + 0.01)
     assert frames.shape == (100, 32) and np.abs(frames).max() <= 4
@@ -238,3 +244,72 @@ def test_a_pool_is_labelled_as_far_as_it_can_be(tmp_path: Path, capsys: pytest.C
     write("a_x", [], said="nothing")
     with pytest.raises(InputError, match=r"SOURCE\.md: no repository or no licence is named"):
         pool.label(tmp_path / "pool", tmp_path / "again")
+
+
+def test_clean_speech_is_another_corpus_whose_dev_and_test_are_the_same() -> None:
+    speak = script("speak")
+    usual, clean = speak.plan(1.0, 1), speak.plan(1.0, 1, clean=True)
+    assert [s for s in usual if s.split != "train"] == [s for s in clean if s.split != "train"]
+    assert {s.degraded for s in clean if s.split == "train"} == {0.0}
+    assert not {s.name for s in usual if s.split == "train"} & {s.name for s in clean if s.split == "train"}
+
+
+def test_what_espeak_prints_without_ipa_is_read_where_it_is_known() -> None:
+    assert script("speak").labels_of("vˌ??dən", "de") == "vʊɾdən"
+
+
+def test_perfect_heads_have_no_distance_and_a_cosine_of_1() -> None:
+    wanted = torch.randn(7, 8, generator=torch.Generator().manual_seed(0))
+    loss, cosine = script("distil").distillation_loss(wanted, wanted)
+    assert cosine == pytest.approx(1) and loss == pytest.approx(np.log1p(np.exp(-1)))
+    worse, opposite = script("distil").distillation_loss(-wanted, wanted)
+    assert opposite == pytest.approx(-1) and worse > loss
+
+
+def test_a_student_is_taught_and_saved_without_its_heads(
+    encoder: WhisperEncoder, targets: Any, speech: Path, tmp_path: Path, console: Console
+) -> None:
+    fifth = script("fifth_round")
+    targets.of_corpora([speech], script("teacher").Teacher(encoder), tmp_path / "targets", seed=1)
+    recipe = fifth.RECIPE.model_copy(
+        update={
+            "corpus": fifth.RECIPE.corpus.model_copy(update={"root": speech}),
+            "corpora": (Source(root=speech),),
+            "train": fifth.RECIPE.train.model_copy(
+                update={"steps": 4, "batch_s": 4, "eval_steps": 2, "precision": "fp32"}
+            ),
+        }
+    )
+    fifth.run(recipe, tmp_path / "targets", tmp_path / "run", console)
+    log = [json.loads(line) for line in (tmp_path / "run" / "train_log.jsonl").read_text().splitlines()]
+    assert {"loss", "distillation", "cosine"} <= log[-2].keys() | log[-1].keys()
+    net = Wav2Vec2ForCTC.from_pretrained(tmp_path / "run" / "model")
+    student = CTCModel.load(bundled.folder("base")).net
+    assert net.state_dict().keys() == student.state_dict().keys()
+    changed = [n for n, value in net.state_dict().items() if not torch.equal(value, student.state_dict()[n])]
+    assert "lm_head.weight" in changed and "wav2vec2.feature_extractor.conv_layers.0.conv.weight" in changed
+    assert sorted(p.name for p in (tmp_path / "run" / "models").iterdir()) == ["step-000002", "step-000004"]
+    CTCModel.load(tmp_path / "run" / "models" / "step-000002")
+
+    # Killed after step 2, it ends with the same weights.
+    again = tmp_path / "again"
+    shorter = recipe.model_copy(update={"train": recipe.train.model_copy(update={"checkpoint_minutes": 1e-9})})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script("distil").Journal, "save", _killed_after(3, script("distil").Journal.save))
+        with pytest.raises(KeyboardInterrupt):
+            fifth.run(shorter, tmp_path / "targets", again, console)
+    fifth.run(shorter, tmp_path / "targets", again, console)
+    for name, value in Wav2Vec2ForCTC.from_pretrained(again / "model").state_dict().items():
+        torch.testing.assert_close(value, net.state_dict()[name], rtol=0, atol=0)
+    with pytest.raises(InputError, match="this run folder belongs to another recipe"):
+        (again / "model").rename(again / "was")
+        fifth.run(recipe, tmp_path / "targets", again, console)
+
+
+def _killed_after(step: int, save: Any) -> Any:
+    def saving(journal: Any) -> None:
+        save(journal)
+        if journal.step == step:
+            raise KeyboardInterrupt
+
+    return saving

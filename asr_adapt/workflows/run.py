@@ -224,7 +224,7 @@ def _begin_training(training: TrainingPlan, out: Path, console: Console) -> bool
     if training.choices:
         rows = [(choice.field, f"{choice.value}", choice.reason) for choice in training.choices]
         console.table(training.preset, ("chosen", "", "why"), rows)
-    _write_environment(out / "environment.json")
+    write_environment(out / "environment.json")
     return True
 
 
@@ -324,7 +324,8 @@ def _report(training: TrainingPlan, evaluation: Evaluation | None, out: Path) ->
         stages.finish("report")
 
 
-def _write_environment(path: Path) -> None:
+def write_environment(path: Path) -> None:
+    """Write `environment.json`: machine, threads and versions."""
     Environment(
         python=platform.python_version(),
         machine=platform.machine(),

@@ -15,7 +15,7 @@ For dev, the Dutch stamps and `numbers`, Asterisk's (CC-BY-SA-3.0) in six voices
 not in train, in languages that are.
 
 Labels are eSpeak NG's phonemes of the text, in the units of `speak.py`; where the speaker said something else, they
-are wrong. Each recording of train is included `COPIES` times: once unchanged, otherwise degraded by `noise.degrade`.
+are wrong. Each recording of train is included three times: once unchanged, otherwise degraded by `noise.degrade`.
 
     python recipes/pretrain/recordings.py --out DIR
 
@@ -214,6 +214,9 @@ def main(
         list[str] | None, typer.Option(help="Which recordings; may be given several times; all by default.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed, other noises.")] = 1,
+    copies: Annotated[
+        int, typer.Option(min=1, help="Of each recording of train; 1: none is degraded, which training does then.")
+    ] = COPIES,
 ) -> None:
     """Make the corpus."""
     with cli.one_line_errors():
@@ -232,7 +235,7 @@ def main(
             refused["no sound in it" if isinstance(reason, AudioError) else str(reason)] += 1
             continue
         others.append(waveform)
-        for copy in range(COPIES if recording.split == "train" else 1):
+        for copy in range(copies if recording.split == "train" else 1):
             heard = noise.degrade(waveform, rng, others) if copy else waveform
             identity = f"{recording.speaker}-{number:05d}-{copy}"
             path = Path("clips") / f"{identity}.flac"

@@ -1,6 +1,6 @@
 """Export the embedded base model from the run of the last round: half precision, with its model card.
 
-    python recipes/pretrain/ship.py runs/fourth_round --out data/base
+    python recipes/pretrain/ship.py runs/fifth_round --out data/base
 
 The card is `card.md`, filled in from the run folder and from the scores of the exported weights; figures of earlier
 rounds are fixed text.
@@ -52,11 +52,9 @@ def card(run: Path, out: Path, parameters: int, config: dict[str, Any]) -> str:
     """Return the model card."""
     recipe, log = read_recipe(run / "recipe.toml"), _log(run)
     data, environment = _read(run / "data" / "doctor.json"), _read(run / "environment.json")
-    validations = [record for record in log if "dev_wer" in record]
-    best = min(validations, key=lambda record: record["dev_wer"] + record["dev_cer"])
-    # Synthetic and recorded speech; a short run, as in the tests, may have one corpus for both.
+    # Synthetic speech, recordings, the pool; a short run, as in the tests, may have one corpus for all.
     synthetic, *others = (source.root for source in (recipe.corpus, *recipe.corpora) if source.root is not None)
-    recorded = others[0] if others else synthetic
+    recorded, pool = (others[0], others[-1]) if others else (synthetic, synthetic)
     return CARD.read_text(encoding="utf-8").format(
         parameters=parameters / 1e6,
         layers=config["num_hidden_layers"],
@@ -72,10 +70,10 @@ def card(run: Path, out: Path, parameters: int, config: dict[str, Any]) -> str:
         minutes=math.fsum(line.get("elapsed_s", 0) for line in log) / 60,
         cores=environment["cores"],
         machine=environment["machine"],
-        best_step=best["step"],
         dev=_rates(out, synthetic, "dev"),
         test=_rates(out, synthetic, "test"),
         people=_rates(out, recorded, "dev"),
+        pool=_rates(out, pool, "dev"),
     )
 
 

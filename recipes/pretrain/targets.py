@@ -37,9 +37,8 @@ from tqdm import tqdm
 
 from asr_adapt import audio, cli
 from asr_adapt.audio import SAMPLE_RATE_HZ
-from asr_adapt.corpora.readers import manifest
 from asr_adapt.errors import AudioError, InputError
-from asr_adapt.records import Utterance, counted
+from asr_adapt.records import Utterance, counted, read_jsonl
 from asr_adapt.storage import atomic_file, content_digests
 
 LAYERS = (4, 6)
@@ -143,6 +142,12 @@ class Targets:
         return (1 - share) * frames[before] + share * frames[after]
 
 
+def located(manifest: Path) -> list[Utterance]:
+    """Return the utterances of a manifest, each with the path of its audio from here."""
+    folder = manifest.parent
+    return [u.model_copy(update={"audio": str(folder / u.audio)}) for _, u in read_jsonl(manifest)]
+
+
 def keys(utterances: Sequence[Utterance]) -> list[str]:
     """Return a key of each clip, which does not depend on its id or on where its file is."""
     digests = content_digests({utterance.audio for utterance in utterances})
@@ -218,7 +223,7 @@ def main(
 
 def of_corpora(manifests: Sequence[Path], teacher: Teacher, out: Path, seed: int) -> None:
     """Compute and keep the targets of every clip of the train splits that has none yet."""
-    found = [u for path in manifests for _, u in manifest.located(path) if u.split in (None, "train")]
+    found = [u for path in manifests for u in located(path) if u.split in (None, "train")]
     clips = dict(zip(keys(found), found, strict=True))
     out.mkdir(parents=True, exist_ok=True)
     if not (out / _STATISTICS).is_file():
