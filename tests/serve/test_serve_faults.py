@@ -5,6 +5,7 @@ import io
 import json
 import struct
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -250,8 +251,7 @@ def test_a_hundred_clients_get_the_answers_of_one_and_the_surplus_429(
         until(lambda: sum(answer.done() for answer in asked) == 36)
         slow.may.set()
         answers = [answer.result() for answer in asked]
-        statuses = [answer.status_code for answer in answers]
-        assert statuses.count(200) == 64 and statuses.count(429) == 36
+        assert Counter(answer.status_code for answer in answers) == {200: 64, 429: 36}
         for number, answer in enumerate(answers):
             if answer.status_code == 200:
                 assert answer.json()["text"] == serial[number % len(data)]
