@@ -17,7 +17,7 @@ from asr_adapt.errors import InputError
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import head
 from asr_adapt.recipe import Recipe, fingerprint, read_recipe
-from asr_adapt.records import describe_duration, read_jsonl
+from asr_adapt.records import counted, describe_duration, read_jsonl
 from asr_adapt.report.learning_curve import Curve, Curves, Prediction, Size, page
 from asr_adapt.report.train_log import trained_s
 from asr_adapt.scoring import chance, error_rates, learning_curve
@@ -341,7 +341,8 @@ def _result(
         if count < learning_curve.MIN_SIZES:
             why = f" (a WER above {_WRITES_WORDS} tells nothing)" if name == "wer" else ""
             least = learning_curve.MIN_SIZES
-            notes.append(f"no curve for {name.upper()}: {count} sizes can be used, {least} are needed{why}")
+            usable = counted(count, "size")
+            notes.append(f"no curve for {name.upper()}: {usable} can be used, {least} are needed{why}")
             fits[name] = None
             continue
         members = [one for same, keep in zip(runs, kept, strict=True) if keep for one in same]
