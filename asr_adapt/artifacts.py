@@ -523,6 +523,8 @@ class BaseScores(Artifact):
     """seconds of training here for an hour of speech, once through"""
     memory_gb: float
     """of training, with the batches of the recipe or of its preset; worked out anew each time"""
+    similarity: float | None = None
+    """acoustic token distribution similarity of the corpus to the base's own speech; None: none was given"""
 
 
 class RankedBase(BaseModel):

@@ -12,7 +12,7 @@ import soundfile
 import torch
 from filelock import FileLock
 
-from asr_adapt import bundled, corpora
+from asr_adapt import bundled, corpora, remote
 from asr_adapt.audio import vad
 from asr_adapt.console import Console
 from asr_adapt.inference.transcriber import Transcriber
@@ -55,6 +55,15 @@ def sentences(count: int, seed: int) -> list[str]:
         words = ("".join(rng.choice(list(TONES_HZ), size=rng.integers(2, 5))) for _ in range(rng.integers(1, 4)))
         found[" ".join(words)] = None
     return list(found)
+
+
+def uploaded(folder: Path, url: str) -> str:
+    """Copy a folder to where a URL is, and return the URL."""
+    fs, path = remote.filesystem(url)
+    for file in folder.rglob("*"):
+        if file.is_file():
+            fs.pipe_file(f"{path}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+    return url
 
 
 def write_corpus(root: Path, train: int = 20, dev: int = 6, test: int = 6) -> Path:

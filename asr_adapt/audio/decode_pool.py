@@ -44,6 +44,10 @@ _CONVERT = "Convert it to WAV or FLAC, for example with `ffmpeg -i IN OUT.wav`."
 _log = logging.getLogger(__name__)
 
 
+class DecoderNotStarted(InputError):
+    """The machine is too busy to start a decoder."""
+
+
 class DecodePool:
     """Decodes audio in worker processes, which are started on demand, and again after a crash.
 
@@ -85,6 +89,7 @@ class DecodePool:
 
         Raises:
             AudioError: as `audio.blocks`, and where the decoder crashed, hung or needed too much memory.
+            DecoderNotStarted: the machine is too busy to start a decoder; the recording may be fine.
         """
         place = place_of(recording)
         choice = {"end_s": end_s, "block_s": block_s, "channel": channel, "track": track}
@@ -162,10 +167,17 @@ class _Worker:
         self._is_ready = False
         try:
             if not self._has_started:  # importing may take seconds on a busy machine
-                self._has_started = bool(_exactly(self._socket, 1, _START_S))
+                self._wait_until_started()
             socket.send_fds(self._socket, [json.dumps(request).encode()], [file.fileno()])
         except (OSError, EOFError):  # it has died; `blocks` raises
             self.end()
+
+    def _wait_until_started(self) -> None:
+        try:
+            self._has_started = bool(_exactly(self._socket, 1, _START_S))
+        except TimeoutError as error:
+            self.end()
+            raise DecoderNotStarted(f"no decoder has started in {_START_S:g} s", remedy="Try again later.") from error
 
     def blocks(self, place: str, timeout_s: float) -> Iterator[np.ndarray]:
         while True:

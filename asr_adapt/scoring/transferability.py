@@ -101,8 +101,8 @@ def token_similarity(target: Sequence[Sequence[int]], other: Sequence[Sequence[i
 
     San et al. 2024 (arXiv:2402.02302, section 3): the cosine of the frequencies of pieces, recurring sequences of
     acoustic tokens that a unigram model learns from the target language. There are fewer pieces here, for minutes of
-    speech instead of hours. The trainer breaks ties at random, which moves the third digit from call to call: the
-    result has two.
+    speech instead of hours. Its
+    trainer breaks ties at random: the third digit differs from call to call.
 
     Args:
         target: Tokens of each clip of the target language, of `acoustic_tokens`.
@@ -119,4 +119,4 @@ def token_similarity(target: Sequence[Sequence[int]], other: Sequence[Sequence[i
         for encoded in tokeniser.encode_batch(of_language):
             np.add.at(row, encoded.ids, 1)
     norms = np.linalg.norm(counts, axis=1)
-    return round(float(counts[0] @ counts[1] / max(norms.prod(), 1e-9)), 2)
+    return float(counts[0] @ counts[1] / max(norms.prod(), 1e-9))

@@ -17,7 +17,7 @@ import numpy as np
 
 from asr_adapt.artifacts import NGramWeights
 from asr_adapt.audio import SAMPLE_RATE_HZ
-from asr_adapt.audio.decode_pool import DecodePool
+from asr_adapt.audio.decode_pool import DecodePool, DecoderNotStarted
 from asr_adapt.decoding.beam_search import BeamSearch, BeamSearchUnavailable
 from asr_adapt.errors import AudioError, InputError
 from asr_adapt.inference.decoding import writable
@@ -269,13 +269,15 @@ async def _before(deadline_s: float, work: Awaitable[Item]) -> Item:
     """Await work until a deadline.
 
     Raises:
-        ApiError: 503 the deadline passed, 400 the file is not audio.
+        ApiError: 503 the deadline passed or the server is too busy to decode, 400 the file is not audio.
     """
     try:
         return await asyncio.wait_for(work, max(0.0, deadline_s - time.monotonic()))
     except TimeoutError:
         raise ApiError(503, "The request timed out; send a shorter recording, or retry later.", code="timeout",
                        retry_after_s=30) from None  # fmt: skip
+    except DecoderNotStarted as error:
+        raise ApiError(503, "The server is too busy; retry later.", code="busy", retry_after_s=30) from error
     except AudioError as error:
         remedy = f" {error.remedy}" if error.remedy else ""
         raise ApiError(400, f"file: {error.problem}.{remedy}", code="invalid_audio", param="file") from error

@@ -99,9 +99,8 @@ def rank(
             _measured(recipe, spec, resolved, sample, out, console, name, own.get(name)),
             _measured(recipe, spec, resolved, sample, out, console, None, None),
         ))  # fmt: skip
-    similarity = _similarities(recipe, sample, own, console)
     relatives = _relatives(recipe.language, specs, console)
-    hints = {name: (similarity.get(name), relatives.get(name)) for name in specs}
+    hints = {scores.name: (scores.similarity, relatives.get(scores.name)) for scores, _ in measured}
     ranking = _ranking(recipe, sample, measured, hints)
     ranking.write_file(out / "rank.json")
     _show(ranking, console)
@@ -157,16 +156,12 @@ def _relatives(language: str, specs: Mapping[str, Model], console: Console) -> d
     return {name: found for name, found in near.items() if found}
 
 
-def _similarities(
-    recipe: Recipe, sample: Sample, own: Mapping[str, SpeechSplit], console: Console
-) -> dict[str, float]:
-    """Return the acoustic token distribution similarity of the corpus to each base's own speech.
+def _similarity(recipe: Recipe, sample: Sample, own: SpeechSplit, console: Console) -> float:
+    """Return the acoustic token distribution similarity of the corpus to a base's own speech.
 
     The tokens are those of one model for all, the embedded one: similarities by tokens of different models do not
     compare.
     """
-    if not own:
-        return {}
     spec = Model(base="embedded")
     model = head.create(spec, sample.alphabet, recipe.language, recipe.text, 0)
     model.net.eval()
@@ -175,11 +170,8 @@ def _similarities(
     def of(split: SpeechSplit) -> list[np.ndarray]:
         return layer_probes.features(model, split, layers, f"acoustic tokens: {split.name}", console)[layers[0]]
 
-    target = of(sample.train.evenly(_TOKEN_CLIPS))
-    return {
-        name: transferability.token_similarity(*transferability.acoustic_tokens(target, of(split)))
-        for name, split in own.items()
-    }
+    tokens = transferability.acoustic_tokens(of(sample.train.evenly(_TOKEN_CLIPS)), of(own))
+    return transferability.token_similarity(*tokens)
 
 
 def checked(recipe: Recipe, bases: Sequence[str]) -> dict[str, Model]:
@@ -293,7 +285,7 @@ def _measured(
     architecture = encoders.architecture(resolved.config)
     what = name or f"{RANDOM}, {fingerprint(architecture)[:8]}"
     machine = [torch.get_num_threads(), os.cpu_count(), torch.backends.cpu.get_cpu_capability()]  # of the times
-    compared = [sorted(content_digests({u.audio for u in own.utterances}).items())] if own else []
+    compared = ["similarity", sorted(content_digests({u.audio for u in own.utterances}).items())] if own else []
     inputs = fingerprint(sample.key, architecture, _weights(spec) if name else RANDOM, machine, *compared)
     full = recipe.model_copy(update={"model": spec, "train": recipe.train.model_copy(update={"precision": "fp32"})})
     settings, _ = presets.resolve(full, sample.hours, resolved.config.hidden_size)
@@ -316,6 +308,8 @@ def _measured(
             "inputs": inputs,
             "known_letters": len(known) / len(sample.alphabet),
             "memory_gb": memory_gb,
+            # Kept, since it differs a little each time.
+            "similarity": _similarity(recipe, sample, own, console) if own else None,
         }
     )
     kept.write_file(path)

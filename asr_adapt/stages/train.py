@@ -1,7 +1,6 @@
 """train: fine-tune with CTC, one visible loop on accelerate."""
 
 import contextlib
-import math
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -116,14 +115,7 @@ def train(
                 # A mean over the labels of all processes and batches of the step; DDP averages over processes.
                 accelerator.backward(loss * accelerator.num_processes / step.num_labels)
                 tally.add(loss.detach(), blanks, len(clips))
-            norm = float(accelerator.clip_grad_norm_(trainee.parameters(), conf.max_grad_norm))
-            if math.isfinite(norm):
-                optimiser.step()
-                journal.bad_steps = 0
-            else:
-                journal.note_bad_step(norm)
-            optimiser.zero_grad(set_to_none=True)
-            journal.step += 1
+            norm = journal.take_step(trainee.parameters())
             tally.close_step(step.num_labels, step.audio_s, norm)
 
             last_step = journal.step == conf.steps

@@ -4,7 +4,7 @@ import functools
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,10 +103,7 @@ class Tally:
 
 @dataclass
 class Journal:
-    """State beside the loop, which itself counts `step` and sets `bad_steps` to 0 after a good one.
-
-    `folder` is the run folder.
-    """
+    """The optimiser's steps, and the state beside the loop; `folder` is the run folder."""
 
     conf: ResolvedTrain
     model: CTCModel
@@ -205,12 +202,23 @@ class Journal:
         """Whether the last checkpoint is older than `train.checkpoint_minutes`, by this process's clock."""
         return time.monotonic() - self._saved_at > 60 * self.conf.checkpoint_minutes
 
-    def note_bad_step(self, norm: float) -> None:
-        """Count a step that was skipped because its gradient is not finite.
+    def take_step(self, parameters: Iterable[torch.nn.Parameter]) -> float:
+        """Clip the gradients and update the weights, and return the norm; a step that is not finite is skipped.
 
         Raises:
-            TrainingDiverged: 20 of them in a row; the model then holds the best weights, if there was a validation.
+            TrainingDiverged: 20 such steps in a row; the model then holds the best weights, if it was validated.
         """
+        norm = float(self.accelerator.clip_grad_norm_(parameters, self.conf.max_grad_norm))
+        if math.isfinite(norm):
+            self.optimiser.step()
+            self.bad_steps = 0
+        else:
+            self._note_bad_step(norm)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        return norm
+
+    def _note_bad_step(self, norm: float) -> None:
         self.bad_steps += 1
         self.skipped += 1
         self._write({"step": self.step + 1, "skipped": self.skipped})  # as all lines: steps done

@@ -122,14 +122,7 @@ def distil(
                 accelerator.backward(total)
                 tally.add(losses.ctc.detach(), losses.blanks, len(batch))
                 sums += (losses.distillation.item(), losses.cosine.item(), 1)
-            norm = float(accelerator.clip_grad_norm_(net.parameters(), conf.max_grad_norm))
-            if np.isfinite(norm):
-                optimiser.step()
-                journal.bad_steps = 0
-            else:
-                journal.note_bad_step(norm)
-            optimiser.zero_grad(set_to_none=True)
-            journal.step += 1
+            norm = journal.take_step(net.parameters())
             tally.close_step(max(1, num_labels), sum(map(sum, map(clips.durations_s, chosen))), norm)
 
             is_last = journal.step == conf.steps

@@ -17,7 +17,8 @@ import pytest
 import soundfile
 
 from asr_adapt import audio
-from asr_adapt.audio.decode_pool import DecodePool
+from asr_adapt.audio import decode_pool
+from asr_adapt.audio.decode_pool import DecodePool, DecoderNotStarted
 from asr_adapt.errors import AudioError
 
 RATE = audio.SAMPLE_RATE_HZ
@@ -95,6 +96,19 @@ def test_a_worker_that_is_killed_costs_its_recording_only(pool: DecodePool) -> N
     while worker.status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
     assert len(np.concatenate(list(pool.blocks(wav())))) == 2 * RATE
+
+
+def test_a_machine_too_busy_to_start_a_decoder_is_not_taken_for_a_bad_recording(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = DecodePool(workers=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(decode_pool, "_START_S", 0.01)
+        with pytest.raises(DecoderNotStarted, match=r"no decoder has started in 0.01 s. Try again later."):
+            list(pool.blocks(wav()))
+    assert not issubclass(DecoderNotStarted, AudioError) and not workers()
+    assert len(np.concatenate(list(pool.blocks(wav())))) == 2 * RATE
+    pool.close()
 
 
 def test_a_decoder_that_hangs_is_ended(tmp_path: Path) -> None:

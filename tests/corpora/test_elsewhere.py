@@ -12,7 +12,7 @@ import fsspec
 import numpy as np
 import pytest
 import soundfile
-from conftest import RATE_HZ, say, write_corpus
+from conftest import RATE_HZ, say, uploaded, write_corpus
 
 from asr_adapt import audio, corpora, remote
 from asr_adapt.artifacts import RecordLine, TranscriptionRecord
@@ -34,14 +34,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield fs
     fs.store.clear()
     fs.pseudo_dirs[:] = [""]
-
-
-def uploaded(folder: Path, url: str) -> str:
-    fs, path = remote.filesystem(url)
-    for file in folder.rglob("*"):
-        if file.is_file():
-            fs.pipe_file(f"{path}/{file.relative_to(folder).as_posix()}", file.read_bytes())
-    return url
 
 
 def without_audio(utterances: list[Utterance]) -> list[Utterance]:

@@ -18,7 +18,7 @@ import soundfile
 from conftest import RATE_HZ, say
 from serving import Slow, connected, head, metric, open_files, post, problem, running, until, wav
 
-from asr_adapt.audio import vad
+from asr_adapt.audio import decode_pool, vad
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.serve.batcher import Batcher
 from asr_adapt.serve.limits import Limits
@@ -235,6 +235,18 @@ def test_one_that_takes_too_long_is_told_so(phones: Transcriber) -> None:
         assert answer.status_code == 503 and problem(answer)["code"] == "timeout" and answer.headers["Retry-After"]
         slow.may.set()
         until(lambda: post(url, wav(say("ab"))).status_code == 200)
+
+
+def test_a_server_too_busy_to_start_a_decoder_says_so_and_blames_no_file(
+    phones: Transcriber, clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running({"base": lambda: phones}, Limits()) as url:
+        with monkeypatch.context() as patch:
+            patch.setattr(decode_pool, "_START_S", 0.01)
+            answer = post(url, clips[0].read_bytes())
+        assert answer.status_code == 503 and answer.headers["Retry-After"] == "30"
+        assert problem(answer)["code"] == "busy"
+        assert post(url, clips[0].read_bytes()).status_code == 200
 
 
 def test_a_hundred_clients_get_the_answers_of_one_and_the_surplus_429(

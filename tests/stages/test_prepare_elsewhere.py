@@ -9,11 +9,11 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pytest
-from conftest import tone_recipe, write_corpus
+from conftest import tone_recipe, uploaded, write_corpus
 from test_prepare import BAD, spoil
 
 from asr_adapt import cluster as clusters
-from asr_adapt import corpora, remote
+from asr_adapt import corpora
 from asr_adapt.artifacts import PreparationSummary
 from asr_adapt.cluster import LOCAL, Cluster
 from asr_adapt.console import Console
@@ -54,14 +54,6 @@ def prepared(root: Path | str, folder: Path, **fields: object) -> tuple[dict[str
             row["utterance"] = row["utterance"].replace(str(root), "ROOT")
     placeless = [e.model_copy(update={"audio": e.audio.replace(str(root), "ROOT")}) for e in summary.excluded]
     return rows, summary.model_copy(update={"excluded": tuple(placeless)})
-
-
-def uploaded(folder: Path, url: str) -> str:
-    fs, path = remote.filesystem(url)
-    for file in folder.rglob("*"):
-        if file.is_file():
-            fs.pipe_file(f"{path}/{file.relative_to(folder).as_posix()}", file.read_bytes())
-    return url
 
 
 @pytest.fixture

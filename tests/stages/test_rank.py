@@ -50,14 +50,7 @@ def test_a_base_that_was_trained_on_the_language_is_nearest_and_an_untrained_one
     assert Ranking.read_file(tmp_path / "out" / "rank.json", "") == found
 
     monkeypatch.setattr(stage, "_measure", None)  # resumed: nothing is measured twice
-    again = rank(tone_recipe(corpus), bases[::-1], tmp_path / "out", console, minutes=1)
-    assert again.bases[0].similarity == pytest.approx(
-        first.similarity, abs=0.011
-    )  # its trainer breaks ties at random
-    assert (
-        again.model_copy(update={"bases": (again.bases[0].model_copy(update={"similarity": first.similarity}), last)})
-        == found
-    )
+    assert rank(tone_recipe(corpus), bases[::-1], tmp_path / "out", console, minutes=1) == found
 
 
 def deaf(base: Path, folder: Path) -> Path:
