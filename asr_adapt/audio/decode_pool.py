@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -38,6 +39,7 @@ _MEMORY_BYTES = 4 << 30
 _START_S = 60.0
 _STOP_S = 1.0
 _PATIENCE_S = 1.0
+_STARTING_AT_ONCE = os.cpu_count() or 1
 _MAX_PLACE = 200  # characters, in warnings
 _CONVERT = "Convert it to WAV or FLAC, for example with `ffmpeg -i IN OUT.wav`."
 
@@ -66,7 +68,9 @@ class DecodePool:
         self._max_spare = spare
         self._spare: list[_Worker] = []
         self._lock = threading.Condition()
-        self._alive = 0
+        self._alive = self._starting = 0
+        self._moved_at = 0.0
+        """when a worker last started or became spare"""
         self._is_closed = False
 
     def blocks(
@@ -104,27 +108,48 @@ class DecodePool:
                 self._give_back(worker)
 
     def _take(self) -> "_Worker":
+        """Return a spare worker, or a new one where none has become spare for a while.
+
+        Few are started at once: in a burst, all would wait for the processor, and those that have started are soon
+        spare again.
+        """
         with self._lock:
-            self._lock.wait_for(lambda: self._spare or self._alive < self._max_spare, _PATIENCE_S)
-            while self._spare:
-                worker = self._spare.pop()
-                if not worker.has_ended:
-                    return worker
-                self._alive -= 1
-                worker.end()
+            while True:
+                while self._spare:
+                    worker = self._spare.pop()
+                    if not worker.has_ended:
+                        return worker
+                    self._alive -= 1
+                    worker.end()
+                patience_s = self._moved_at + _PATIENCE_S - time.monotonic()
+                if self._starting >= _STARTING_AT_ONCE:
+                    self._lock.wait()
+                elif self._alive >= self._max_spare and patience_s > 0:
+                    self._lock.wait(patience_s)
+                else:
+                    break
             self._alive += 1
+            self._starting += 1
         try:
-            return _Worker()
-        except OSError:
+            worker = _Worker()
+            worker.wait_until_started()
+        except (OSError, DecoderNotStarted):
             self._lose()
             raise
+        finally:
+            with self._lock:
+                self._starting -= 1
+                self._moved_at = time.monotonic()
+                self._lock.notify_all()
+        return worker
 
     def _give_back(self, worker: "_Worker") -> None:
         is_usable = worker.stop()
         with self._lock:
             if is_usable and not self._is_closed and len(self._spare) < self._max_spare:
                 self._spare.append(worker)
-                self._lock.notify()
+                self._moved_at = time.monotonic()
+                self._lock.notify_all()
                 return
         worker.end()
         self._lose()
@@ -132,7 +157,7 @@ class DecodePool:
     def _lose(self) -> None:
         with self._lock:
             self._alive -= 1
-            self._lock.notify()
+            self._lock.notify_all()
 
     def close(self) -> None:
         """End all workers; busy ones end with their recording."""
@@ -153,7 +178,6 @@ class _Worker:
             command = [sys.executable, "-m", __name__, str(theirs.fileno())]
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         self._is_ready = True  # for another request
-        self._has_started = False
 
     @property
     def pid(self) -> int:
@@ -166,18 +190,19 @@ class _Worker:
     def begin(self, request: dict[str, Any], file: BinaryIO) -> None:
         self._is_ready = False
         try:
-            if not self._has_started:  # importing may take seconds on a busy machine
-                self._wait_until_started()
             socket.send_fds(self._socket, [json.dumps(request).encode()], [file.fileno()])
         except (OSError, EOFError):  # it has died; `blocks` raises
             self.end()
 
-    def _wait_until_started(self) -> None:
+    def wait_until_started(self) -> None:
+        """Wait until it has imported what it needs, which may take seconds on a busy machine."""
         try:
-            self._has_started = bool(_exactly(self._socket, 1, _START_S))
+            _exactly(self._socket, 1, _START_S)
         except TimeoutError as error:
             self.end()
             raise DecoderNotStarted(f"no decoder has started in {_START_S:g} s", remedy="Try again later.") from error
+        except (OSError, EOFError):  # it has died; `blocks` raises
+            self.end()
 
     def blocks(self, place: str, timeout_s: float) -> Iterator[np.ndarray]:
         while True:

@@ -151,6 +151,25 @@ def test_threads_share_the_workers() -> None:
     assert not workers()
 
 
+def test_a_burst_waits_for_the_workers_there_are_instead_of_starting_one_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started = []
+
+    class Counted(decode_pool._Worker):
+        def __init__(self) -> None:
+            started.append(self)
+            super().__init__()
+
+    monkeypatch.setattr(decode_pool, "_Worker", Counted)
+    monkeypatch.setattr(decode_pool, "_PATIENCE_S", 60.0)
+    pool = DecodePool(workers=24)
+    with ThreadPoolExecutor(24) as threads:
+        found = list(threads.map(lambda data: np.concatenate(list(pool.blocks(data))), [wav()] * 24))
+    assert [len(waveform) for waveform in found] == [2 * RATE] * 24 and len(started) <= 2
+    pool.close()
+
+
 def test_workers_end_with_their_parent() -> None:
     code = (
         "import os, sys; from asr_adapt.audio.decode_pool import DecodePool; pool = DecodePool(1)\n"
