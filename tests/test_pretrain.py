@@ -162,19 +162,19 @@ def test_targets_are_kept_once_and_resumed(
 ) -> None:
     teacher = script("teacher").Teacher(encoder)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    targets.of_corpora([speech], teacher, whole, seed=1)
+    targets.of_corpora([speech], teacher, whole, seed=1, jobs=2)
     assert "8 clips added to 0" in (said := capsys.readouterr().out)
     assert "refused: {" in said and ": 1}" in said, "the one that is no sound"
-    targets.of_corpora([speech], teacher, cut, seed=1)
+    targets.of_corpora([speech], teacher, cut, seed=1, jobs=2)
     frames, index = cut / "frames.i8", cut / "clips.jsonl"
     frames.write_bytes(frames.read_bytes()[:-3_000])  # of the last four clips, a frame of 32 bytes every 40 ms
     index.write_text(index.read_text()[:-8])
     capsys.readouterr()
-    targets.of_corpora([speech], teacher, cut, seed=1)
+    targets.of_corpora([speech], teacher, cut, seed=1, jobs=2)
     assert "4 clips added to 4" in capsys.readouterr().out
     for name in ("frames.i8", "clips.jsonl"):
         assert (whole / name).read_bytes() == (cut / name).read_bytes()
-    targets.of_corpora([speech], teacher, cut, seed=1)
+    targets.of_corpora([speech], teacher, cut, seed=1, jobs=2)
     assert "0 clips added to 8" in capsys.readouterr().out
 
 
@@ -182,7 +182,7 @@ def test_targets_are_centred_scaled_and_found_by_their_times(
     encoder: WhisperEncoder, targets: Any, speech: Path, tmp_path: Path
 ) -> None:
     teacher = script("teacher").Teacher(encoder)
-    targets.of_corpora([speech], teacher, tmp_path / "targets", seed=1)
+    targets.of_corpora([speech], teacher, tmp_path / "targets", seed=1, jobs=2)
     kept = targets.Targets(tmp_path / "targets")
     clips = [u for u in targets.located(speech) if u.split == "train"]
     key = targets.keys(clips)[0]
@@ -270,7 +270,7 @@ def test_a_student_is_taught_and_saved_without_its_heads(
     encoder: WhisperEncoder, targets: Any, speech: Path, tmp_path: Path, console: Console
 ) -> None:
     fifth = script("fifth_round")
-    targets.of_corpora([speech], script("teacher").Teacher(encoder), tmp_path / "targets", seed=1)
+    targets.of_corpora([speech], script("teacher").Teacher(encoder), tmp_path / "targets", seed=1, jobs=2)
     recipe = fifth.RECIPE.model_copy(
         update={
             "corpus": fifth.RECIPE.corpus.model_copy(update={"root": speech}),

@@ -7,7 +7,7 @@ clips degraded by `noise.degrade`, at another speed too, while the targets are t
 places of the speech.
 
 The heads are a part of the network while it is trained, so that checkpoints hold them, and are gone from what is
-saved.
+saved. Clips are read and degraded by a process of their own, some steps ahead.
 """
 
 from collections import Counter
@@ -42,6 +42,8 @@ DEGRADED_SHARE = 0.7
 WEIGHT = 1.0  # of the distillation loss, beside the CTC loss in nats a label
 _LOG_STEPS = 10
 _BABBLE = 8  # other clips of the batch, from which babble is mixed
+_AHEAD = 8  # steps
+_DEGRADATION = 1  # of a step's random numbers, beside those of its masks
 
 
 @dataclass(frozen=True)
@@ -97,33 +99,27 @@ def distil(
     journal = Journal(conf, model, accelerator, optimiser, folder, console)
     journal.resume()
     tally, sums = Tally(), np.zeros(3)
-    of_stream = conf.model_copy(update={"batch_s": conf.batch_s / len(clips.streams)})
-    plans = [
-        schedule.plan(clips.durations_s(members), of_stream, journal.step, conf.steps, sampling)
-        for members, sampling in clips.streams
-    ]
+    ahead = torch.utils.data.DataLoader(
+        _Steps(model, clips, targets, conf, journal.step), batch_size=None, num_workers=1, prefetch_factor=_AHEAD
+    )
     with console.progress("train", total=conf.steps) as progress:
-        for batches in zip(*plans, strict=True):
-            chosen = [
-                [members[i] for batch in of for i in batch]
-                for (members, _), of in zip(clips.streams, batches, strict=True)
-            ]
+        for batches in ahead:
             scale = schedule.rate_scale(journal.step, conf)
             for group in optimiser.param_groups:
                 group["lr"] = scale * group["peak"]
             net.train()
             torch.manual_seed(schedule.seed_of(conf.seed, journal.step))
-            num_labels = sum(len(clips.labels[i]) for batch in chosen for i in batch)
-            for number, batch in enumerate(chosen):
+            num_labels = sum(len(labels) for batch in batches for labels in batch.labels)
+            for number, batch in enumerate(batches):
                 rng = np.random.default_rng([conf.seed, journal.step, number])
                 with accelerator.autocast():
-                    losses = batch_losses(model, clips, batch, targets, conf, rng)
-                total = losses.ctc / max(1, num_labels) + WEIGHT * losses.distillation / len(chosen)
+                    losses = batch_losses(model, batch, conf, rng)
+                total = losses.ctc / max(1, num_labels) + WEIGHT * losses.distillation / len(batches)
                 accelerator.backward(total)
-                tally.add(losses.ctc.detach(), losses.blanks, len(batch))
+                tally.add(losses.ctc.detach(), losses.blanks, len(batch.heard))
                 sums += (losses.distillation.item(), losses.cosine.item(), 1)
             norm = journal.take_step(net.parameters())
-            tally.close_step(max(1, num_labels), sum(map(sum, map(clips.durations_s, chosen))), norm)
+            tally.close_step(max(1, num_labels), sum(batch.audio_s for batch in batches), norm)
 
             is_last = journal.step == conf.steps
             if journal.step % _LOG_STEPS == 0 or is_last:
@@ -149,6 +145,62 @@ def distil(
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Clips as the student hears them, and what is wanted of it."""
+
+    heard: Sequence[np.ndarray]
+    """float32 (num_samples,) each, 16 kHz"""
+    labels: Sequence[Sequence[int]]
+    wanted: np.ndarray
+    """float32 (frames of all clips, layers x width)"""
+    audio_s: float
+    """of the clean clips"""
+
+
+class _Steps(torch.utils.data.IterableDataset[list[Batch]]):
+    """The batches of each step from `start` on, one a stream: functions of the seed and the step."""
+
+    def __init__(self, model: CTCModel, clips: Clips, targets: Targets, conf: ResolvedTrain, start: int) -> None:
+        self._model, self._clips, self._targets, self._conf, self._start = model, clips, targets, conf, start
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        torch.set_num_threads(1)
+        streams, conf = self._clips.streams, self._conf
+        of_stream = conf.model_copy(update={"batch_s": conf.batch_s / len(streams)})
+        plans = [
+            schedule.plan(self._clips.durations_s(members), of_stream, self._start, conf.steps, sampling)
+            for members, sampling in streams
+        ]
+        for step, batches in enumerate(zip(*plans, strict=True), self._start):
+            yield [
+                make_batch(
+                    self._model,
+                    self._clips,
+                    [members[i] for batch in of for i in batch],
+                    self._targets,
+                    np.random.default_rng([conf.seed, step, number, _DEGRADATION]),
+                )
+                for number, ((members, _), of) in enumerate(zip(streams, batches, strict=True))
+            ]
+
+
+def make_batch(
+    model: CTCModel, clips: Clips, batch: Sequence[int], targets: Targets, rng: np.random.Generator
+) -> Batch:
+    """Read clips, degrade most of them, and look up the teacher's targets at the times of the student's frames."""
+    clean = [load(clips.utterances[i]) for i in batch]
+    heard = [
+        _heard(waveform, model, [*clean[:row], *clean[row + 1 :]][:_BABBLE], rng)
+        for row, waveform in enumerate(clean)
+    ]
+    wanted = [
+        targets.at(clips.keys[i], _times(model, model.grid.num_frames(len(sound)), len(sound) / len(whole)))
+        for i, sound, whole in zip(batch, heard, clean, strict=True)
+    ]
+    return Batch(heard, [clips.labels[i] for i in batch], np.concatenate(wanted), sum(clips.durations_s(batch)))
+
+
+@dataclass(frozen=True)
 class Losses:
     """Of a batch."""
 
@@ -162,42 +214,25 @@ class Losses:
     """share of frames whose best label is blank"""
 
 
-def batch_losses(
-    model: CTCModel,
-    clips: Clips,
-    batch: Sequence[int],
-    targets: Targets,
-    conf: ResolvedTrain,
-    rng: np.random.Generator,
-) -> Losses:
-    """Return the losses of a batch, as the student hears it."""
+def batch_losses(model: CTCModel, batch: Batch, conf: ResolvedTrain, rng: np.random.Generator) -> Losses:
+    """Return the losses of a batch; `rng` draws SpecAugment's masks."""
     net, device = model.net, model.net.device
-    clean = [load(clips.utterances[i]) for i in batch]
-    heard = [
-        _heard(waveform, model, [*clean[:row], *clean[row + 1 :]][:_BABBLE], rng)
-        for row, waveform in enumerate(clean)
-    ]
-    features = forward.encode(model, [torch.from_numpy(waveform).to(device) for waveform in heard])
+    features = forward.encode(model, [torch.from_numpy(waveform).to(device) for waveform in batch.heard])
     frames = [len(clip) for clip in features]
     span = max(1, round(conf.mask_span_s / model.frame_s))
     over_time = augment.time_mask(frames, conf.mask_time, span, rng)
-    over_features = augment.feature_mask(len(batch), net.config.hidden_size, conf.mask_features, rng)
+    over_features = augment.feature_mask(len(frames), net.config.hidden_size, conf.mask_features, rng)
     masks = (torch.from_numpy(over_time).to(device), torch.from_numpy(over_features).to(device))
     hidden = forward.contextualise(net, features, masks)  # (B, T, H)
     logits = net.lm_head(net.dropout(hidden)).float()  # (B, T, V)
-    labelled = [row for row, i in enumerate(batch) if clips.labels[i]]
+    labelled = [row for row, labels in enumerate(batch.labels) if labels]
     of_ctc = logits.new_zeros(())
     if labelled:
-        lengths, labels = [frames[row] for row in labelled], [clips.labels[batch[row]] for row in labelled]
-        of_ctc = ctc_loss(logits[labelled], lengths, labels).sum()
-    wanted = [
-        targets.at(clips.keys[i], _times(model, count, len(sound) / len(whole)))
-        for i, count, sound, whole in zip(batch, frames, heard, clean, strict=True)
-    ]
+        of_ctc = ctc_loss(
+            logits[labelled], [frames[row] for row in labelled], [batch.labels[row] for row in labelled]
+        ).sum()
     predicted = [row[:count] for row, count in zip(net.distillation(hidden).float(), frames, strict=True)]
-    distillation, cosine = distillation_loss(
-        torch.cat(predicted), torch.from_numpy(np.concatenate(wanted)).to(device)
-    )
+    distillation, cosine = distillation_loss(torch.cat(predicted), torch.from_numpy(batch.wanted).to(device))
     return Losses(of_ctc, distillation, cosine.detach(), blank_rate(logits, frames).detach())
 
 

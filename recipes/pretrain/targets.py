@@ -6,9 +6,9 @@ takes any speech, with or without transcripts. Started again it goes on where it
 their clips: a clip is known by the digest of its file and its times, not by its id.
 
 - Each clip is at the start of a window of its own, with `SILENCE_S` of silence after it, and the window ends there:
-  the rest of Whisper's 30 s would be more silence, for four times the work. Cosines of centred and scaled hidden
-  states with those of whole windows, 50 clips of the pool, 5.2 s on average, layers 4 and 6: .95 and .92 with 5 s of
-  silence, .92 and .88 with 2 s, .90 and .86 with 1 s. (With other clips in place of silence .68 and .68: it hears
+  the rest of Whisper's 30 s would be more silence, for six times the work. Cosines of centred and scaled hidden
+  states with those of whole windows, 50 clips of the pool, 5.2 s on average, layers 4 and 6: .92 and .88 with 2 s of
+  silence, .95 and .92 with 5 s, .90 and .86 with 1 s. (With other clips in place of silence .68 and .68: it hears
   their context.)
 - A part of the hidden states depends on the position alone, which a model without absolute positions cannot know:
   their mean at each position is subtracted. A few dimensions hold most of the variance: each is divided by its median
@@ -22,8 +22,10 @@ key, first frame, frames. The former grows before the latter, so that what a kil
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,7 +44,7 @@ from asr_adapt.records import Utterance, counted, read_jsonl
 from asr_adapt.storage import atomic_file, content_digests
 
 LAYERS = (4, 6)
-SILENCE_S = 5.0
+SILENCE_S = 2.0
 CLAMP = 4.0
 SAMPLE = 400  # clips
 SHRINKAGE = 10  # clips with which a position's mean is drawn to that of all positions
@@ -215,13 +217,15 @@ def main(
         "targets"
     ),
     seed: Annotated[int, typer.Option(help="Of the clips that the statistics are taken of.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Clips at once, each on a core.")] = os.cpu_count() or 1,
 ) -> None:
     """Compute and keep the targets."""
+    torch.set_num_threads(1)
     with cli.one_line_errors():
-        of_corpora(manifests, Teacher.load(teacher), out, seed)
+        of_corpora(manifests, Teacher.load(teacher), out, seed, jobs)
 
 
-def of_corpora(manifests: Sequence[Path], teacher: Teacher, out: Path, seed: int) -> None:
+def of_corpora(manifests: Sequence[Path], teacher: Teacher, out: Path, seed: int, jobs: int) -> None:
     """Compute and keep the targets of every clip of the train splits that has none yet."""
     found = [u for path in manifests for u in located(path) if u.split in (None, "train")]
     clips = dict(zip(keys(found), found, strict=True))
@@ -232,27 +236,38 @@ def of_corpora(manifests: Sequence[Path], teacher: Teacher, out: Path, seed: int
         Scaling.measure(teacher, sample(found, seed)).write(out / _STATISTICS)
     scaling, width = Scaling.read(out / _STATISTICS), len(LAYERS) * teacher.width
     done = whole(out, width)
+    missing = [(key, utterance) for key, utterance in clips.items() if key not in done]
     refused: Counter[str] = Counter()
     first = (out / _FRAMES).stat().st_size // width
     seconds = 0.0
-    with (out / _FRAMES).open("ab") as frames, (out / _CLIPS).open("a", encoding="utf-8") as index:
-        missing = [(key, utterance) for key, utterance in clips.items() if key not in done]
-        for key, utterance in tqdm(missing, unit="clip", mininterval=5):
-            try:
-                waveform = load(utterance)
-            except AudioError as error:
-                refused[error.problem] += 1
+
+    def kept(clip: tuple[str, Utterance]) -> tuple[np.ndarray, float] | str:
+        """Return what is kept of a clip, and its length, or why nothing is."""
+        try:
+            waveform = load(clip[1])
+        except AudioError as error:
+            return error.problem
+        if not is_whole(waveform):
+            return f"not {_STEP / SAMPLE_RATE_HZ:g} to {WINDOW_S:g} s"
+        return scaling.kept(teacher_states(teacher, waveform)), len(waveform) / SAMPLE_RATE_HZ
+
+    with (
+        ThreadPoolExecutor(jobs) as pool,
+        (out / _FRAMES).open("ab") as frames,
+        (out / _CLIPS).open("a", encoding="utf-8") as index,
+    ):
+        results = tqdm(pool.map(kept, missing), total=len(missing), unit="clip", mininterval=5)
+        for (key, _), result in zip(missing, results, strict=True):
+            if isinstance(result, str):
+                refused[result] += 1
                 continue
-            if not is_whole(waveform):
-                refused[f"not {_STEP / SAMPLE_RATE_HZ:g} to {WINDOW_S:g} s"] += 1
-                continue
-            kept = scaling.kept(teacher_states(teacher, waveform))
-            frames.write(kept.tobytes())
+            found, duration_s = result
+            frames.write(found.tobytes())
             frames.flush()
-            index.write(json.dumps({"key": key, "first": first, "frames": len(kept)}) + "\n")
+            index.write(json.dumps({"key": key, "first": first, "frames": len(found)}) + "\n")
             index.flush()
-            first += len(kept)
-            seconds += len(waveform) / SAMPLE_RATE_HZ
+            first += len(found)
+            seconds += duration_s
     print(
         f"{seconds / 3600:.2f} h of {counted(len(missing) - refused.total(), 'clip')} added to {len(done):,}; "
         f"{first * width / 1e6:,.0f} MB; refused: {dict(refused.most_common())}"
