@@ -487,6 +487,45 @@ class DepthMeasurement(Artifact):
         return f"below:{self.depth}" if self.depth else "feature_encoder"
 
 
+class UnlabelledSummary(Artifact):
+    """`data/unlabelled.json` of a run: what was found in the recordings without transcripts."""
+
+    max_bytes = _LISTS_BYTES
+
+    recordings: int
+    segments: int
+    hours: float
+    """of speech"""
+    excluded: tuple[Exclusion, ...]
+
+
+class SelfTrainingRound(Artifact):
+    """`rounds/NN/round.json` of a run: a round of self-training; round 0 is training on labels alone."""
+
+    number: int = Field(ge=0)
+    segments: int = 0
+    """that were trained on with what the model before wrote"""
+    hours: float = 0.0
+    expected_cer: float | None = None
+    """of what it wrote, by what its scores tell on dev; None: dev is too small to say"""
+    with_ngram: bool = False
+    wer: float
+    """on dev, decoded greedily"""
+    cer: float
+
+
+class SelfTraining(Artifact):
+    """`rounds/self_training.json` of a run: its rounds, of which the best one's model is the run's."""
+
+    rounds: tuple[SelfTrainingRound, ...]
+    best: int
+
+    @classmethod
+    def path_of(cls, run: Path) -> Path:
+        """Return the file in a run folder."""
+        return run / "rounds" / "self_training.json"
+
+
 class LayerScores(BaseModel):
     """What probes say of a layer's features."""
 

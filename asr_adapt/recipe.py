@@ -263,6 +263,11 @@ class Train(_Section):
     """minutes between checkpoints"""
     patience: int = Field(default=10, ge=1)
     """stop early after this many validations without improvement"""
+    unlabelled: Path | None = Field(default=None, json_schema_extra={"since": 2})
+    """self-training: recordings of the language without transcripts (folder, file or manifest). The trained model
+    transcribes them, and training begins anew with what it is surest of, in rounds, as long as dev improves"""
+    unlabelled_rounds: int = Field(default=3, ge=1, json_schema_extra={"since": 2})
+    """most rounds of self-training"""
     tensorboard: bool = False
     """also write TensorBoard events (requires the extra `tensorboard`)"""
 
@@ -499,12 +504,15 @@ def fingerprint_fields(model: BaseModel, exclude: Collection[str] = ()) -> dict[
     return plain
 
 
+_NOT_OF_TRAINING = {"hours", "checkpoint_minutes", "tensorboard", "unlabelled", "unlabelled_rounds"}
+
+
 def training_fields(recipe: Recipe) -> dict[str, Any]:
     """Return the fields that decide what training does, for its fingerprint.
 
     Format 1 had augmentation's fields among those of `train`, and their fingerprint is still taken that way.
     """
-    train = fingerprint_fields(recipe.train, exclude={"hours", "checkpoint_minutes", "tensorboard"})
+    train = fingerprint_fields(recipe.train, exclude=_NOT_OF_TRAINING)
     return train | fingerprint_fields(recipe.augment)
 
 

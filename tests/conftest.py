@@ -107,8 +107,7 @@ def shared_folder(factory: pytest.TempPathFactory, name: str, make: Callable[[Pa
     return home / name
 
 
-@pytest.fixture
-def tones_are_speech(monkeypatch: pytest.MonkeyPatch) -> None:
+def let_tones_be_speech(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the detector of voice activity take what is loud for speech: to silero-vad, rightly, tones are none."""
 
     def probabilities(voice: vad.VoiceActivity, block: np.ndarray) -> np.ndarray:
@@ -119,6 +118,12 @@ def tones_are_speech(monkeypatch: pytest.MonkeyPatch) -> None:
         return (np.abs(of_windows).max(axis=1, initial=0) > 0.02).astype(np.float32)
 
     monkeypatch.setattr(vad.VoiceActivity, "probabilities", probabilities)
+
+
+@pytest.fixture
+def tones_are_speech(monkeypatch: pytest.MonkeyPatch) -> None:
+    """See `let_tones_be_speech`."""
+    let_tones_be_speech(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ same: members of archives, files elsewhere, and segments of recordings that cann
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar, overload
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from asr_adapt.records import SPLITS, Split, Utterance
 from asr_adapt.storage import atomic_file, content_digests
 
 Item = TypeVar("Item")
+Part = Split | Literal["unlabelled"]
+"""a split, or the segments of recordings without transcripts"""
+_PARTS: tuple[Part, ...] = (*SPLITS, "unlabelled")
 _ROWS_PER_BATCH = 16
 _CHANGED = (
     "Restore it, and the same command goes on where it was; without that, it prepares and trains anew. "
@@ -35,12 +38,12 @@ class Written(NamedTuple):
     """how many of their waveforms"""
 
 
-def path_of(folder: Path, split: Split) -> Path:
+def path_of(folder: Path, split: Part) -> Path:
     """Return the file of a split in a run's `data/`."""
     return folder / f"{split}.arrow"
 
 
-def load(folder: Path, split: Split) -> SpeechSplit:
+def load(folder: Path, split: Part) -> SpeechSplit:
     """Open a split that `write` made, in the order of the corpus.
 
     All is memory-mapped: an utterance, a text or a waveform is read each time it is asked for. Of each clip, only the
@@ -79,7 +82,7 @@ def load(folder: Path, split: Split) -> SpeechSplit:
 
 def write(
     folder: Path,
-    split: Split,
+    split: Part,
     rows: Iterable[tuple[Utterance, str, np.ndarray]],
     decoded_from: Mapping[str, str | None] | None = None,
 ) -> Written:
@@ -123,7 +126,7 @@ def write(
             count += 1
             copied += row["waveform"] is not None
         writer.finalize()
-    written = (path for path in (path_of(folder, each) for each in SPLITS) if path.exists())
+    written = (path for path in (path_of(folder, each) for each in _PARTS) if path.exists())
     Digests.of(folder, [path.name for path in written]).write(folder)
     return Written(count, copied)
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -71,6 +71,21 @@ class SpeechSplit:
         if self.known_lengths is not None:
             return self.known_lengths / audio.SAMPLE_RATE_HZ
         return np.array([utterance.duration_s or 0.0 for utterance in self.utterances], np.float64)
+
+    def __add__(self, other: "SpeechSplit") -> "SpeechSplit":
+        """Return the utterances of two prepared splits, those of the first before the others, under its name."""
+        own = len(self)
+        return SpeechSplit(
+            self.name,
+            [*self.utterances, *other.utterances],
+            [*self.references, *other.references],
+            lambda index: self.waveform(index) if index < own else other.waveform(index - own),
+            np.concatenate([self.lengths, other.lengths]),
+        )
+
+    def with_references(self, references: Sequence[str]) -> "SpeechSplit":
+        """Return the same speech with other normalised texts."""
+        return replace(self, references=references)
 
     def evenly(self, count: int) -> "SpeechSplit":
         """Return at most so many utterances, evenly spaced."""

@@ -135,7 +135,8 @@ class Clips:
         """Return how a clip is among these, in words; None: it is not.
 
         It is where the samples are the same; where more than half of it lies inside segments of the same recording;
-        or where letters, duration (to 0.1 s) and sound are the same, as in a clip that was encoded anew.
+        or where letters, duration (to 0.1 s) and sound are the same, as in a clip that was encoded anew. Of a clip
+        without a text, letters are not compared.
 
         Args:
             row: Of `clip_row`.
@@ -147,12 +148,13 @@ class Clips:
         heard = sum(max(0, min(end, to) - max(start, since)) for since, to in ranges)
         if 2 * heard > end - start:
             return f"{heard / 1000:.1f} of its {(end - start) / 1000:.1f} s, in the same recording"
-        same_text = self.rows[self._of_text.get(int(row["text"][0]), [])]
+        text = int(row["text"][0])
+        same_text = self.rows[self._of_text.get(text, [])] if text else self.rows
         apart = np.abs(same_text["duration_ms"].astype(np.int64) - row["duration_ms"].astype(np.int64))
         sounds = same_text["sound"][(apart <= _SAME_DURATION_MS) & (same_text["samples"] != 0)]
         differing = np.bitwise_count(sounds ^ row["sound"]).sum(axis=1)
         if row["samples"][0] and (differing <= (1 - _SAME_SOUND) * _SLICES * _BANDS).any():
-            return "the same words and sound, encoded anew"
+            return f"the same {'words and ' if text else ''}sound, encoded anew"
         return None
 
     @cached_property

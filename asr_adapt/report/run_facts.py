@@ -6,11 +6,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from asr_adapt import remote
-from asr_adapt.artifacts import Environment, PreparationSummary
+from asr_adapt.artifacts import Environment, PreparationSummary, SelfTraining
 from asr_adapt.corpora import prepared
 from asr_adapt.errors import InputError, describe_validation_error
 from asr_adapt.recipe import Recipe, Resolved, Source, read_recipe
-from asr_adapt.records import describe_duration
+from asr_adapt.records import counted, describe_duration
 from asr_adapt.report.train_log import read_log
 from asr_adapt.scoring.error_analysis import ScoredUtterance
 
@@ -54,9 +54,26 @@ def training_facts(recipe: Resolved, summary: PreparationSummary, folder: Path) 
         "Training steps": f"{steps:,} of {train.steps:,}, each of {train.batch_s:g} s of audio; peak learning rate "
                           f"{train.learning_rate:g}, seed {train.seed}, {train.precision}",
     }  # fmt: skip
+    if self_trained := _self_training(folder):
+        facts["Self-training"] = self_trained
     if machine := _machine(folder / "environment.json"):
         facts["Machine"] = machine
     return facts
+
+
+def _self_training(folder: Path) -> str:
+    """Return what rounds of self-training brought; empty where there were none."""
+    path = SelfTraining.path_of(folder)
+    if not path.is_file():
+        return ""
+    found = SelfTraining.read_file(path, "Delete it and run again; self-training is repeated.")
+    first, best, tried = found.rounds[0], found.rounds[found.best], len(found.rounds) - 1
+    if not found.best:
+        return f"{counted(tried, 'round')} brought nothing on dev: the model is that of labels alone"
+    return (
+        f"round {found.best} of {tried}, on {describe_duration(best.hours * 3600)} of recordings with the text that "
+        f"the model before wrote; on dev WER {first.wer:.3f} → {best.wer:.3f}, CER {first.cer:.3f} → {best.cer:.3f}"
+    )
 
 
 def _trained(policy: str) -> str:

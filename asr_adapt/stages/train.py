@@ -31,7 +31,13 @@ _LOG_STEPS = 10
 
 
 def train(
-    recipe: Resolved, model: CTCModel, data: SpeechSplit, dev: SpeechSplit, folder: Path, console: Console
+    recipe: Resolved,
+    model: CTCModel,
+    data: SpeechSplit,
+    dev: SpeechSplit,
+    folder: Path,
+    console: Console,
+    sampling: schedule.Sampling | None = None,
 ) -> Outcome:
     """Adapt `model` in place; afterwards it holds the weights that were best on dev.
 
@@ -46,6 +52,7 @@ def train(
         dev: The dev split, which chooses the best weights.
         folder: The run folder; `checkpoints/` and `train_log.jsonl` are written there.
         console: Where to report.
+        sampling: How clips are drawn; None: as the recipe's corpora say.
 
     Raises:
         TrainingDiverged: gradients were not finite 20 times in a row; `model` then holds the best weights so far, if
@@ -80,7 +87,7 @@ def train(
     with accelerator.main_process_first(), accelerator.autocast():
         model.net.eval()
         inputs.fill_cache(console)
-    sampling = _sampling(recipe, data, console)
+    sampling = sampling or _sampling(recipe, data, console)
     journal.resume()
 
     tally = Tally()

@@ -32,7 +32,7 @@ from asr_adapt.recipe import (
     read_recipe,
     training_fields,
 )
-from asr_adapt.stages import prepare, train
+from asr_adapt.stages import prepare, train, unlabelled
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.training import depth, memory, presets, schedule
 from asr_adapt.training.presets import Choice
@@ -77,6 +77,8 @@ class RunPlan:
     """digests of the recordings of noise and of rooms"""
     prepare_inputs: str
     """fingerprint of all that decides the prepared data"""
+    unlabelled: dict[str, str | None]
+    """digests of the recordings without transcripts, by locator"""
 
     @classmethod
     def of(
@@ -112,13 +114,31 @@ class RunPlan:
             *((held_out.digest,) if len(held_out.rows) else ()),
         )
         return cls(
-            recipe, open_precision, resolved_base, grid, known, held_out, reading, digests, noise, prepare_inputs
+            recipe,
+            open_precision,
+            resolved_base,
+            grid,
+            known,
+            held_out,
+            reading,
+            digests,
+            noise,
+            prepare_inputs,
+            unlabelled.digests_of(unlabelled.find(source)) if (source := recipe.train.unlabelled) else {},
         )
 
     def without_corpus(self) -> "RunPlan":
         """Return what processes need that do not lead: they never read the corpus, only what is prepared of it."""
         nothing = TrainedOn.nothing()
-        return replace(self, reading=corpora.Reading([], ()), digests={}, known=nothing, held_out=nothing, noise=[])
+        return replace(
+            self,
+            reading=corpora.Reading([], ()),
+            digests={},
+            known=nothing,
+            held_out=nothing,
+            noise=[],
+            unlabelled={},
+        )
 
     def training(self, out: Path, team: PartialState, console: Console) -> TrainingPlan:
         """Return what training decides in the run folder `out`, whose data are prepared.
@@ -204,7 +224,10 @@ def settled(recipe: Recipe) -> Recipe:
             "corpus": _absolute(recipe.corpus),
             "corpora": tuple(_absolute(source) for source in recipe.corpora),
             "model": recipe.model.model_copy(update={"base": str(start.resolve())} if start.is_dir() else {}),
-            "train": recipe.train.model_copy(update={"precision": train.resolve_precision(recipe.train)}),
+            "train": recipe.train.model_copy(
+                update={"precision": train.resolve_precision(recipe.train)}
+                | ({"unlabelled": source.resolve()} if (source := recipe.train.unlabelled) else {})
+            ),
             "augment": recipe.augment.model_copy(update={name: path.resolve() for name, path in folders.items()}),
         }
     )

@@ -1,4 +1,7 @@
-"""run: plan → lock → prepare → train → evaluate → report, in one run folder that can be stopped and resumed."""
+"""run: plan → lock → prepare → train → evaluate → report, in one run folder that can be stopped and resumed.
+
+With recordings without transcripts (`train.unlabelled`), rounds of self-training follow upon training.
+"""
 
 import os
 import platform
@@ -18,7 +21,6 @@ from asr_adapt import corpora, processes
 from asr_adapt.artifacts import (
     VERDICT,
     Assessment,
-    Calibrations,
     Contamination,
     Environment,
     Metrics,
@@ -26,24 +28,20 @@ from asr_adapt.artifacts import (
 )
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared, trained_on
-from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.corpora.trained_on import TrainedOn
-from asr_adapt.decoding import ctc
 from asr_adapt.errors import InputError, RunLocked, TrainingDiverged
-from asr_adapt.inference import calibration
 from asr_adapt.inference.transcriber import Transcriber
-from asr_adapt.model import ctc_model, head, mixed_precision
-from asr_adapt.model.base import ResolvedBase
-from asr_adapt.recipe import Recipe, Resolved, fingerprint, read_recipe, write_recipe
+from asr_adapt.model import mixed_precision
+from asr_adapt.recipe import Recipe, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import assessment, write
 from asr_adapt.scoring.evaluation import Evaluation
 from asr_adapt.stages import evaluate, prepare, train
 from asr_adapt.storage import disk_full_as_error, make_folder, refuse_url
-from asr_adapt.text.alphabet import Alphabet
+from asr_adapt.workflows import adapted, self_training
 from asr_adapt.workflows.plan import RunPlan, TrainingPlan
 from asr_adapt.workflows.run_state import RunState
 
-_OF_TRAINING = ("checkpoints", "model", "adapter", "train_log.jsonl", "tensorboard", VERDICT)
+_OF_TRAINING = ("checkpoints", "model", "adapter", "rounds", "train_log.jsonl", "tensorboard", VERDICT)
 _LONGEST_STAGE = timedelta(days=7)  # processes wait for the one that prepares
 _LAST_PROCESSES_END_S = 60.0  # torchrun starts a group anew while processes of the last one may still end
 _PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "numpy", "soundfile", "soxr", "jiwer")
@@ -97,6 +95,7 @@ def run(
         # One precision and one set of batches for all processes: each would measure and count for itself.
         training = processes.from_leader(lambda: plan.training(out, team, console))
         _train(plan, training, out, console)
+        training = self_training.self_train(plan, training, out, console)
 
         console.heading("evaluate")
         evaluation = _evaluate(plan, training, out, console)
@@ -196,16 +195,17 @@ def _train(plan: RunPlan, training: TrainingPlan, out: Path, console: Console) -
     if not processes.from_leader(lambda: _begin_training(training, out, console)):
         console.say("already done")
         return
-    adapted = _new_model(recipe, plan.base, out, console)
+    model = adapted.new(recipe, plan.base, out, console)
     data, dev = prepared.load(out / "data", "train"), prepared.load(out / "data", "dev")
     try:
-        outcome = train.train(recipe, adapted, data, dev, out, console)
+        outcome = train.train(recipe, model, data, dev, out, console)
     except TrainingDiverged as error:
         if leads and error.has_model:
-            _save(plan, recipe, adapted, out, console)
+            adapted.save(plan, recipe, model, out, adapted.heard(plan, ("train", "dev"), out, console))
         raise
     if leads:
-        _save(plan, recipe, _calibrated(adapted, dev, recipe, console), out, console)
+        model = adapted.calibrated(model, dev, recipe, console)
+        adapted.save(plan, recipe, model, out, adapted.heard(plan, ("train", "dev"), out, console))
         shutil.rmtree(out / "data" / "features", ignore_errors=True)
         RunState(out).finish("train")
     console.say(f"best on dev: step {outcome.best_step:,}, WER {outcome.best_wer:.3f}, CER {outcome.best_cer:.3f}")
@@ -226,39 +226,6 @@ def _begin_training(training: TrainingPlan, out: Path, console: Console) -> bool
         console.table(training.preset, ("chosen", "", "why"), rows)
     write_environment(out / "environment.json")
     return True
-
-
-def _new_model(recipe: Resolved, resolved_base: ResolvedBase, out: Path, console: Console) -> ctc_model.CTCModel:
-    """Return the base model with a new head for the alphabet of the prepared data."""
-    spec, language = recipe.model, recipe.language
-    alphabet = Alphabet(PreparationSummary.read(out / "data").alphabet)
-    adapted = head.create(spec, alphabet, language, recipe.text, recipe.train.seed, resolved_base)
-    adapter = resolved_base.adapter
-    if adapter:
-        console.say(f"adapter and head: initialised from those of '{adapter[0]}' in {spec.base}")
-    inherited = head.inherited(spec, alphabet, language, resolved_base)
-    if inherited:
-        console.say(f"head: {len(inherited)} of {len(alphabet)} units are initialised from the base model's own")
-    if adapter and 2 * len(inherited) < len(alphabet):
-        console.warn(f"'{adapter[0]}' writes few of these letters: its adapter may be of another script")
-    return adapted
-
-
-def _calibrated(
-    adapted: ctc_model.CTCModel, dev: SpeechSplit, recipe: Resolved, console: Console
-) -> ctc_model.CTCModel:
-    """Return the model with the calibration of its words' confidence, in the precision of training."""
-    precision = mixed_precision.recorded_or_fastest(recipe.train.precision, train.device())
-    outputs = calibration.DevOutputs.of(adapted, dev, console, precision)
-    greedy = calibration.calibrate(outputs, adapted.alphabet, ctc.greedy, console)
-    return replace(adapted, calibrations=Calibrations(greedy=greedy))
-
-
-def _save(plan: RunPlan, recipe: Resolved, adapted: ctc_model.CTCModel, out: Path, console: Console) -> None:
-    if recipe.model.adapter != "none":
-        adapted.save_adapter(out / "adapter")
-    heard = TrainedOn.of([prepared.load(out / "data", split) for split in ("train", "dev")], console, plan.digests)
-    adapted.merged().save(out / "model", heard + plan.known)
 
 
 def _evaluate(plan: RunPlan, training: TrainingPlan, out: Path, console: Console) -> Evaluation | None:

@@ -10,10 +10,12 @@ from asr_adapt.report import write
 _OUTPUTS = {
     "prepare": ("data/doctor.json", *(f"data/{split}.arrow" for split in SPLITS)),
     "train": ("model/asr_adapt.json", "model/model.safetensors"),
+    "self-train": ("rounds/self_training.json",),
     "evaluate": ("metrics.json", "hypotheses.jsonl"),
     "report": (write.PAGE, f"model/{write.MODEL_CARD}"),
 }
 _ORDER = tuple(_OUTPUTS)
+_OPTIONAL = ("self-train",)
 
 
 def is_finished(folder: Path) -> bool:
@@ -45,7 +47,8 @@ class RunState:
 
     def are_all_finished(self) -> bool:
         """Whether each stage is finished and its outputs are there."""
-        return all(stage in self._stages and self.is_done(stage, self._stages[stage].inputs) for stage in _ORDER)
+        wanted = [stage for stage in _ORDER if stage not in _OPTIONAL or stage in self._stages]
+        return all(stage in self._stages and self.is_done(stage, self._stages[stage].inputs) for stage in wanted)
 
     def is_begun(self, stage: str, inputs: str) -> bool:
         """Whether the stage was started with these inputs."""
@@ -63,6 +66,10 @@ class RunState:
         for name in (*remove, *outdated):
             path = self._out / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def forget(self, stage: str) -> None:
+        """Record that a stage is no longer wanted; later stages are no longer done."""
+        self._write({name: state for name, state in self._stages.items() if _ORDER.index(name) < _ORDER.index(stage)})
 
     def finish(self, stage: str) -> None:
         """Record that a stage is done."""

@@ -1,0 +1,120 @@
+"""Self-training: rounds in a run folder, what is resumed, what is kept, and which model is the run's in the end."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import soundfile
+from conftest import RATE_HZ, let_tones_be_speech, say, sentences, tone_recipe
+from safetensors.torch import load_file
+
+from asr_adapt.artifacts import SelfTraining, SelfTrainingRound
+from asr_adapt.console import Console
+from asr_adapt.corpora import prepared
+from asr_adapt.corpora.trained_on import TrainedOn
+from asr_adapt.errors import Interrupted
+from asr_adapt.recipe import Recipe
+from asr_adapt.records import read_jsonl
+from asr_adapt.stages import train
+from asr_adapt.workflows import run_state
+from asr_adapt.workflows.run import run
+
+pytestmark = pytest.mark.usefixtures("tones_are_speech")
+STEPS = 60
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings without transcripts."""
+    folder = tmp_path_factory.mktemp("recordings")
+    for number, text in enumerate(sentences(12, seed=31)):
+        soundfile.write(folder / f"{number:02}.wav", say(text, 500 + number), RATE_HZ)
+    return folder
+
+
+def recipe(tones: Path, **fields: object) -> Recipe:
+    return tone_recipe(tones, **{"steps": STEPS, "eval_steps": STEPS, **fields})
+
+
+def weights(folder: Path) -> dict[str, list[float]]:
+    return {name: tensor.flatten()[:3].tolist() for name, tensor in load_file(folder / "model.safetensors").items()}
+
+
+def rates(found: SelfTrainingRound) -> float:
+    return min(found.wer, 1.0) + found.cer
+
+
+@pytest.fixture(scope="module")
+def finished(tones: Path, own: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("self-trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        let_tones_be_speech(patch)
+        run(recipe(tones, unlabelled=own, unlabelled_rounds=2), out, Console(quiet=True))
+    return out
+
+
+def test_the_best_round_on_dev_is_the_runs_model(finished: Path) -> None:
+    summary = SelfTraining.read_file(SelfTraining.path_of(finished), "")
+    assert [each.number for each in summary.rounds] in ([0, 1], [0, 1, 2])
+    assert rates(summary.rounds[summary.best]) == min(map(rates, summary.rounds))
+    assert summary.rounds[1].segments > 0 and summary.rounds[1].hours > 0
+    alone = weights(finished / "rounds" / "00" / "model")
+    assert (weights(finished / "model") == alone) == (summary.best == 0)
+    assert run_state.is_finished(finished)
+
+
+def test_what_the_model_wrote_is_kept_as_a_models_text(finished: Path) -> None:
+    rows = [u for _, u in read_jsonl(finished / "rounds" / "01" / "pseudo_labels.jsonl")]
+    speech = prepared.load(finished / "data", "unlabelled")
+    assert rows and {u.id for u in rows} <= {u.id for u in speech.utterances}
+    assert all(u.hypothesis and u.text is None and u.provenance == "machine" for u in rows)
+
+
+def test_the_same_command_again_does_nothing(finished: Path, tones: Path, own: Path) -> None:
+    before = (finished / "model" / "model.safetensors").stat().st_mtime_ns
+    run(recipe(tones, unlabelled=own, unlabelled_rounds=2), finished, Console(quiet=True))
+    assert (finished / "model" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_without_the_recordings_the_model_of_labels_is_the_runs_again(
+    finished: Path, tones: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    alone = weights(out / "rounds" / "00" / "model")
+    run(recipe(tones), out, Console(quiet=True))
+    assert weights(out / "model") == alone and not (out / "rounds").exists()
+    log = [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == STEPS, "it was not trained again"
+
+
+def test_an_interrupted_round_is_resumed_and_ends_alike(
+    finished: Path, tones: Path, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, whole = tmp_path / "run", train.train
+    calls = 0
+
+    def interrupted(*arguments: object, **named: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise Interrupted(15, "stopped")
+        return whole(*arguments, **named)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(train, "train", interrupted)
+        run(recipe(tones, unlabelled=own, unlabelled_rounds=2), out, Console(quiet=True))
+    labels = (out / "rounds" / "01" / "pseudo_labels.jsonl").read_bytes()
+    run(recipe(tones, unlabelled=own, unlabelled_rounds=2), out, Console(quiet=True))
+    assert (out / "rounds" / "01" / "pseudo_labels.jsonl").read_bytes() == labels
+    assert weights(out / "model") == weights(finished / "model")
+
+
+def test_a_self_trained_model_knows_the_recordings_that_it_heard(finished: Path) -> None:
+    summary = SelfTraining.read_file(SelfTraining.path_of(finished), "")
+    known = TrainedOn.read(finished / "model")
+    assert known is not None
+    labelled = len(prepared.load(finished / "data", "train")) + len(prepared.load(finished / "data", "dev"))
+    heard = len(prepared.load(finished / "data", "unlabelled")) if summary.best else 0
+    assert len(known.rows) == labelled + heard
