@@ -297,10 +297,17 @@ class NGramWeights(BaseModel):
     """bonus for each word, against the n-gram's preference for few words"""
     unknown: float = -10.0
     """added for each word that is not in the n-gram's vocabulary"""
+    letters: float = 0.0
+    """weight of the natural log probability that a letter n-gram gives such a word; 0: they are all alike"""
+    letter_bonus: float = 0.0
+    """nats for each letter of such a word, and its end, before that weight; against the preference for short ones"""
 
     def describe(self) -> str:
         """Return the weights on one line, as in `metrics.json`."""
-        return f"beam search with an n-gram: alpha {self.alpha:g}, beta {self.beta:g}, unknown {self.unknown:g}"
+        letters = f", letters {self.letters:g} with bonus {self.letter_bonus:g}" if self.letters else ""
+        return (
+            f"beam search with an n-gram: alpha {self.alpha:g}, beta {self.beta:g}, unknown {self.unknown:g}{letters}"
+        )
 
 
 class DecodingConfig(BaseModel):

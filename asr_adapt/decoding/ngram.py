@@ -8,6 +8,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 Gram = tuple[str, ...]
@@ -116,6 +117,19 @@ def estimate(sentences: Iterable[str], order: int) -> NGram:
     del probability[()], backoffs[()]
     log10 = {gram: math.log10(p) for gram, p in probability.items()} | {(BEGIN,): 0.0}
     return NGram(order, log10, {context: math.log10(weight) for context, weight in backoffs.items()})
+
+
+def vocabulary(arpa: Path) -> list[str]:
+    """Return the words of an ARPA file, without `<s>`, `</s>` and `<unk>`."""
+    words = []
+    with arpa.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.startswith("\\2-grams:"):
+                break
+            fields = line.rstrip("\n").split("\t")
+            if len(fields) > 1 and fields[1] not in {BEGIN, END, UNKNOWN}:
+                words.append(fields[1])
+    return words
 
 
 def of_words(words: Iterable[str]) -> NGram:

@@ -1,5 +1,6 @@
 """lm: an n-gram of a model's words beside it, with weights that dev chose."""
 
+import itertools
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ import numpy as np
 from asr_adapt.artifacts import Calibration, NGramWeights
 from asr_adapt.console import Console
 from asr_adapt.decoding import ctc, ngram
-from asr_adapt.decoding.beam_search import BeamSearch
+from asr_adapt.decoding.beam_search import BeamSearch, Spelling
 from asr_adapt.decoding.ngram import NGram
 from asr_adapt.errors import InputError
 from asr_adapt.inference.calibration import DevOutputs, calibrate
@@ -26,6 +27,7 @@ _TRIED: dict[str, tuple[float, ...]] = {
     "unknown": (-10.0, -6.0, -3.0, 0.0),
 }
 _ROUNDS = 2
+_LETTERS, _LETTER_BONUSES = (0.1, 0.25, 0.5, 0.8), (0.0, 1.0, 1.5, 2.0, 2.5, 3.0)
 FEWEST_WORDS = 100
 """words of dev; on fewer, a weight is chosen by a word or two"""
 
@@ -149,7 +151,31 @@ def tune(model: CTCModel, arpa: Path, dev: DevOutputs, console: Console) -> tupl
         for name, values in bar.over(list(_TRIED.items()) * _ROUNDS):
             others = [best.model_copy(update={name: value}) for value in values]
             best = min([best, *others], key=rates)
-    return best, rates(best)
+    return min((best, rates(best)), _with_letters(model, arpa, best, dev), key=lambda one: one[1])
+
+
+def _with_letters(
+    model: CTCModel, arpa: Path, best: NGramWeights, dev: DevOutputs
+) -> tuple[NGramWeights, tuple[float, float]]:
+    """Return the best weights with a letter n-gram for unknown words, with the rates that they have on dev.
+
+    Its weights choose among the hypotheses of one search for each `unknown`, so that many can be tried.
+    """
+    spelling = Spelling(ngram.vocabulary(arpa))
+    found: list[tuple[tuple[float, float], NGramWeights]] = []
+    for unknown in _TRIED["unknown"]:
+        searched = best.model_copy(update={"unknown": unknown})
+        search = BeamSearch(model.alphabet, arpa, searched)
+        with ThreadPoolExecutor() as pool:
+            hypotheses = list(pool.map(search.hypotheses, dev.log_probs))
+        for letters, bonus in itertools.product(_LETTERS, _LETTER_BONUSES):
+            weights = searched.model_copy(update={"letters": letters, "letter_bonus": bonus})
+            texts = [
+                max(of_clip, key=lambda one: one[1] + spelling.score(one[0], weights))[0] for of_clip in hypotheses
+            ]
+            found.append((error_rates.rates(list(zip(dev.references, texts, strict=True))), weights))
+    rates, weights = min(found, key=lambda one: one[0])
+    return weights, rates
 
 
 def _rates(text_of: Callable[[np.ndarray], str], dev: DevOutputs) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import torch
 
 from asr_adapt.artifacts import NGramWeights
 from asr_adapt.decoding import ctc, ngram
-from asr_adapt.decoding.beam_search import BeamSearch
+from asr_adapt.decoding.beam_search import BeamSearch, Spelling
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import AudioTooShort, TooFewFrames
 from asr_adapt.text.alphabet import Alphabet
@@ -136,6 +136,37 @@ def test_the_n_gram_flips_what_sounds_alike(bunny_arpa: Path) -> None:
     with_it = BeamSearch(LETTERS, bunny_arpa, NGramWeights(alpha=2.0, beta=0, unknown=-10))
     assert without.text(scores) == "bunny bunny"
     assert with_it.text(scores) == "bugs bunny"
+
+
+def test_an_unknown_word_is_chosen_by_its_letters(tmp_path: Path) -> None:
+    """`ban`, and a little louder `bgn`: the n-gram knows neither, but words like the former."""
+    path = tmp_path / "lm.arpa"
+    path.write_text("\n".join(ngram.estimate(["can fan man", "tan van bat bad"], 2).arpa()) + "\n")
+    scores = frames("b∅g∅n∅", COLUMNS, 0.5)
+    scores[2, COLUMNS.index("a")] = np.log(0.4)
+    alike = NGramWeights(unknown=0)
+    by_letters = alike.model_copy(update={"letters": 0.5})
+    assert BeamSearch(LETTERS, path, alike).text(scores) == "bgn"
+    assert BeamSearch(LETTERS, path, by_letters).text(scores) == "ban"
+    assert [run.label for run in BeamSearch(LETTERS, path, by_letters).runs(scores)] == LETTERS.encode("ban")
+    assert BeamSearch(LETTERS, path, by_letters).text(scores[:0]) == ""
+
+
+def test_spelling_scores_unknown_words_alone() -> None:
+    spelling = Spelling(["can", "fan", "man"])
+    weights = NGramWeights(letters=0.5, letter_bonus=2.0)
+    assert spelling.unknown("can ban fan") == ["ban"]
+    assert spelling.score("can fan", weights) == 0.0
+    letters = ngram.estimate(["c a n", "f a n", "m a n"], 6).sentence_log10("b a n") * np.log(10)
+    assert spelling.score("can ban", weights) == pytest.approx(0.5 * (letters + 2.0 * 4))
+    assert spelling.of_word("man") > spelling.of_word("nam") > spelling.of_word("nnnnnn")
+
+
+def test_an_arpa_files_words_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "lm.arpa"
+    made = ngram.estimate(["ä b", "b c d"], 3)
+    path.write_text("\n".join(made.arpa()) + "\n", encoding="utf-8")
+    assert sorted(ngram.vocabulary(path)) == sorted(made.vocabulary) == ["b", "c", "d", "ä"]
 
 
 def test_beam_search_without_an_n_gram_and_greedy_agree_where_the_model_is_sure() -> None:

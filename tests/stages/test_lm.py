@@ -20,6 +20,7 @@ from asr_adapt.model import forward, ngram_file
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Source
 from asr_adapt.records import Utterance
+from asr_adapt.scoring.error_rates import word_errors
 from asr_adapt.stages import lm
 from asr_adapt.workflows.model_folder import add_ngram, evaluate_folder
 
@@ -57,6 +58,26 @@ def test_dev_chooses_weights_with_which_it_has_fewer_errors(run_folder: Path, bl
     search = BeamSearch(model.alphabet, found, weights)
     wrong = sum(search.text(s) != text for s, text in zip(blurred.log_probs, blurred.references, strict=True))
     assert wrong < sum(text != reference for text, reference in zip(read, blurred.references, strict=True))
+
+
+def test_letters_are_weighed_where_that_lowers_the_errors_on_dev(run_folder: Path, blurred: DevOutputs) -> None:
+    """Every word of dev is unknown to the n-gram, and has the letters of those that it knows."""
+    model = CTCModel.load(run_folder / "model")
+    known = {word for text in blurred.references for word in text.split()}
+    like_them = sorted({word + word[0] for word in known} | {word[-1] + word for word in known} - known)
+    weights = lm.lm(run_folder / "model", [" ".join(like_them)], 2, blurred, Console(quiet=True))
+    assert weights is not None and weights.letters > 0
+    assert f"letters {weights.letters:g} with bonus" in weights.describe()
+    found, kept = ngram_file.read(run_folder / "model") or (None, None)
+    assert kept == weights and found is not None
+    with_letters = BeamSearch(model.alphabet, found, weights)
+    without = BeamSearch(model.alphabet, found, weights.model_copy(update={"letters": 0.0}))
+
+    def wrong(search: BeamSearch) -> int:
+        pairs = zip(blurred.log_probs, blurred.references, strict=True)
+        return sum(word_errors(reference, search.text(scores)).total for scores, reference in pairs)
+
+    assert wrong(with_letters) < wrong(without)
 
 
 def test_the_n_gram_can_be_turned_off(run_folder: Path) -> None:
