@@ -506,16 +506,22 @@ class UnlabelledSummary(Artifact):
     excluded: tuple[Exclusion, ...]
 
 
+class PseudoLabels(Artifact):
+    """`rounds/NN/pseudo_labels.json` of a run: what was kept of a model's own text."""
+
+    segments: int
+    hours: float
+    expected_cer: float | None
+    """by what the model's scores tell on dev; None: dev is too small to say"""
+    with_ngram: bool
+
+
 class SelfTrainingRound(Artifact):
-    """`rounds/NN/round.json` of a run: a round of self-training; round 0 is training on labels alone."""
+    """`rounds/NN/round.json` of a run: a round of self-training."""
 
     number: int = Field(ge=0)
-    segments: int = 0
-    """that were trained on with what the model before wrote"""
-    hours: float = 0.0
-    expected_cer: float | None = None
-    """of what it wrote, by what its scores tell on dev; None: dev is too small to say"""
-    with_ngram: bool = False
+    labels: PseudoLabels | None = None
+    """what it was trained on, beside the transcripts; None in round 0, the model of these alone"""
     wer: float
     """on dev, decoded greedily"""
     cer: float

@@ -68,11 +68,13 @@ def _self_training(folder: Path) -> str:
         return ""
     found = SelfTraining.read_file(path, "Delete it and run again; self-training is repeated.")
     first, best, tried = found.rounds[0], found.rounds[found.best], len(found.rounds) - 1
-    if not found.best:
+    labels = best.labels
+    if labels is None:
         return f"{counted(tried, 'round')} brought nothing on dev: the model is that of labels alone"
     return (
-        f"round {found.best} of {tried}, on {describe_duration(best.hours * 3600)} of recordings with the text that "
-        f"the model before wrote; on dev WER {first.wer:.3f} → {best.wer:.3f}, CER {first.cer:.3f} → {best.cer:.3f}"
+        f"round {found.best} of {tried}, on {describe_duration(labels.hours * 3600)} of recordings with the text "
+        f"that the model before wrote; WER on dev {first.wer:.3f} → {best.wer:.3f}, CER {first.cer:.3f} → "
+        f"{best.cer:.3f}"
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asr_adapt import corpora, processes
-from asr_adapt.artifacts import Calibrations, SelfTraining, SelfTrainingRound
+from asr_adapt.artifacts import Calibrations, PseudoLabels, SelfTraining, SelfTrainingRound
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
 from asr_adapt.corpora.speech_split import SpeechSplit
@@ -39,7 +39,7 @@ from asr_adapt.workflows.plan import RunPlan, TrainingPlan
 from asr_adapt.workflows.run_state import RunState
 
 STAGE = "self-train"
-_PSEUDO_LABELS, _ROUND = "pseudo_labels.jsonl", "round.json"
+_TEXTS, _LABELS, _ROUND = "pseudo_labels.jsonl", "pseudo_labels.json", "round.json"
 _ORDER = 3  # of the n-gram
 _TUNED_ON = 100  # clips of dev; each of some 60 settings of the n-gram's weights decodes them all
 # What people transcribed is drawn more often than its hours say (`schedule.Sampling`), as small corpora are.
@@ -97,6 +97,7 @@ def _undo(out: Path, console: Console) -> None:
     if stages.was_started(STAGE):
         console.warn("train.unlabelled is no longer given: the model of training alone is the run's again")
         _adopt(_folder(out, 0), out)
+        SelfTraining.path_of(out).unlink(missing_ok=True)
         stages.forget(STAGE)
         shutil.rmtree(out / "rounds")
 
@@ -119,7 +120,8 @@ def _begin(plan: RunPlan, training: TrainingPlan, out: Path, console: Console) -
         if stages.was_started(STAGE):
             console.warn("the recordings or the number of rounds changed: restarting self-training")
             _adopt(first, out)
-            shutil.rmtree(out / "rounds")
+            for later in (path for path in (out / "rounds").iterdir() if path.is_dir() and path != first):
+                shutil.rmtree(later)
         stages.begin(STAGE, training.inputs, remove=("data/unlabelled.arrow", "data/unlabelled.json"))
     if not first.is_dir():
         _adopt(out, first)
@@ -181,7 +183,7 @@ def _round(
             remedy="Transcribe more first, or leave the field out.",
         )
     speech = prepared.load(out / "data", "unlabelled")
-    texts = {u.id: u.hypothesis or "" for _, u in read_jsonl(folder / _PSEUDO_LABELS)}
+    texts = {u.id: u.hypothesis or "" for _, u in read_jsonl(folder / _TEXTS)}
     indices = [index for index, u in enumerate(speech.utterances) if u.id in texts]
     pseudo = speech.select(indices)
     pseudo = pseudo.with_references([texts[u.id] for u in pseudo.utterances])
@@ -197,7 +199,9 @@ def _round(
     if processes.leads():
         heard = adapted.heard(plan, ("train", "dev", "unlabelled"), out, console)
         adapted.save(plan, recipe, adapted.calibrated(student, dev, recipe, console), folder, heard)
-        labels.model_copy(update={"wer": outcome.best_wer, "cer": outcome.best_cer}).write_file(folder / _ROUND)
+        SelfTrainingRound(number=number, labels=labels, wer=outcome.best_wer, cer=outcome.best_cer).write_file(
+            folder / _ROUND
+        )
         shutil.rmtree(folder / "data", ignore_errors=True)
         shutil.rmtree(folder / "checkpoints")
     return processes.from_leader(lambda: _read(folder / _ROUND))
@@ -243,11 +247,11 @@ class _Writer:
     """on dev"""
 
 
-def _label(
-    recipe: Resolved, teacher: SelfTrainingRound, number: int, out: Path, console: Console
-) -> SelfTrainingRound:
+def _label(recipe: Resolved, teacher: SelfTrainingRound, number: int, out: Path, console: Console) -> PseudoLabels:
     """Transcribe the recordings with a round's model, and write what is worth training on into the next folder."""
     folder = _folder(out, number)
+    if (folder / _LABELS).exists():
+        return PseudoLabels.read_file(folder / _LABELS, "Delete it; the recordings are transcribed again.")
     labelled, dev = prepared.load(out / "data", "train"), prepared.load(out / "data", "dev")
     # The confidence of the output itself, not that of `transcribe`, which is calibrated by words.
     model = replace(_load(_folder(out, teacher.number)), calibrations=Calibrations())
@@ -279,18 +283,17 @@ def _label(
         + (f"; the others are likely to be worse than dev (CER {writer.cer:.3f})" if writer.expectation else "")
     )
     folder.mkdir(parents=True, exist_ok=True)
-    write_jsonl(folder / _PSEUDO_LABELS, rows)
-    return SelfTrainingRound(
-        number=number,
+    write_jsonl(folder / _TEXTS, rows)
+    labels = PseudoLabels(
         segments=len(kept),
         hours=seconds / 3600,
         expected_cer=(sum(cer * size for cer, size in expected) / sum(size for _, size in expected))
         if expected
         else None,
         with_ngram=with_ngram,
-        wer=teacher.wer,
-        cer=teacher.cer,
     )
+    labels.write_file(folder / _LABELS)
+    return labels
 
 
 def _search(
@@ -349,8 +352,8 @@ def _show(rounds: Sequence[SelfTrainingRound], console: Console) -> None:
         [
             (
                 f"{each.number}",
-                describe_duration(each.hours * 3600) if each.number else "",
-                "" if each.expected_cer is None else f"{each.expected_cer:.3f}",
+                describe_duration(each.labels.hours * 3600) if each.labels else "",
+                f"{each.labels.expected_cer:.3f}" if each.labels and each.labels.expected_cer is not None else "",
                 f"{each.wer:.3f}",
                 f"{each.cer:.3f}",
             )
