@@ -499,6 +499,8 @@ class UnlabelledSummary(Artifact):
 
     max_bytes = _LISTS_BYTES
 
+    inputs: str
+    """fingerprint of all that decides it"""
     recordings: int
     segments: int
     hours: float

@@ -266,8 +266,15 @@ class Train(_Section):
     unlabelled: Path | None = Field(default=None, json_schema_extra={"since": 2})
     """self-training: recordings of the language without transcripts (folder, file or manifest). The trained model
     transcribes them, and training begins anew with what it is surest of, in rounds, as long as dev improves"""
-    unlabelled_rounds: int = Field(default=3, ge=1, json_schema_extra={"since": 2})
+    unlabelled_rounds: int = Field(default=3, ge=0, json_schema_extra={"since": 2})
     """most rounds of self-training"""
+    pretrain_steps: int = Field(default=0, ge=0, json_schema_extra={"since": 2})
+    """continued pre-training before fine-tuning: steps with wav2vec 2.0's own loss, which needs no transcripts, on
+    train.unlabelled and the train split; for large base models and hours of recordings"""
+    pretrain_learning_rate: float = Field(default=5e-5, gt=0, json_schema_extra={"since": 2})
+    """peak learning rate of pre-training"""
+    pretrain_anchor: float = Field(default=10.0, ge=0, json_schema_extra={"since": 2})
+    """how strongly pre-training is drawn back to the base model's weights (L2-SP), relative to the learning rate"""
     tensorboard: bool = False
     """also write TensorBoard events (requires the extra `tensorboard`)"""
 

@@ -101,10 +101,11 @@ class BeamSearch:
         """Return the best text of log_probs, float32 (frames, vocab); `hotwords` are favoured."""
         if not len(log_probs):
             return ""
-        if self._spelling is None:
+        spelling = self._spelling
+        if spelling is None:
             return self._search.decode(log_probs, beam_width=self.width, hotwords=list(hotwords))
         found = self.hypotheses(log_probs, hotwords)
-        return max(found, key=lambda one: one[1] + self._spelling.score(one[0], self._weights))[0]
+        return max(found, key=lambda one: one[1] + spelling.score(one[0], self._weights))[0]
 
     def hypotheses(self, log_probs: np.ndarray, hotwords: Sequence[str] = ()) -> list[tuple[str, float]]:
         """Return the texts that are left at the end, each with its score in nats, the best first."""

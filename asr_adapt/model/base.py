@@ -55,7 +55,7 @@ def configuration(spec: Model) -> PreTrainedConfig:
 
     if spec.base == "none":
         return _small(spec)
-    base = Path(_source(spec))
+    base = Path(source(spec))
     if not base.is_dir() and (spec.base.startswith((".", "/", "~")) or spec.base.count("/") > 1):
         raise InputError(
             f"no folder '{spec.base}'", place="model.base", remedy="Give a model's folder or a Hub name."
@@ -63,7 +63,7 @@ def configuration(spec: Model) -> PreTrainedConfig:
     if base.is_dir():
         checkpoint_files.check(base, "Copy the base model again.")
     try:
-        config = AutoConfig.from_pretrained(_source(spec), revision=spec.revision or "main", local_files_only=True)
+        config = AutoConfig.from_pretrained(source(spec), revision=spec.revision or "main", local_files_only=True)
     except Exception as error:  # OSError, ValueError, RecursionError, and huggingface_hub's own for each field
         if base.is_dir():
             raise InputError(f"damaged: {_first_line(error)}", place=base / checkpoint_files.CONFIG) from error
@@ -82,7 +82,7 @@ def configuration(spec: Model) -> PreTrainedConfig:
                 remedy="Fetch it where there is a network and give its folder, or `embedded`, which is here.",
             ) from unreachable
         try:
-            config = AutoConfig.from_pretrained(_source(spec), revision=spec.revision or "main")
+            config = AutoConfig.from_pretrained(source(spec), revision=spec.revision or "main")
         except Exception as unknown:  # as above
             raise InputError(f"'{spec.base}' has no configuration that can be read", place="model.base") from unknown
     encoders.check(config, spec.base)
@@ -129,7 +129,7 @@ def adapter(spec: Model, language: str, config: PreTrainedConfig | None = None) 
         return None
     known: dict[str, mms.Vocabulary] = {}
     if _has_adapters(config or configuration(spec)):
-        known = mms.vocabularies(_source(spec), spec.revision)
+        known = mms.vocabularies(source(spec), spec.revision)
     if not known:
         if named is not None:
             raise InputError(
@@ -157,12 +157,12 @@ def load(spec: Model, seed: int, language: str, resolved: ResolvedBase | None = 
         net = encoders.build(copy.deepcopy(config))
         _start_as_mel(net.base_model.feature_extractor.conv_layers[0].conv)
         return net, True
-    source = _source(spec)
+    origin = source(spec)
     inside: dict[str, Any] = (
         {"adapter_attn_dim": spec.adapter_size} if spec.adapter == "mms" and not _has_adapters(config) else {}
     )
     net = from_pretrained(
-        source,
+        origin,
         pickled_weights=spec.pickled_weights,
         revision=spec.revision,
         vocab_size=config.vocab_size,
@@ -174,12 +174,12 @@ def load(spec: Model, seed: int, language: str, resolved: ResolvedBase | None = 
         mms.load(net, *resolved.adapter, pickled_weights=spec.pickled_weights, revision=spec.revision)
     elif spec.adapter_language == mms.NONE and _has_adapters(config):
         mms.start_without(net)
-    return net, normalises(source, spec.revision, config)
+    return net, normalises(origin, spec.revision, config)
 
 
 def folder(spec: Model) -> Path | None:
     """Return the folder that the base model is in, None where it comes from the Hub or from nowhere."""
-    path = Path(_source(spec))
+    path = Path(source(spec))
     return path if spec.base != "none" and path.is_dir() else None
 
 
@@ -191,14 +191,14 @@ def vocabulary(spec: Model) -> mms.Vocabulary:
     """
     from transformers.utils import cached_file
 
-    source = _source(spec)
+    origin = source(spec)
     try:
-        path = cached_file(source, "vocab.json", revision=spec.revision or "main")
+        path = cached_file(origin, "vocab.json", revision=spec.revision or "main")
     except OSError:
         return {}
     fields = read_json(Path(str(path)), "Fetch it again.")
     if not isinstance(fields, dict) or not all(isinstance(label, int) for label in fields.values()):
-        raise InputError("damaged: not a vocabulary", place=f"{source}/vocab.json", remedy="Fetch it again.")
+        raise InputError("damaged: not a vocabulary", place=f"{origin}/vocab.json", remedy="Fetch it again.")
     return fields
 
 
@@ -207,7 +207,8 @@ def _has_adapters(config: PreTrainedConfig) -> bool:
     return getattr(config, "adapter_attn_dim", None) is not None
 
 
-def _source(spec: Model) -> str:
+def source(spec: Model) -> str:
+    """Return what transformers loads the base model from: a folder, or a name on the Hub."""
     return str(bundled.folder("base")) if spec.base == "embedded" else spec.base
 
 

@@ -54,6 +54,11 @@ def training_facts(recipe: Resolved, summary: PreparationSummary, folder: Path) 
         "Training steps": f"{steps:,} of {train.steps:,}, each of {train.batch_s:g} s of audio; peak learning rate "
                           f"{train.learning_rate:g}, seed {train.seed}, {train.precision}",
     }  # fmt: skip
+    if train.pretrain_steps:
+        facts["Continued pre-training"] = (
+            f"{train.pretrain_steps:,} steps of wav2vec 2.0's own loss, on the training data"
+            + (" and recordings without transcripts" if train.unlabelled else "")
+        )
     if self_trained := _self_training(folder):
         facts["Self-training"] = self_trained
     if machine := _machine(folder / "environment.json"):

@@ -16,6 +16,7 @@ from asr_adapt.corpora.trained_on import Clips, TrainedOn, clip_row
 from asr_adapt.errors import AudioError, InputError, printable
 from asr_adapt.inference import recordings
 from asr_adapt.inference.recordings import Input
+from asr_adapt.recipe import Recipe, fingerprint
 from asr_adapt.records import SPLITS, Exclusion, Utterance, counted, describe_duration
 
 SHORTEST_S = 0.5
@@ -43,32 +44,37 @@ def digests_of(found: list[Input]) -> dict[str, str | None]:
 
 
 def cut(
-    found: list[Input],
+    recipe: Recipe,
     digests: Mapping[str, str | None],
     folder: Path,
-    language: str,
     known: Mapping[str, str | None],
+    inputs: str,
     console: Console,
-    *,
-    copy_audio: bool,
 ) -> UnlabelledSummary:
-    """Write the segments of speech in recordings as the part `unlabelled` of prepared data.
+    """Write the segments of speech in `train.unlabelled` as a part of prepared data, unless that is done.
 
     Recordings are cut at their pauses as `transcribe` cuts them. What is in the corpus is left out: its train split
     has a transcript already, and dev and test must not be heard.
 
     Args:
-        found: Of `find`.
+        recipe: Names them; `corpus.copy_audio` says whether to keep decoded copies.
         digests: Of `digests_of`.
         folder: A run's `data/`, with its splits.
-        language: Of the recordings.
         known: Digests of the corpus's files, by locator.
+        inputs: Fingerprint of the prepared splits.
         console: Where to report.
-        copy_audio: Whether to keep decoded copies.
 
     Raises:
         InputError: no speech is left.
     """
+    path, source = folder / "unlabelled.json", recipe.train.unlabelled
+    inputs = fingerprint(inputs, sorted(map(str, digests.items())), recipe.corpus.copy_audio)
+    if path.exists() and prepared.path_of(folder, "unlabelled").exists():
+        kept = UnlabelledSummary.read_file(path, "Delete it; the recordings are cut again.")
+        if kept.inputs == inputs:
+            return kept
+    assert source is not None
+    found = find(source)
     in_corpus = TrainedOn.of([prepared.load(folder, split) for split in SPLITS], Console(quiet=True), known)
     # As clips that chose the best step, those of dev would be apart.
     clips = Clips(in_corpus.rows)
@@ -79,7 +85,7 @@ def cut(
         nonlocal seconds
         with console.progress("find speech", total=len(found)) as bar:
             for item in bar.over(iter(found)):
-                whole = Utterance(id=item.name, audio=_locator(item), language=language)
+                whole = Utterance(id=item.name, audio=_locator(item), language=recipe.language)
                 try:
                     for segment, waveform in _segments(item, whole, clips, digests[whole.audio], excluded):
                         seconds += len(waveform) / audio.SAMPLE_RATE_HZ
@@ -87,9 +93,10 @@ def cut(
                 except AudioError as error:
                     excluded.append(Exclusion.of(whole, "unreadable_audio", error.problem))
 
-    written = prepared.write(folder, "unlabelled", rows(), None if copy_audio else digests)
+    written = prepared.write(folder, "unlabelled", rows(), None if recipe.corpus.copy_audio else digests)
     reasons = Counter(exclusion.reason for exclusion in excluded)
     summary = UnlabelledSummary(
+        inputs=inputs,
         recordings=len(found),
         segments=written.utterances,
         hours=seconds / 3600,
@@ -108,6 +115,7 @@ def cut(
             place="train.unlabelled",
             remedy="Give recordings of the language that are not in the corpus.",
         )
+    summary.write_file(path)
     return summary
 
 
@@ -146,7 +154,9 @@ def _segments(
         segment = _between(whole, start_s, start_s + len(waveform) / audio.SAMPLE_RATE_HZ)
         if how := clips.find(clip_row(segment, waveform, digest)):
             excluded.append(Exclusion.of(segment, _IN_CORPUS, how))
-        elif len(waveform) >= SHORTEST_S * audio.SAMPLE_RATE_HZ:
+        elif len(waveform) < SHORTEST_S * audio.SAMPLE_RATE_HZ:
+            excluded.append(Exclusion.of(segment, "too_short", f"{len(waveform) / audio.SAMPLE_RATE_HZ:.2f} s"))
+        else:
             yield segment, waveform
 
     waiting: list[tuple[int, np.ndarray]] = []

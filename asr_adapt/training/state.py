@@ -236,7 +236,7 @@ class Journal:
 
     def log(self, record: dict[str, float]) -> None:
         """Append a record of the last steps, such as `Tally.record`, to the log."""
-        self.blank_rate = record["blank_rate"]
+        self.blank_rate = record.get("blank_rate", self.blank_rate)
         self._write({"step": self.step, **record})
 
     def validate(self, dev: SpeechSplit) -> None:

@@ -1,6 +1,5 @@
 """The model of a run: made from its base, calibrated, and written with a record of what it has heard."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +14,13 @@ from asr_adapt.model import head, mixed_precision
 from asr_adapt.model.base import ResolvedBase
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Resolved
-from asr_adapt.stages import train
+from asr_adapt.stages import pretrain, train
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.workflows.plan import RunPlan
 
 
 def new(recipe: Resolved, resolved_base: ResolvedBase, out: Path, console: Console) -> CTCModel:
-    """Return the base model with a new head for the alphabet of the prepared data."""
+    """Return the base model, pre-trained where the run has done that, with a new head for the data's alphabet."""
     spec, language = recipe.model, recipe.language
     alphabet = Alphabet(PreparationSummary.read(out / "data").alphabet)
     adapted = head.create(spec, alphabet, language, recipe.text, recipe.train.seed, resolved_base)
@@ -33,6 +32,8 @@ def new(recipe: Resolved, resolved_base: ResolvedBase, out: Path, console: Conso
         console.say(f"head: {len(inherited)} of {len(alphabet)} units are initialised from the base model's own")
     if adapter and 2 * len(inherited) < len(alphabet):
         console.warn(f"'{adapter[0]}' writes few of these letters: its adapter may be of another script")
+    if recipe.train.pretrain_steps and (weights := out / "pretrain" / pretrain.WEIGHTS).exists():
+        pretrain.load(adapted, weights)
     return adapted
 
 
@@ -59,7 +60,18 @@ def save(plan: RunPlan, recipe: Resolved, adapted: CTCModel, folder: Path, heard
     adapted.merged().save(folder / "model", heard + plan.known)
 
 
-def heard(plan: RunPlan, parts: Sequence[prepared.Part], out: Path, console: Console) -> TrainedOn:
-    """Return what training on these parts of the prepared data hears; dev only chooses the best step."""
+def heard(plan: RunPlan, recipe: Resolved, out: Path, console: Console, *, own_text: bool = False) -> TrainedOn:
+    """Return what training hears; dev only chooses the best step.
+
+    Args:
+        plan: Of the run.
+        recipe: What it was trained by.
+        out: The run folder.
+        console: Where to show progress.
+        own_text: Whether it was trained on what a model wrote of the recordings without transcripts.
+    """
+    parts: list[prepared.Part] = ["train", "dev"]
+    if own_text or (recipe.train.pretrain_steps and recipe.train.unlabelled):
+        parts.append("unlabelled")
     digests = {**plan.digests, **plan.unlabelled}
     return TrainedOn.of([prepared.load(out / "data", part) for part in parts], console, digests)

@@ -34,7 +34,7 @@ from asr_adapt.recipe import (
 )
 from asr_adapt.stages import prepare, train, unlabelled
 from asr_adapt.text.alphabet import Alphabet
-from asr_adapt.training import depth, memory, presets, schedule
+from asr_adapt.training import contrastive, depth, memory, presets, schedule
 from asr_adapt.training.presets import Choice
 from asr_adapt.workflows.run_state import RunState
 
@@ -103,6 +103,8 @@ class RunPlan:
         recipe = settled(recipe)
         reading = corpora.read_all(sources, recipe.language, kept=kept)
         prepare.check_splits(recipe, reading.utterances, kept)
+        if recipe.train.pretrain_steps:
+            contrastive.check(resolved_base.config, recipe.model.base)
         noise = _noise_digests(recipe)
         digests = content_digests({u.audio for u in reading.utterances})
         prepare_inputs = fingerprint(
@@ -140,6 +142,10 @@ class RunPlan:
             unlabelled={},
         )
 
+    def cut_unlabelled(self, out: Path, console: Console) -> None:
+        """Prepare the recordings without transcripts in a run folder whose corpus is prepared, unless it is done."""
+        unlabelled.cut(self.recipe, self.unlabelled, out / "data", self.digests, self.prepare_inputs, console)
+
     def training(self, out: Path, team: PartialState, console: Console) -> TrainingPlan:
         """Return what training decides in the run folder `out`, whose data are prepared.
 
@@ -171,6 +177,21 @@ class RunPlan:
                 choices += smaller
         return TrainingPlan(resolved, inputs, tuple(choices), presets.describe(self.recipe, hours))
 
+    @property
+    def _heard_without_text(self) -> list[str]:
+        """The digests of the recordings without transcripts, in an order that does not depend on where they are."""
+        return sorted(str(digest) for digest in self.unlabelled.values())
+
+    def pretraining_inputs(self, recipe: Resolved) -> str:
+        """Return the fingerprint of all that decides continued pre-training."""
+        conf = recipe.train
+        return fingerprint(
+            self.prepare_inputs,
+            recipe.model,
+            (conf.pretrain_steps, conf.pretrain_learning_rate, conf.pretrain_anchor, conf.seed, conf.precision),
+            self._heard_without_text,
+        )
+
     def _depth(self, out: Path, summary: PreparationSummary, console: Console) -> DepthMeasurement:
         """Return the depth to freeze the base model at: as it was measured in `out` before, else measured now."""
         recipe, path = self.recipe, out / "data" / "depth.json"
@@ -198,7 +219,8 @@ class RunPlan:
         def inputs_of(recipe: Resolved) -> str:
             weights = [source.weight for source in (recipe.corpus, *recipe.corpora)]
             mixed = (weights,) if len(set(weights)) > 1 else ()
-            return fingerprint(self.prepare_inputs, recipe.model, training_fields(recipe), self.noise, *mixed)
+            heard = (self._heard_without_text,) if recipe.train.pretrain_steps else ()
+            return fingerprint(self.prepare_inputs, recipe.model, training_fields(recipe), self.noise, *mixed, *heard)
 
         for precision in get_args(Precision) if self.precision_is_open else ():
             begun = _with_train(resolved, precision=precision)

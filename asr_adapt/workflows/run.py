@@ -35,7 +35,7 @@ from asr_adapt.model import mixed_precision
 from asr_adapt.recipe import Recipe, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import assessment, write
 from asr_adapt.scoring.evaluation import Evaluation
-from asr_adapt.stages import evaluate, prepare, train
+from asr_adapt.stages import evaluate, prepare, pretrain, train
 from asr_adapt.storage import disk_full_as_error, make_folder, refuse_url
 from asr_adapt.workflows import adapted, self_training
 from asr_adapt.workflows.plan import RunPlan, TrainingPlan
@@ -94,6 +94,7 @@ def run(
         console.heading("train")
         # One precision and one set of batches for all processes: each would measure and count for itself.
         training = processes.from_leader(lambda: plan.training(out, team, console))
+        _pretrain(plan, training, out, console)
         _train(plan, training, out, console)
         training = self_training.self_train(plan, training, out, console)
 
@@ -190,6 +191,35 @@ def _prepare(plan: RunPlan, out: Path, console: Console) -> None:
     stages.finish("prepare")
 
 
+def _pretrain(plan: RunPlan, training: TrainingPlan, out: Path, console: Console) -> None:
+    """Continue the base model's pre-training, if that is asked for and not done."""
+    recipe = training.recipe
+    if not recipe.train.pretrain_steps:
+        return
+
+    def begin() -> bool:
+        stages, inputs = RunState(out), plan.pretraining_inputs(recipe)
+        if stages.is_done("pretrain", inputs):
+            return False
+        if not stages.is_begun("pretrain", inputs):
+            stages.begin("pretrain", inputs, remove=("pretrain", *_OF_TRAINING))
+        if recipe.train.unlabelled is not None:
+            plan.cut_unlabelled(out, console)
+        return True
+
+    if not processes.from_leader(begin):
+        console.say("pre-training is already done")
+        return
+    model = adapted.new(recipe, plan.base, out, console)
+    speech = prepared.load(out / "data", "train")
+    if recipe.train.unlabelled is not None:
+        speech += prepared.load(out / "data", "unlabelled")
+    pretrain.pretrain(recipe, model, speech, out / "pretrain", console)
+    if processes.leads():
+        RunState(out).finish("pretrain")
+    processes.from_leader(lambda: None)  # the weights are there before another process reads them
+
+
 def _train(plan: RunPlan, training: TrainingPlan, out: Path, console: Console) -> None:
     recipe, leads = training.recipe, processes.leads()
     if not processes.from_leader(lambda: _begin_training(training, out, console)):
@@ -201,11 +231,11 @@ def _train(plan: RunPlan, training: TrainingPlan, out: Path, console: Console) -
         outcome = train.train(recipe, model, data, dev, out, console)
     except TrainingDiverged as error:
         if leads and error.has_model:
-            adapted.save(plan, recipe, model, out, adapted.heard(plan, ("train", "dev"), out, console))
+            adapted.save(plan, recipe, model, out, adapted.heard(plan, recipe, out, console))
         raise
     if leads:
         model = adapted.calibrated(model, dev, recipe, console)
-        adapted.save(plan, recipe, model, out, adapted.heard(plan, ("train", "dev"), out, console))
+        adapted.save(plan, recipe, model, out, adapted.heard(plan, recipe, out, console))
         shutil.rmtree(out / "data" / "features", ignore_errors=True)
         RunState(out).finish("train")
     console.say(f"best on dev: step {outcome.best_step:,}, WER {outcome.best_wer:.3f}, CER {outcome.best_cer:.3f}")

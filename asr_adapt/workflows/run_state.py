@@ -9,13 +9,14 @@ from asr_adapt.report import write
 
 _OUTPUTS = {
     "prepare": ("data/doctor.json", *(f"data/{split}.arrow" for split in SPLITS)),
+    "pretrain": ("pretrain/encoder.safetensors",),
     "train": ("model/asr_adapt.json", "model/model.safetensors"),
     "self-train": ("rounds/self_training.json",),
     "evaluate": ("metrics.json", "hypotheses.jsonl"),
     "report": (write.PAGE, f"model/{write.MODEL_CARD}"),
 }
 _ORDER = tuple(_OUTPUTS)
-_OPTIONAL = ("self-train",)
+_OPTIONAL = ("pretrain", "self-train")
 
 
 def is_finished(folder: Path) -> bool:

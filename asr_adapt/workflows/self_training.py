@@ -29,7 +29,7 @@ from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.recipe import Resolved, fingerprint
 from asr_adapt.records import Utterance, counted, describe_duration, read_jsonl, write_jsonl
 from asr_adapt.scoring import error_rates
-from asr_adapt.stages import lm, train, unlabelled
+from asr_adapt.stages import lm, train
 from asr_adapt.storage import atomic_folder
 from asr_adapt.training import memory, presets, pseudo_labels, schedule
 from asr_adapt.training.pseudo_labels import Expectation, Scored
@@ -59,7 +59,7 @@ def self_train(plan: RunPlan, training: TrainingPlan, out: Path, console: Consol
         InputError: there is no speech in the recordings, or a round's files are damaged.
     """
     recipe = training.recipe
-    if recipe.train.unlabelled is None:
+    if recipe.train.unlabelled is None or not recipe.train.unlabelled_rounds:
         processes.from_leader(lambda: _undo(out, console))
         return training
     inputs = processes.from_leader(
@@ -95,7 +95,7 @@ def _folder(out: Path, number: int) -> Path:
 def _undo(out: Path, console: Console) -> None:
     stages = RunState(out)
     if stages.was_started(STAGE):
-        console.warn("train.unlabelled is no longer given: the model of training alone is the run's again")
+        console.warn("self-training is no longer asked for: the model of training alone is the run's again")
         _adopt(_folder(out, 0), out)
         SelfTraining.path_of(out).unlink(missing_ok=True)
         stages.forget(STAGE)
@@ -122,22 +122,10 @@ def _begin(plan: RunPlan, training: TrainingPlan, out: Path, console: Console) -
             _adopt(first, out)
             for later in (path for path in (out / "rounds").iterdir() if path.is_dir() and path != first):
                 shutil.rmtree(later)
-        stages.begin(STAGE, training.inputs, remove=("data/unlabelled.arrow", "data/unlabelled.json"))
+        stages.begin(STAGE, training.inputs)
     if not first.is_dir():
         _adopt(out, first)
-    summary = out / "data" / "unlabelled.json"
-    source = plan.recipe.train.unlabelled
-    if not summary.exists():
-        assert source is not None
-        unlabelled.cut(
-            unlabelled.find(source),
-            plan.unlabelled,
-            out / "data",
-            plan.recipe.language,
-            plan.digests,
-            console,
-            copy_audio=plan.recipe.corpus.copy_audio,
-        ).write_file(summary)
+    plan.cut_unlabelled(out, console)
     return True
 
 
@@ -197,7 +185,7 @@ def _round(
     )
     outcome = train.train(recipe, student, labelled + pseudo, dev, folder, console, sampling)
     if processes.leads():
-        heard = adapted.heard(plan, ("train", "dev", "unlabelled"), out, console)
+        heard = adapted.heard(plan, recipe, out, console, own_text=True)
         adapted.save(plan, recipe, adapted.calibrated(student, dev, recipe, console), folder, heard)
         SelfTrainingRound(number=number, labels=labels, wer=outcome.best_wer, cer=outcome.best_cer).write_file(
             folder / _ROUND

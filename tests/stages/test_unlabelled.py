@@ -28,10 +28,10 @@ def data(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cut(source: Path, data: Path, tones: Path, *, copy_audio: bool = True) -> UnlabelledSummary:
-    found = unlabelled.find(source)
-    known = RunPlan.of(tone_recipe(tones)).digests
-    digests = unlabelled.digests_of(found)
-    return unlabelled.cut(found, digests, data, "art", known, Console(), copy_audio=copy_audio)
+    recipe = tone_recipe(tones, unlabelled=source)
+    recipe = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"copy_audio": copy_audio})})
+    plan = RunPlan.of(recipe)
+    return unlabelled.cut(recipe, plan.unlabelled, data, plan.digests, plan.prepare_inputs, Console())
 
 
 def record(folder: Path, number: int, texts: list[str]) -> None:
@@ -96,6 +96,13 @@ def test_a_recording_that_cannot_be_read_costs_itself_alone(data: Path, tones: P
     (tmp_path / "own" / "2.wav").write_bytes(b"no sound")
     summary = cut(tmp_path / "own", data, tones)
     assert summary.segments == 2 and [e.reason for e in summary.excluded] == ["unreadable_audio"]
+
+
+def test_a_segment_of_a_word_at_most_is_left_out_and_counted(data: Path, tones: Path, tmp_path: Path) -> None:
+    record(tmp_path / "own", 1, ["abc dea", "e"])
+    summary = cut(tmp_path / "own", data, tones)
+    assert summary.segments == 1 and [e.reason for e in summary.excluded] == ["too_short"]
+    assert float(summary.excluded[0].detail.removesuffix(" s")) < unlabelled.SHORTEST_S
 
 
 def test_a_folder_without_recordings_is_refused_before_anything_is_done(tones: Path, tmp_path: Path) -> None:
