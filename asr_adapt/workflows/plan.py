@@ -192,6 +192,10 @@ class RunPlan:
             self._heard_without_text,
         )
 
+    def self_training_inputs(self, training: TrainingPlan) -> str:
+        """Return the fingerprint of all that decides the rounds of self-training, but how many there may be."""
+        return fingerprint(training.inputs, self._heard_without_text)
+
     def _depth(self, out: Path, summary: PreparationSummary, console: Console) -> DepthMeasurement:
         """Return the depth to freeze the base model at: as it was measured in `out` before, else measured now."""
         recipe, path = self.recipe, out / "data" / "depth.json"

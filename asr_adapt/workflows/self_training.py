@@ -26,7 +26,7 @@ from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.model.mixed_precision import Precision
-from asr_adapt.recipe import Resolved, fingerprint
+from asr_adapt.recipe import Resolved
 from asr_adapt.records import Utterance, counted, describe_duration, read_jsonl, write_jsonl
 from asr_adapt.scoring import error_rates
 from asr_adapt.stages import lm, train
@@ -62,12 +62,7 @@ def self_train(plan: RunPlan, training: TrainingPlan, out: Path, console: Consol
     if recipe.train.unlabelled is None or not recipe.train.unlabelled_rounds:
         processes.from_leader(lambda: _undo(out, console))
         return training
-    inputs = processes.from_leader(
-        lambda: fingerprint(
-            training.inputs, sorted(map(str, plan.unlabelled.items())), recipe.train.unlabelled_rounds
-        )
-    )
-    training = replace(training, inputs=inputs)
+    training = replace(training, inputs=processes.from_leader(lambda: plan.self_training_inputs(training)))
     console.heading("self-train")
     if not processes.from_leader(lambda: _begin(plan, training, out, console)):
         console.say("already done")
@@ -112,13 +107,18 @@ def _adopt(source: Path, target: Path) -> None:
 
 def _begin(plan: RunPlan, training: TrainingPlan, out: Path, console: Console) -> bool:
     """Make the run folder ready for rounds; return False if they are done."""
-    stages = RunState(out)
+    stages, first = RunState(out), _folder(out, 0)
     if stages.is_done(STAGE, training.inputs):
-        return False
-    first = _folder(out, 0)
+        done = SelfTraining.read_file(SelfTraining.path_of(out), "Delete it and run again.")
+        if done.best < len(done.rounds) - 1 or len(done.rounds) > training.recipe.train.unlabelled_rounds:
+            return False
+        console.say(
+            f"{counted(len(done.rounds) - 1, 'round')} done, of now {training.recipe.train.unlabelled_rounds}"
+        )
+        stages.begin(STAGE, training.inputs)
     if not stages.is_begun(STAGE, training.inputs):
         if stages.was_started(STAGE):
-            console.warn("the recordings or the number of rounds changed: restarting self-training")
+            console.warn("training or the recordings changed: restarting self-training")
             _adopt(first, out)
             for later in (path for path in (out / "rounds").iterdir() if path.is_dir() and path != first):
                 shutil.rmtree(later)
@@ -351,10 +351,10 @@ def _show(rounds: Sequence[SelfTrainingRound], console: Console) -> None:
 
 
 def _finish(rounds: Sequence[SelfTrainingRound], out: Path, console: Console) -> None:
-    """Take the best round's model for the run's, and delete those that neither is needed for."""
+    """Take the best round's model for the run's, and delete those that no further round would begin with."""
     best = min(rounds, key=_badness)
     _adopt(_folder(out, best.number), out)
-    for each in rounds[1:]:
+    for each in (each for each in rounds[1:] if each is not best):
         for name in ("model", "adapter"):
             shutil.rmtree(_folder(out, each.number) / name, ignore_errors=True)
     SelfTraining(rounds=tuple(rounds), best=best.number).write_file(SelfTraining.path_of(out))

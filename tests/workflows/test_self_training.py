@@ -78,6 +78,17 @@ def test_the_same_command_again_does_nothing(finished: Path, tones: Path, own: P
     assert (finished / "model" / "model.safetensors").stat().st_mtime_ns == before
 
 
+def test_more_rounds_go_on_from_those_that_are_done(tones: Path, own: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run(recipe(tones, unlabelled=own, unlabelled_rounds=1), out, Console(quiet=True))
+    summary = SelfTraining.read_file(SelfTraining.path_of(out), "")
+    first = (out / "rounds" / "01" / "round.json").stat().st_mtime_ns
+    run(recipe(tones, unlabelled=own, unlabelled_rounds=2), out, Console(quiet=True))
+    more = SelfTraining.read_file(SelfTraining.path_of(out), "")
+    assert (out / "rounds" / "01" / "round.json").stat().st_mtime_ns == first, "it is not done again"
+    assert len(more.rounds) == (3 if summary.best == 1 else 2), "only a round that helped is followed by another"
+
+
 def test_without_the_recordings_the_model_of_labels_is_the_runs_again(
     finished: Path, tones: Path, tmp_path: Path
 ) -> None:
