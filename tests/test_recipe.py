@@ -142,6 +142,7 @@ OTHER: dict[str, Any] = {
     "sampling_temperature": 2.0, "mask_time": 0.2, "mask_features": 0.1, "warmup": 0.2, "hold": 0.3,
     "adapter": "lora", "adapter_language": "mri",
     "gradient_checkpointing": True, "noise": "n", "noise_snr_db": (1.0, 2.0),
+    "unlabelled": "u",
     "rooms": "r", "room_share": 0.1, "gain_share": 0.1, "codec_share": 0.1, "audio": False, "names": True,
 }  # fmt: skip
 

@@ -28,7 +28,9 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(tones: Path, base: Path, **fields: object) -> Recipe:
-    settings = {"steps": 10, "eval_steps": 10, "pretrain_steps": 30, "pretrain_learning_rate": 1e-3, **fields}
+    settings = {
+        "steps": 2, "eval_steps": 2, "batch_s": 4, "pretrain_steps": 20, "pretrain_learning_rate": 1e-3, **fields
+    }  # fmt: skip
     made = tone_recipe(tones, base=str(base), **settings)
     return made.model_copy(update={"model": made.model.model_copy(update={"freeze": "feature_encoder"})})
 
@@ -49,7 +51,7 @@ def test_a_run_is_pre_trained_first_and_says_how_it_went(untrained: Path, tones:
     own = record(tmp_path / "own")
     run(recipe(tones, untrained, unlabelled=own, unlabelled_rounds=0, pretrain_anchor=0.0), out, Console(quiet=True))
     records = log(out)
-    assert [r["step"] for r in records] == [10, 20, 30]
+    assert [r["step"] for r in records] == [10, 20]
     assert records[-1]["loss"] < records[0]["loss"], "it learns to tell the frames"
     assert all(0 < r["codes"] <= r["of_codes"] and 0 <= r["accuracy"] <= 1 for r in records)
     assert 0 < records[0]["moved"] < records[-1]["moved"]
@@ -72,19 +74,19 @@ def test_the_anchor_holds_the_weights(untrained: Path, tones: Path, tmp_path: Pa
 def test_pre_training_that_was_killed_is_resumed_and_ends_alike(
     untrained: Path, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = recipe(tones, untrained)
+    wanted = recipe(tones, untrained, pretrain_steps=8)
     run(wanted, tmp_path / "whole", Console(quiet=True))
     with monkeypatch.context() as patch:
         steps = Journal.take_step
 
         def killed(journal: Journal, parameters: object) -> float:
             norm = steps(journal, parameters)  # type: ignore[arg-type]
-            if journal.step == 17:
+            if journal.step == 6:
                 raise KeyboardInterrupt
             return norm
 
         patch.setattr(Journal, "take_step", killed)
-        patch.setattr(Journal, "is_save_due", lambda journal: journal.step == 12)
+        patch.setattr(Journal, "is_save_due", lambda journal: journal.step == 4)
         with pytest.raises(KeyboardInterrupt):
             run(wanted, tmp_path / "killed", Console(quiet=True))
     assert not (tmp_path / "killed" / "pretrain" / "encoder.safetensors").exists()

@@ -21,7 +21,7 @@ from asr_adapt.workflows import run_state
 from asr_adapt.workflows.run import run
 
 pytestmark = pytest.mark.usefixtures("tones_are_speech")
-STEPS = 60
+STEPS = 40
 
 
 @pytest.fixture(scope="module")
