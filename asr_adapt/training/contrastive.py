@@ -28,7 +28,7 @@ def check(config: PreTrainedConfig, name: str) -> None:
     """Refuse base models that were not pre-trained this way.
 
     Raises:
-        InputError: it is of another type, or has no embedding for masked frames.
+        InputError: it is of another type.
     """
     if config.model_type not in _KINDS:
         raise InputError(

@@ -189,6 +189,7 @@ class RunPlan:
             self.prepare_inputs,
             recipe.model,
             (conf.pretrain_steps, conf.pretrain_learning_rate, conf.pretrain_anchor, conf.seed, conf.precision),
+            (self.recipe.train.batch_s, conf.warmup, conf.hold, conf.max_grad_norm),
             self._heard_without_text,
         )
 
