@@ -174,7 +174,7 @@ class Model(_Section):
     """The base model, and which of its weights are trained."""
 
     base: str = "facebook/wav2vec2-xls-r-300m"
-    """Hub name or folder of the base model; `embedded`: the small one in this package; `none`: train from scratch"""
+    """Hub name or folder of the base model; `embedded`, `embedded-small`: in this package; `none`: from nothing"""
     revision: str | None = None
     """Hub revision of the base model"""
     freeze: Freeze | None = None

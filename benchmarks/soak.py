@@ -254,7 +254,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the clients' choices.")] = 0,
 ) -> None:
     """Run the soak."""
-    folder = model or str(bundled.folder("base"))
+    folder = model or str(bundled.folder("base_small"))
     recordings = [bundled_clip for bundled_clip in corpora.read(bundled.folder("demo"), "mi")][:12]
     clips = [Path(utterance.audio).read_bytes() for utterance in recordings]
     with tempfile.TemporaryDirectory() as temporary:

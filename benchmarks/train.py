@@ -108,7 +108,7 @@ def _write_base(folder: Path, shape: str) -> Path:
     from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
     if shape == "embedded":
-        return bundled.folder("base")
+        return bundled.folder("base_small")
     torch.manual_seed(0)
     Wav2Vec2ForCTC(Wav2Vec2Config(**SHAPES[shape])).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(return_attention_mask="feat_extract_norm" in SHAPES[shape]).save_pretrained(folder)

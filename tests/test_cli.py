@@ -15,7 +15,7 @@ from asr_adapt.cli import main, run_recipe
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.recipe import Recipe
 
-BASE = str(bundled.folder("base"))
+BASE = str(bundled.folder("base_small"))
 HEAVY = ("torch", "transformers", "datasets", "librosa", "soundfile", "av", "numpy")
 
 pytestmark = pytest.mark.usefixtures("tones_are_speech")

@@ -1,4 +1,4 @@
-"""The pre-training recipe: the teacher's file, its targets, labels of the pool, and distillation."""
+"""The pre-training recipe: the teacher's file, labels of the pool, the transplant and its training."""
 
 import importlib
 import json
@@ -12,14 +12,12 @@ import pytest
 import soundfile
 import torch
 from conftest import ROOT, say
-from transformers import Wav2Vec2ForCTC, WhisperConfig
+from transformers import Wav2Vec2ForCTC, WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from asr_adapt import bundled
-from asr_adapt.console import Console
 from asr_adapt.errors import InputError
+from asr_adapt.model import encoders, forward, freezing
 from asr_adapt.model.ctc_model import CTCModel
-from asr_adapt.recipe import Source
 from asr_adapt.records import Utterance, read_jsonl, write_jsonl
 
 PRETRAIN = ROOT / "recipes" / "pretrain"
@@ -113,15 +111,11 @@ def test_a_damaged_or_another_model_is_no_teacher(encoder: WhisperEncoder) -> No
         teacher.encoder_of(biased)
 
 
-def test_the_teachers_hidden_states_are_those_of_transformers(encoder: WhisperEncoder) -> None:
+def test_the_teacher_hears_what_transformers_lets_it_hear(encoder: WhisperEncoder) -> None:
     teacher = script("teacher").Teacher(encoder)
-    mel = teacher.mel(say("abc", 0))
-    assert mel.shape == (80, 3000)
-    first, last = teacher.hidden_states(mel[None], (1, 2))
-    with torch.inference_mode():
-        theirs = encoder(mel[None], output_hidden_states=True)
-    torch.testing.assert_close(first, theirs.hidden_states[1])
-    torch.testing.assert_close(last, theirs.last_hidden_state)
+    clip = np.pad(say("abc", 0), (0, 480_000))[:480_000]
+    theirs = WhisperFeatureExtractor()(clip, sampling_rate=16_000, return_tensors="pt").input_features
+    torch.testing.assert_close(teacher.mels(torch.from_numpy(clip)[None]), theirs, atol=1e-4, rtol=1e-4)
 
 
 @pytest.fixture
@@ -147,51 +141,6 @@ def speech(tmp_path: Path) -> Path:
         utterances.append(Utterance(id=split, audio=f"{split}.flac", split=split, text="ab", duration_s=1.0))
     write_jsonl(folder / "manifest.jsonl", utterances)
     return folder / "manifest.jsonl"
-
-
-@pytest.fixture
-def targets(monkeypatch: pytest.MonkeyPatch) -> Any:
-    module = script("targets")
-    monkeypatch.setattr(module, "LAYERS", (1, 2))
-    monkeypatch.setattr(script("distil"), "LAYERS", (1, 2))
-    return module
-
-
-def test_targets_are_kept_once_and_resumed(
-    encoder: WhisperEncoder, targets: Any, speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    teacher = script("teacher").Teacher(encoder)
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    targets.of_corpora([speech], teacher, whole, seed=1, jobs=2)
-    assert "8 clips added to 0" in (said := capsys.readouterr().out)
-    assert "refused: {" in said and ": 1}" in said, "the one that is no sound"
-    targets.of_corpora([speech], teacher, cut, seed=1, jobs=2)
-    frames, index = cut / "frames.i8", cut / "clips.jsonl"
-    frames.write_bytes(frames.read_bytes()[:-3_000])  # of the last four clips, a frame of 32 bytes every 40 ms
-    index.write_text(index.read_text()[:-8])
-    capsys.readouterr()
-    targets.of_corpora([speech], teacher, cut, seed=1, jobs=2)
-    assert "4 clips added to 4" in capsys.readouterr().out
-    for name in ("frames.i8", "clips.jsonl"):
-        assert (whole / name).read_bytes() == (cut / name).read_bytes()
-    targets.of_corpora([speech], teacher, cut, seed=1, jobs=2)
-    assert "0 clips added to 8" in capsys.readouterr().out
-
-
-def test_targets_are_centred_scaled_and_found_by_their_times(
-    encoder: WhisperEncoder, targets: Any, speech: Path, tmp_path: Path
-) -> None:
-    teacher = script("teacher").Teacher(encoder)
-    targets.of_corpora([speech], teacher, tmp_path / "targets", seed=1, jobs=2)
-    kept = targets.Targets(tmp_path / "targets")
-    clips = [u for u in targets.located(speech) if u.split == "train"]
-    key = targets.keys(clips)[0]
-    frames = kept.at(key, np.arange(100) * 0.04 + 0.01)
-    assert frames.shape == (100, 32) and np.abs(frames).max() <= 4
-    assert np.median(np.abs(frames)) == pytest.approx(0.67, abs=0.35), "of a normal distribution with deviation 1"
-    middle = kept.at(key, np.array([10 * 0.04 + 0.03]))
-    np.testing.assert_allclose(middle[0], (frames[10] + frames[11]) / 2, atol=1e-5)
-    assert not kept.has(targets.keys([clips[-1]])[0]), "of what is no sound there are none"
 
 
 @pytest.mark.parametrize(
@@ -258,58 +207,161 @@ def test_what_espeak_prints_without_ipa_is_read_where_it_is_known() -> None:
     assert script("speak").labels_of("vˌ??dən", "de") == "vʊɾdən"
 
 
-def test_perfect_heads_have_no_distance_and_a_cosine_of_1() -> None:
-    wanted = torch.randn(7, 8, generator=torch.Generator().manual_seed(0))
-    loss, cosine = script("distil").distillation_loss(wanted, wanted)
-    assert cosine == pytest.approx(1) and loss == pytest.approx(np.log1p(np.exp(-1)))
-    worse, opposite = script("distil").distillation_loss(-wanted, wanted)
-    assert opposite == pytest.approx(-1) and worse > loss
+@pytest.fixture(scope="module")
+def large() -> WhisperEncoder:
+    """An encoder that is large enough to be rewritten: 64 of 128 channels hold positions."""
+    torch.manual_seed(0)
+    config = WhisperConfig(d_model=128, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=512)
+    made = WhisperEncoder(config)
+    for name, parameter in made.named_parameters():
+        if "layer_norm" in name or name.endswith("bias"):
+            torch.nn.init.normal_(parameter, mean=float(name.endswith("norm.weight")), std=0.2)
+    return made.eval()
 
 
-def test_a_student_is_taught_and_saved_without_its_heads(
-    encoder: WhisperEncoder, targets: Any, speech: Path, tmp_path: Path, console: Console
+@pytest.fixture
+def transplant(monkeypatch: pytest.MonkeyPatch) -> Any:
+    module = script("transplant")
+    monkeypatch.setattr(module, "POSITIONS", 200)
+    return module
+
+
+def test_given_its_first_hidden_states_the_student_is_the_teacher(large: WhisperEncoder, transplant: Any) -> None:
+    teacher = script("teacher").Teacher(large)
+    torch.manual_seed(1)
+    first = torch.randn(150, 128) @ torch.randn(128, 50) @ torch.randn(50, 128) / 50  # in 50 of 128 directions
+    turn = transplant.Turn.of(first)
+    torch.testing.assert_close(turn.matrix @ turn.matrix.T, torch.eye(128, dtype=torch.double))
+    body = transplant.student(teacher, 5, turn).eval().wav2vec2
+    with torch.no_grad():
+        wanted = (first + large.embed_positions.weight[transplant.LATE :][:150])[None]
+        for layer in large.layers:
+            wanted = layer(wanted, None)
+            wanted = wanted[0] if isinstance(wanted, tuple) else wanted
+        states = (first - first.mean(1, keepdim=True)).double() @ turn.matrix.T
+        states = states.float()
+        states[:, -transplant.EXTRA :] = body.feature_projection.projection.bias[-transplant.EXTRA :]
+        states = body.encoder(states[None]).last_hidden_state[0].double() @ turn.matrix
+    normed = torch.nn.functional.layer_norm(wanted, (128,))[0]
+    assert torch.nn.functional.cosine_similarity(states.float(), normed).mean() > 0.99
+    without = torch.nn.functional.layer_norm(first, (128,))
+    assert torch.nn.functional.cosine_similarity(without, normed).mean() < 0.95, "positions and layers change them"
+
+
+def test_positions_that_hear_nothing_are_a_table_and_never_trained(large: WhisperEncoder, transplant: Any) -> None:
+    torch.manual_seed(1)
+    net = transplant.student(script("teacher").Teacher(large), 5, transplant.Turn.of(torch.randn(300, 128)))
+    net.eval()
+    waveform = torch.randn(1, 16_000)
+    with torch.no_grad():
+        plain = net(waveform).logits
+        encoders.of(net).prepare()
+        place = net.wav2vec2.encoder.pos_conv_embed
+        assert place.table.shape == (200, 128) and int(place.constants.sum()) == transplant.EXTRA
+        torch.testing.assert_close(net(waveform).logits, plain, atol=1e-4, rtol=1e-4)
+        at = place(torch.zeros(1, 250, 128))
+        assert torch.equal(at[0, 199], at[0, 249]), "past the table's end nothing moves"
+    freezing.freeze(net, "feature_encoder")
+    trained = {name.split(".")[1] for name, each in net.named_parameters() if each.requires_grad}
+    assert "feature_projection" not in trained and "masked_spec_embed" not in trained
+    assert not any(each.requires_grad for each in place.parameters())
+    assert "table" not in "".join(net.state_dict()), "what is saved is plain transformers'"
+    with torch.no_grad():
+        place.conv.parametrizations.weight.original1[0] = 1.0  # a channel of speech
+    again = encoders.build(net.config)
+    again.load_state_dict(net.state_dict())
+    encoders.of(again).prepare()
+    assert encoders.of(again).constants is None
+
+
+def test_masks_of_features_leave_constant_channels_as_they_are(large: WhisperEncoder, transplant: Any) -> None:
+    torch.manual_seed(1)
+    net = transplant.student(script("teacher").Teacher(large), 5, transplant.Turn.of(torch.randn(300, 128)))
+    encoders.of(net.eval()).prepare()
+    features = [torch.randn(20, 512)]
+    nothing, extra = torch.zeros(1, 20, dtype=torch.bool), torch.zeros(1, 128, dtype=torch.bool)
+    extra[:, -transplant.EXTRA :] = True
+    with torch.no_grad():
+        whole, masked, deaf = (
+            forward.contextualise(net, features, (nothing, mask), until=1) for mask in (~extra & extra, extra, ~extra)
+        )
+    torch.testing.assert_close(masked, whole)
+    assert not torch.allclose(deaf, whole)
+
+
+def test_windows_are_full_and_teacher_and_student_hear_the_same_places(
+    large: WhisperEncoder, transplant: Any, speech: Path, tmp_path: Path
 ) -> None:
-    fifth = script("fifth_round")
-    targets.of_corpora([speech], script("teacher").Teacher(encoder), tmp_path / "targets", seed=1, jobs=2)
-    recipe = fifth.RECIPE.model_copy(
-        update={
-            "corpus": fifth.RECIPE.corpus.model_copy(update={"root": speech}),
-            "corpora": (Source(root=speech),),
-            "train": fifth.RECIPE.train.model_copy(
-                update={"steps": 4, "batch_s": 4, "eval_steps": 2, "precision": "fp32"}
-            ),
-        }
-    )
-    fifth.run(recipe, tmp_path / "targets", tmp_path / "run", console)
-    log = [json.loads(line) for line in (tmp_path / "run" / "train_log.jsonl").read_text().splitlines()]
-    assert {"loss", "distillation", "cosine"} <= log[-2].keys() | log[-1].keys()
-    net = Wav2Vec2ForCTC.from_pretrained(tmp_path / "run" / "model")
-    student = CTCModel.load(bundled.folder("base")).net
-    assert net.state_dict().keys() == student.state_dict().keys()
-    changed = [n for n, value in net.state_dict().items() if not torch.equal(value, student.state_dict()[n])]
-    assert "lm_head.weight" in changed and "wav2vec2.feature_extractor.conv_layers.0.conv.weight" in changed
-    assert sorted(p.name for p in (tmp_path / "run" / "models").iterdir()) == ["step-000002", "step-000004"]
-    CTCModel.load(tmp_path / "run" / "models" / "step-000002")
-
-    # Killed after step 2, it ends with the same weights.
-    again = tmp_path / "again"
-    shorter = recipe.model_copy(update={"train": recipe.train.model_copy(update={"checkpoint_minutes": 1e-9})})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(script("distil").Journal, "save", _killed_after(3, script("distil").Journal.save))
-        with pytest.raises(KeyboardInterrupt):
-            fifth.run(shorter, tmp_path / "targets", again, console)
-    fifth.run(shorter, tmp_path / "targets", again, console)
-    for name, value in Wav2Vec2ForCTC.from_pretrained(again / "model").state_dict().items():
-        torch.testing.assert_close(value, net.state_dict()[name], rtol=0, atol=0)
-    with pytest.raises(InputError, match="this run folder belongs to another recipe"):
-        (again / "model").rename(again / "was")
-        fifth.run(recipe, tmp_path / "targets", again, console)
+    windows = script("windows")
+    teacher = script("teacher").Teacher(large)
+    utterances = [u.model_copy(update={"audio": str(speech.parent / u.audio)}) for _, u in read_jsonl(speech)]
+    clips = windows.Clips.decode(utterances[:9], tmp_path / "clips.i16")
+    assert clips.durations_s().tolist() == [4, 2, 1, 2, 2, 1, 1, 1.5, 0], "what is no sound is empty"
+    labels = [[3, 4] if number % 2 == 0 else [] for number in range(9)]
+    turn = transplant.Turn(torch.eye(128, dtype=torch.double))
+    made = windows.Windows(tmp_path, turn, clips, labels, [(np.arange(9), 1.0)], 24.0, 0, seed=1)
+    net = transplant.student(teacher, 5, turn)
+    for seed in range(3):
+        batch = made.batch(teacher, np.random.default_rng(seed))
+        frames = batch.first.shape[1]
+        assert net._get_feat_extract_output_lengths(batch.heard.shape[1]) == frames
+        assert all(states.shape == (len(batch.heard), frames, 128) for states in batch.layers)
+        assert all(until <= frames for until in batch.labelled)
+        torch.testing.assert_close(batch.heard.std(1), torch.ones(len(batch.heard)), atol=0.01, rtol=0)
+    # What is louder in the middle of what the student's frame hears is louder in the same frame of the teacher.
+    at, heard = 40, 400 + 4 * 160
+    sound = 0.05 * np.random.default_rng(0).standard_normal(100 * 320 + 720).astype(np.float32)
+    before, _ = windows.hears(teacher, sound[None])
+    middle = at * 320 + heard // 2
+    sound[middle - 160 : middle + 160] *= 4
+    after, _ = windows.hears(teacher, sound[None])
+    change = (after - before).abs().sum(-1)[0]
+    assert int(change.argmax()) == at
+    assert change[at - 1] == pytest.approx(change[at + 1], rel=0.25)
 
 
-def _killed_after(step: int, save: Any) -> Any:
-    def saving(journal: Any) -> None:
-        save(journal)
-        if journal.step == step:
+def test_a_student_is_taught_and_killed_and_goes_on(
+    large: WhisperEncoder, transplant: Any, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fifth, windows = script("fifth_round"), script("windows")
+    for module in (fifth, windows):
+        monkeypatch.setattr(module, "LAYERS", (1, 2))
+        monkeypatch.setattr(module, "WINDOW_S", (2.0, 4.0))
+    monkeypatch.setattr(fifth, "_LOG_STEPS", 2)
+    large.save_pretrained(tmp_path / "teacher")
+
+    def run(out: Path, steps: int) -> None:
+        fifth.run([speech], tmp_path / "teacher", out, steps, 2, 8.0, 1e9, 0, 1)
+
+    run(tmp_path / "whole", 4)
+    taught = CTCModel.load(tmp_path / "whole" / "model")
+    assert taught.frame_s == 0.02 and encoders.of(taught.net).constants is not None
+    net = Wav2Vec2ForCTC.from_pretrained(tmp_path / "whole" / "model").eval()
+    waveform = say("abc", 0)
+    with torch.no_grad():
+        plain = net(forward.normalised(torch.from_numpy(waveform))[None]).logits[0].log_softmax(-1)
+    np.testing.assert_allclose(forward.log_probs(taught, [waveform])[0], plain, atol=1e-3)
+    log = [json.loads(line) for line in (tmp_path / "whole" / "train_log.jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == 4 and {"first", "cosine.1", "cosine.2", "total"} <= log[-1].keys()
+
+    saved = torch.save
+
+    def kill(what: Any, place: Any) -> None:
+        saved(what, place)
+        if what["step"] == 2:
             raise KeyboardInterrupt
 
-    return saving
+    with monkeypatch.context() as patch:
+        patch.setattr(fifth.torch, "save", lambda what, place: (kill if "step" in what else saved)(what, place))
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "cut", 4)
+    run(tmp_path / "cut", 4)
+    again = CTCModel.load(tmp_path / "cut" / "model").net.state_dict()
+    for name, value in taught.net.state_dict().items():
+        torch.testing.assert_close(value, again[name], rtol=0, atol=0)
+    script("ship").ship(tmp_path / "cut", tmp_path / "base")
+    card = (tmp_path / "base" / "README.md").read_text(encoding="utf-8")
+    assert "Whisper" in card and "MIT" in card and "{" not in card.split("```")[0]
+    again_loaded = CTCModel.load(tmp_path / "base")
+    assert encoders.of(again_loaded.net).constants is not None, "in half precision, too"
+    np.testing.assert_allclose(forward.log_probs(again_loaded, [waveform])[0], plain, atol=0.2)

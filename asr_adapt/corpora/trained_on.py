@@ -19,7 +19,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from asr_adapt import audio
+from asr_adapt import audio, bundled
 from asr_adapt.artifacts import DIGESTS, Contamination, Digests, check_model
 from asr_adapt.audio.decoded_cache import DecodedCache, ordered_map
 from asr_adapt.console import Console
@@ -408,7 +408,7 @@ def of_base(folder: Path | None, name: str) -> TrainedOn:
     Raises:
         InputError: its record is damaged.
     """
-    if name in ("none", "embedded"):
+    if name == "none" or name in bundled.BASES:
         return TrainedOn.nothing()
     return (TrainedOn.read(folder) if folder else None) or TrainedOn(
         np.zeros(0, _ROW), "a model without a record" if folder else name

@@ -209,11 +209,11 @@ def _has_adapters(config: PreTrainedConfig) -> bool:
 
 def source(spec: Model) -> str:
     """Return what transformers loads the base model from: a folder, or a name on the Hub."""
-    return str(bundled.folder("base")) if spec.base == "embedded" else spec.base
+    return str(bundled.folder(bundled.BASES[spec.base])) if spec.base in bundled.BASES else spec.base
 
 
 def _small(spec: Model) -> Wav2Vec2Config:
-    """Return the small pre-norm Wav2Vec2 that is trained from nothing, and that the embedded base model is.
+    """Return the small pre-norm Wav2Vec2 that is trained from nothing, and that `embedded-small` is.
 
     Three convolutions see 75 ms every 40 ms: a filterbank of 15 ms every 10 ms, then two that each halve its rate,
     as the subsampling of a Conformer does (Gulati et al. 2020, arXiv:2005.08100). Beside wav2vec 2.0's seven, which

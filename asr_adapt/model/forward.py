@@ -75,7 +75,8 @@ def contextualise(
             learned = encoder.mask_embedding
             hider = torch.zeros((), device=states.device) if learned is None else learned
             states = torch.where(masks[0][..., None], hider.to(states.dtype), states)
-            states = states.masked_fill(masks[1][:, None], 0)
+            hidden_features = masks[1] if encoder.constants is None else masks[1] & ~encoder.constants
+            states = states.masked_fill(hidden_features[:, None], 0)
         states = encoder.enter(states, mask)
     elif masks is not None:
         states = _masked(states, masks, real)

@@ -56,8 +56,8 @@ def freeze(net: Net, policy: str, adapter: str = "none") -> None:
     depth = frozen_depth(policy, net.config)
     encoder = encoders.of(net)
     net.requires_grad_(True)
-    for module in [*encoder.unused, *([] if depth is None else encoder.below(depth))]:
-        module.requires_grad_(False)
+    for part in [*encoder.unused, *encoder.never_trained, *([] if depth is None else encoder.below(depth))]:
+        part.requires_grad_(False)
     if depth and encoder.mask_embedding is not None:  # stands for masked frames at depth 0 only
         encoder.mask_embedding.requires_grad_(False)
     if adapter != "none":

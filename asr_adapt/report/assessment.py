@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from asr_adapt import bundled
 from asr_adapt.artifacts import Assessment, PreparationSummary, SampleRates
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
@@ -192,7 +193,7 @@ def _of_run(
             yield Advice(
                 learned, f"Longer training (--train.steps): {also}, and dev was best at the last validation."
             )
-        elif recipe.model.base in {"none", "embedded"}:
+        elif recipe.model.base in {"none", *bundled.BASES}:
             yield Advice(learned * 0.6, f"A larger base model (--model.base), on a GPU: {also}.")
     if recipe.model.base == "none":
         yield Advice(0.5, "A base model (--model.base embedded, or a larger one): this model began from nothing.")

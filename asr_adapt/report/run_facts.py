@@ -148,5 +148,9 @@ def _sources(recipe: Recipe) -> list[Source]:
 def base_name(recipe: Recipe) -> str:
     """Return the base model's name, without its path on this machine."""
     base = recipe.model.base
-    named = {"none": "none (trained from scratch)", "embedded": "the one embedded in asr_adapt"}
+    named = {
+        "none": "none (trained from scratch)",
+        "embedded": "the one embedded in asr_adapt",
+        "embedded-small": "the small one embedded in asr_adapt",
+    }
     return named.get(base) or (Path(base).name if Path(base).is_absolute() else base)

@@ -21,7 +21,7 @@ from asr_adapt.audio import augment
 from asr_adapt.console import Console
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError
-from asr_adapt.model import encoders, forward, mixed_precision
+from asr_adapt.model import forward, freezing, mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.model.encoders import Net
 from asr_adapt.recipe import Resolved, ResolvedTrain
@@ -71,9 +71,8 @@ def pretrain(recipe: Resolved, model: CTCModel, speech: SpeechSplit, folder: Pat
     torch.manual_seed(conf.seed)
     contrast, is_own = Contrast.of_base(recipe.model, model.net.config)
     model.net.to(accelerator.device)
-    model.net.requires_grad_(True)
-    for module in [*encoders.of(model.net).feature_encoder, model.net.lm_head]:
-        module.requires_grad_(False)
+    freezing.freeze(model.net, "feature_encoder")
+    model.net.lm_head.requires_grad_(False)
     trained = {name: p for name, p in model.net.named_parameters() if p.requires_grad}
     start = {name: parameter.detach().clone() for name, parameter in trained.items()}
     pretrainee = _Pretrainee(model, contrast)

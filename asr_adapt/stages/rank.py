@@ -159,10 +159,10 @@ def _relatives(language: str, specs: Mapping[str, Model], console: Console) -> d
 def _similarity(recipe: Recipe, sample: Sample, own: SpeechSplit, console: Console) -> float:
     """Return the acoustic token distribution similarity of the corpus to a base's own speech.
 
-    The tokens are those of one model for all, the embedded one: similarities by tokens of different models do not
-    compare.
+    The tokens are those of one model for all, the small embedded one: similarities by tokens of different models
+    do not compare.
     """
-    spec = Model(base="embedded")
+    spec = Model(base="embedded-small")
     model = head.create(spec, sample.alphabet, recipe.language, recipe.text, 0)
     model.net.eval()
     layers = [model.net.config.num_hidden_layers // 2]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from asr_adapt.recipe import AUTO, Recipe, Resolved
 from asr_adapt.records import describe_duration
 
-Kind = Literal["none", "embedded", "base", "large"]
+Kind = Literal["none", "small", "embedded", "base", "large"]
 _LARGE = 1024  # hidden size of XLS-R, MMS and the large wav2vec 2.0; the base ones have 768
 _LONGEST_HEAD_STAGE = 500  # steps, SpeechBrain's
 
@@ -45,7 +45,8 @@ _HEAD_SHARE_OF_INHERITED = 0.03
 
 _RATES: dict[Kind, tuple[tuple[float, ...], str]] = {
     "none": ((1e-3,) * 4, "from nothing; Mboshi from nothing left the blank plateau with it"),
-    "embedded": ((1e-3,) * 4, "a small base model, which can be moved further than a large one"),
+    "small": ((1e-3,) * 4, "a small base model, which can be moved further than a large one"),
+    "embedded": ((2e-4,) * 4, "as for Whisper's encoder, which it was"),
     "base": ((1e-4, 2e-4, 2e-4, 2e-4), "between fairseq's 5e-5 (13,000 steps and more) and the posts' 3e-4"),
     "large": ((5e-5, 1e-4, 1e-4, 1e-4), "fairseq vox_10m to vox_10h: 1e-4; half of it with 10 minutes"),
 }
@@ -55,7 +56,8 @@ _ADAPTER_RATES = ((1e-3,) * 4, "adapters are new: MMS's rate (Pratap et al. 2023
 # was .553, .535 and .522 with three, five and seven tenths of them.
 _MASK_SHARES: dict[Kind, tuple[float, float, str]] = {
     "none": (0.25, 8.0, "a quarter of it from nothing, as for Mboshi"),
-    "embedded": (0.7, 11.0, "seven tenths of it for the small base model"),
+    "small": (0.7, 11.0, "seven tenths of it for the small base model"),
+    "embedded": (0.77, 8.0, "half of the frames"),
     "base": (1.0, 8.0, ""),
     "large": (1.0, 8.0, ""),
 }
@@ -100,14 +102,17 @@ def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, l
     rates, why = _RATES[kind] if recipe.model.adapter == "none" else _ADAPTER_RATES
     rate = choose("train", "learning_rate", rates[column], why)
     choose(
-        "train", "head_learning_rate", max(1e-3, rate), "the head is new: 1e-3, or the peak rate if that is higher"
+        "train",
+        "head_learning_rate",
+        3e-3 if kind == "embedded" else max(1e-3, rate),
+        "the head is new: 1e-3, 3e-3 on the embedded base model, or the peak rate if that is higher",
     )
     choose("train", "eval_steps", max(25, steps // 20), "a twentieth of the steps, at least 25")
     if kind == "none":
         choose("train", "head_steps", 0, "from nothing, all of it is new")
         choose("model", "freeze", "nothing", "from nothing, there is nothing to keep")
     else:
-        share = _HEAD_SHARE_OF_INHERITED if kind == "embedded" else _HEAD_SHARES[column]
+        share = _HEAD_SHARE_OF_INHERITED if kind in ("small", "embedded") else _HEAD_SHARES[column]
         alone = min(_LONGEST_HEAD_STAGE, int(steps * share))
         choose("train", "head_steps", alone, "the new head first, against the blank plateau (fairseq, SpeechBrain)")
         why = "it is never trained (fairseq, fairseq2)"
@@ -151,7 +156,8 @@ def _mask(name: str, column: int, kind: Kind, passes: float) -> tuple[float, str
 def _kind(recipe: Recipe, hidden_size: int) -> Kind:
     if recipe.model.base == "none":
         return "none"
-    # A folder may hold a small base model too.
-    if recipe.model.base == "embedded" or hidden_size < 512:
+    if recipe.model.base == "embedded":
         return "embedded"
+    if hidden_size < 512:  # a folder may hold a small base model too
+        return "small"
     return "large" if hidden_size >= _LARGE else "base"

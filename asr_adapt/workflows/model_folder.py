@@ -167,7 +167,8 @@ def _split(
     if not kept:
         raise InputError(f"the {name} split is empty", place=corpus.root, remedy="Name another split or corpus.")
     known = TrainedOn.read(model_folder)
-    if known is None and model_folder.resolve() == bundled.folder("base").resolve():
+    embedded = {bundled.folder(name).resolve() for name in bundled.BASES.values()}
+    if known is None and model_folder.resolve() in embedded:
         known = TrainedOn.nothing()  # its card lists it
     speech, found = trained_on.check(
         SpeechSplit.on_disk(name, kept, normalise), known, model_folder, console, allow=allow

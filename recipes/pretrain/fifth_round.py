@@ -1,148 +1,324 @@
-"""The embedded base model's fifth round: taught by Whisper's encoder, on people in more languages.
+"""The embedded base model's fifth round: Whisper's encoder, taught to hear samples and to write phones.
 
-    python recipes/pretrain/fifth_round.py --corpus.root spoken/manifest.jsonl \
-        --corpora '[{"root": "people/manifest.jsonl"}, {"root": "pool/manifest.jsonl"}]' --targets targets
+    python recipes/pretrain/fifth_round.py clean/manifest.jsonl people/manifest.jsonl pool/manifest.jsonl \
+        --teacher teacher --out runs/fifth_round
 
-Half of every step is synthesised speech (`corpus`), so that rare phones are not forgotten; the other half is drawn
-from the `corpora`. All of it must be clean, since it is degraded as it is read (`speak.py --clean`, `recordings.py
---copies 1`), and have targets (`targets.py`). Clips without a text have the teacher alone. See `distil.py` for the
-losses.
+The student (`transplant.py`) is the teacher from its first hidden states on; what makes these of samples has to be
+learned. First the convolutions alone, then everything, so that later layers make good what earlier ones miss. Losses,
+each a mean over frames:
 
-The run folder is that of a recipe without an evaluation; `models/` has the model after every validation. The weights
-of the last step are `model/`: validation on phones says little of what a base is worth after adaptation
-(docs/log.md).
+- the squared error of what the first layer is given, relative to its variance;
+- of the hidden states after `windows.LAYERS`, each of the teacher's dimensions at unit scale, so that the few large
+  ones do not outweigh the rest: smooth L1, and minus the log-sigmoid of the cosine;
+- CTC on phones, a label's mean, where the clips of a window have any.
+
+The student hears most windows degraded, and some of its frames masked; the teacher hears all of them clean. All
+speech must be clean, since it is degraded as it is read (`speak.py --clean`, `recordings.py --copies 1`).
+
+A run that was killed resumes from its newest checkpoint. `model/` is written at every checkpoint.
 """
 
-import argparse
-import sys
+import json
+import math
+import os
+import time
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
-from distil import Clips, distil, usable, without_heads
-from fourth_round import RECIPE as FOURTH
-from targets import Targets, keys
+import torch
+import typer
+from teacher import Teacher
+from tqdm import tqdm
+from transplant import EXTRA, Turn, sinusoids, student
+from windows import LAYERS, WINDOW_S, Batch, Clips, Windows, hears
 
-from asr_adapt import Corpus, Model, Recipe, cli, corpora, recipe_options
-from asr_adapt.artifacts import PreparationSummary
-from asr_adapt.console import Console
-from asr_adapt.corpora.speech_split import SpeechSplit
-from asr_adapt.corpora.trained_on import TrainedOn
+from asr_adapt import bundled, cli
+from asr_adapt.audio import SAMPLE_RATE_HZ, augment
+from asr_adapt.decoding import ctc
 from asr_adapt.errors import InputError
-from asr_adapt.model import base
+from asr_adapt.model import encoders, mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
-from asr_adapt.recipe import fingerprint, read_recipe, write_recipe
-from asr_adapt.records import Utterance
-from asr_adapt.storage import content_digests
-from asr_adapt.training import presets, schedule
+from asr_adapt.records import Utterance, read_jsonl
+from asr_adapt.storage import atomic_file, write_text
+from asr_adapt.training.ctc_loss import ctc_loss
 from asr_adapt.workflows.run import write_environment
 
-RECIPE = FOURTH.model_copy(
-    update={
-        "corpus": Corpus(licence="CC0-1.0 (synthetic speech), GPL-2, CC0-1.0, MIT, CC-BY-SA and others (recordings)"),
-        "model": Model(base="embedded", freeze="nothing"),
-        "train": FOURTH.train.model_copy(
-            # Small corpora weigh more: they are other languages. The heads are new.
-            update={"steps": 4000, "eval_steps": 500, "sampling_temperature": 2.0, "head_learning_rate": 3e-3}
-        ),
-    }
-)
+BATCH_S = 48.0
+FRONT_STEPS = 500
+STEPS = 2_700
+RATE, FRONT_RATE, HEAD_RATE = 1e-4, 1e-3, 1e-3
+WARMUP = 100
+CTC_WEIGHT = 0.1
+HEAD_STEPS = 200  # of the second stage, in which CTC trains the head alone
+FIRST_WEIGHT = 0.5
+MASKED, MASK_SPAN = 0.1, 10  # frames
+SAMPLE = 400  # clips whose first hidden states say how the residual stream is turned
+CLAMP = 8.0
+FACTS = "facts.json"  # of a finished run
+_LOG_STEPS = 20
 
 
-def main() -> None:
-    """Read the command line and run."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--targets", type=Path, default=Path("targets"))
-    own, others = parser.parse_known_args()
+def main(
+    manifests: Annotated[list[Path], typer.Argument(help="Corpora: synthesised speech, recordings, the pool.")],
+    teacher: Annotated[Path, typer.Option(help="Folder of teacher.py.")] = Path("teacher"),
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/fifth_round"),
+    steps: Annotated[int, typer.Option(help="Of both stages.")] = STEPS,
+    front_steps: Annotated[int, typer.Option(help="Of the convolutions alone.")] = FRONT_STEPS,
+    batch_s: Annotated[float, typer.Option(help="Seconds of speech in a step.")] = BATCH_S,
+    save_minutes: Annotated[float, typer.Option(help="From checkpoint to checkpoint.")] = 10.0,
+    workers: Annotated[int, typer.Option(help="Processes that degrade speech and ask the teacher.")] = 1,
+    seed: Annotated[int, typer.Option()] = 1,
+) -> None:
+    """Train the fifth round."""
     with cli.one_line_errors():
-        recipe, out = recipe_options.override(RECIPE, others, "fifth_round", Path(sys.argv[0]).name)
-        run(recipe, own.targets, out, Console())
+        run(manifests, teacher, out, steps, front_steps, batch_s, save_minutes, workers, seed)
 
 
-def run(recipe: Recipe, kept: Path, out: Path, console: Console) -> None:
-    """Train, and write the run folder `out`; started again, it goes on where it was.
-
-    Args:
-        recipe: `model.base` must be a model of this package that writes phones.
-        kept: Folder of `targets.py`.
-        out: The run folder.
-        console: Where to report.
-
-    Raises:
-        InputError: the recipe, a corpus or the targets cannot be used, or `out` belongs to another run.
-    """
-    if (out / "model").is_dir():
-        console.say("already done")
-        return
-    folder = base.folder(recipe.model)
-    if folder is None:
-        raise InputError("the student must be a folder of this package", place="model.base", remedy="As `embedded`.")
-    model = CTCModel.load(folder)
-    sources = corpora.sources(recipe)
-    utterances = corpora.read_all(sources, recipe.language).utterances
-    train = [u for u in utterances if u.split == "train"]
-    dev = SpeechSplit.on_disk("dev", [u for u in utterances if u.split == "dev"], model.normaliser)
-    targets = Targets(kept)
-    indices, labels, left_out = usable(model, train, (named := keys(train)), targets)
-    train, named = [train[i] for i in indices], [named[i] for i in indices]
-    for what, count in left_out.items():
-        console.warn(f"not used: {count:,} {what}")
-    clips = Clips(train, named, labels, _streams(recipe, train))
-    hours = sum(clips.durations_s(range(len(train)))) / 3600
-    resolved, _ = presets.resolve(recipe, hours, model.net.config.hidden_size)
-
+def run(
+    manifests: list[Path],
+    teacher: Path,
+    out: Path,
+    steps: int,
+    front_steps: int,
+    batch_s: float,
+    save_minutes: float,
+    workers: int,
+    seed: int,
+) -> None:
+    """Train and write `out`; see `main`."""
     out.mkdir(parents=True, exist_ok=True)
-    recorded = out / "recipe.toml"
-    if recorded.is_file() and fingerprint(read_recipe(recorded)) != fingerprint(resolved):
-        raise InputError("this run folder belongs to another recipe", place=out, remedy="Give another --out.")
-    write_recipe(resolved, recorded)
+    torch.set_num_threads(1)
+    phones = CTCModel.load(bundled.folder("base_small"))
+    sources, utterances = _read(manifests)
+    clips = Clips.decode(utterances, out / "clips.i16")
+    labels = [_labels(phones, utterance) for utterance in utterances]
+    known = Teacher.load(teacher)
+    statistics = _statistics(known, clips, out / "statistics.pt")
+    turn = Turn(statistics["turn"])
+    torch.manual_seed(seed)
+    net = student(known, len(phones.alphabet.units), turn)
+    net.set_attn_implementation("eager")  # the fused one is slower in bf16 on a processor
+    encoders.of(net).prepare()  # positions from a table
+    added = (sinusoids(known.encoder) @ turn.matrix.T).float()
+    optimiser = torch.optim.AdamW(_groups(net), betas=(0.9, 0.98), eps=1e-6, fused=True)
+    checkpoint, step = out / "checkpoint.pt", 0
+    if checkpoint.is_file():
+        kept = torch.load(checkpoint, weights_only=True)
+        net.load_state_dict(kept["net"])
+        optimiser.load_state_dict(kept["optimiser"])
+        step = kept["step"]
+    print(f"{len(clips):,} clips, {clips.durations_s().sum() / 3600:.2f} h, {sum(map(bool, labels)):,} with labels")
+
+    def save() -> None:
+        with atomic_file(checkpoint) as partial:
+            torch.save({"net": net.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, partial)
+        CTCModel(net, phones.alphabet, phones.language, phones.text, normalise_waveform=True).save(out / "model")
+
+    windows = Windows(teacher, turn, clips, labels, sources, batch_s, step, seed)
+    ahead = torch.utils.data.DataLoader(
+        windows, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
+    )
+    precision = mixed_precision.fastest(torch.device("cpu"))
+    sums: dict[str, list[float]] = {}
+    logged = saved = time.monotonic()
+    for batch in tqdm(ahead, total=steps, initial=step, unit="step"):
+        if step == steps:
+            break
+        is_front = step < front_steps
+        done = step / front_steps if is_front else (step - front_steps) / (steps - front_steps)
+        since = step if is_front else step - front_steps
+        scale = min(1.0, (since + 1) / WARMUP) * (0.1 + 0.9 * (0.5 + 0.5 * math.cos(math.pi * done)))
+        for group in optimiser.param_groups:
+            group["lr"] = scale * group["peak"] * (0.2 if group["is_front"] and not is_front else 1.0)
+            if is_front and not group["is_front"]:
+                group["lr"] = 0.0
+        rng = np.random.default_rng([seed, step, 1])
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            losses = _losses(net, batch, added, statistics, rng, front_only=is_front, head_only=since < HEAD_STEPS)
+        losses["total"].backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        step += 1
+        for name, value in losses.items():
+            sums.setdefault(name, []).append(value.item())
+        if step % _LOG_STEPS == 0:
+            means = {name: round(float(np.nanmean(values)), 4) for name, values in sums.items()}
+            line = {"step": step, "elapsed_s": round(time.monotonic() - logged, 1), **means}
+            logged = time.monotonic()
+            with (out / "train_log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+            tqdm.write(" ".join(f"{name} {value:g}" for name, value in line.items()))
+            sums = {}
+        if time.monotonic() - saved > 60 * save_minutes or step == front_steps:
+            save()
+            saved = time.monotonic()
+    save()
     write_environment(out / "environment.json")
-    (out / "data").mkdir(exist_ok=True)
-    _summary(model, train, dev, hours).write(out / "data")
-    console.say(
-        f"{len(train):,} clips, {hours:.2f} h, {sum(map(bool, labels)):,} of them with labels; "
-        f"{resolved.train.steps:,} steps of {resolved.train.batch_s:g} s"
-    )
-    distil(resolved, model, clips, dev, targets, out, console)
-    splits = [SpeechSplit.on_disk("train", train, model.normaliser), dev]
-    heard = TrainedOn.of(splits, console, content_digests({u.audio for split in splits for u in split.utterances}))
-    with without_heads(model.net):
-        model.save(out / "model", heard)
-    console.say(f"model: {out / 'model'}")
+    facts = {
+        "steps": steps,
+        "front_steps": front_steps,
+        "batch_s": batch_s,
+        "seed": seed,
+        "precision": precision,
+        "manifests": [str(manifest) for manifest in manifests],
+        "hours": _hours(manifests),
+    }
+    write_text(out / FACTS, json.dumps(facts, indent=1) + "\n")
 
 
-def _streams(recipe: Recipe, train: list[Utterance]) -> list[tuple[list[int], schedule.Sampling | None]]:
-    """Return the synthesised half of a step and the recorded one, which is drawn from several corpora."""
-    sources = corpora.sources(recipe)
-    if len(sources) == 1:
-        return [(list(range(len(train))), None)]
-    numbers = np.array(corpora.corpus_numbers(train, sources))
-    recorded = np.flatnonzero(numbers > 0)
-    durations = [train[i].duration_s or 0.0 for i in recorded]
-    sampling = schedule.Sampling.of(
-        durations,
-        (numbers[recorded] - 1).tolist(),
-        [source.weight for source in sources[1:]],
-        recipe.train.sampling_temperature,
-    )
-    return [(np.flatnonzero(numbers == 0).tolist(), None), (recorded.tolist(), sampling)]
+def _hours(manifests: list[Path]) -> list[float]:
+    """Return the hours of train of each manifest."""
+    found = ([u.duration_s or 0.0 for _, u in read_jsonl(manifest) if u.split == "train"] for manifest in manifests)
+    return [round(sum(durations) / 3600, 3) for durations in found]
 
 
-def _summary(model: CTCModel, train: list[Utterance], dev: SpeechSplit, hours: float) -> PreparationSummary:
-    of_dev = sum(u.duration_s or 0.0 for u in dev.utterances) / 3600
-    return PreparationSummary(
-        alphabet=model.alphabet.units,
-        utterances={"train": len(train), "dev": len(dev)},
-        hours={"train": round(hours, 4), "dev": round(of_dev, 4)},
-        speakers={
-            "train": len({u.speaker for u in train} - {None}),
-            "dev": len({u.speaker for u in dev.utterances} - {None}),
-        },
-        unknown_letters={},
-        character_changes=(),
-        leaks=(),
-        excluded=(),
-    )
+def _losses(
+    net: Any,
+    batch: Batch,
+    added: torch.Tensor,
+    statistics: dict[str, torch.Tensor],
+    rng: np.random.Generator,
+    *,
+    front_only: bool,
+    head_only: bool,
+) -> dict[str, torch.Tensor]:
+    body, wide = net.wav2vec2, added.shape[1] - EXTRA
+    hidden, _ = body.feature_projection(_features(body, batch.heard))
+    hidden = hidden.float()
+    variance = statistics["variance"]
+    error = (hidden[..., :wide] - batch.first.float()[..., :wide]).pow(2).sum(-1).mean() / variance
+    found = {"total": error, "first": error.detach()}
+    if front_only:
+        return found
+    mask = augment.time_mask([hidden.shape[1]] * len(hidden), MASKED, MASK_SPAN, rng)
+    hidden = torch.where(torch.from_numpy(mask)[..., None], body.masked_spec_embed.float(), hidden)
+    states = [hidden := hidden + body.encoder.pos_conv_embed(hidden)]
+    for layer in body.encoder.layers:
+        output = layer(states[-1])
+        states.append(output[0] if isinstance(output, tuple) else output)
+    states[-1] = body.encoder.layer_norm(states[-1])
+    matrix = statistics["turn"].float()
+    distances = []
+    for layer, wanted in zip(LAYERS, batch.layers, strict=True):
+        scale = statistics[f"scale.{layer}"]
+        mine = ((states[layer + 1].float() @ matrix) - statistics[f"mean.{layer}"]) / scale
+        wanted = ((wanted.float() - statistics[f"mean.{layer}"]) / scale).clamp(-CLAMP, CLAMP)
+        cosine = torch.nn.functional.cosine_similarity(mine, wanted, dim=-1)
+        distance = torch.nn.functional.smooth_l1_loss(mine, wanted, reduction="none").mean(-1)
+        distances.append((distance - torch.nn.functional.logsigmoid(cosine)).mean())
+        found[f"cosine.{layer}"] = cosine.mean().detach()
+    logits = net.lm_head(states[-1].detach() if head_only else states[-1]).float()
+    rows = [
+        row for row, labels in enumerate(batch.labels) if labels and ctc.frames_needed(labels) <= batch.labelled[row]
+    ]
+    of_ctc = logits.new_tensor(float("nan"))
+    distilled = sum(distances) / len(distances)
+    found["total"] = FIRST_WEIGHT * error + distilled
+    if rows:
+        count = sum(len(batch.labels[row]) for row in rows)
+        of_ctc = ctc_loss(logits[rows], [batch.labelled[row] for row in rows], [batch.labels[row] for row in rows])
+        of_ctc = of_ctc.sum() / count
+        found["total"] = found["total"] + CTC_WEIGHT * of_ctc
+    found["ctc"] = of_ctc.detach()
+    return found
+
+
+def _features(body: Any, heard: torch.Tensor) -> torch.Tensor:
+    """Return what the feature encoder makes of windows, (windows, frames, channels).
+
+    As products of matrices: in bf16 on a processor, PyTorch's backward pass of convolutions takes four times as long.
+    """
+    states = heard[..., None]
+    for layer in body.feature_extractor.conv_layers:
+        conv, norm = layer.conv, layer.layer_norm
+        places = states.unfold(1, conv.kernel_size[0], conv.stride[0]).flatten(2)  # (W, frames, channels * kernel)
+        states = torch.nn.functional.linear(places, conv.weight.flatten(1), conv.bias)
+        states = layer.activation(norm(states))
+    return states
+
+
+def _groups(net: Any) -> list[dict[str, Any]]:
+    """Return AdamW's groups; what makes the positions is not trained."""
+    net.requires_grad_(True)
+    # What makes the positions is exact, and delicate: at a rate of 4e-5 twenty steps halved the cosines.
+    for module in (net.wav2vec2.encoder.pos_conv_embed, net.wav2vec2.encoder.layers[0]):
+        module.requires_grad_(False)
+    projection, masked = net.wav2vec2.feature_projection.projection, net.wav2vec2.masked_spec_embed
+    for parameter in (projection.weight, projection.bias, masked):
+        parameter.register_hook(_without_extra)
+    groups: dict[tuple[bool, bool, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        is_front = name.startswith(("wav2vec2.feature_extractor", "wav2vec2.feature_projection"))
+        peak = FRONT_RATE if is_front else HEAD_RATE if name.startswith("lm_head") else RATE
+        groups.setdefault((is_front, parameter.ndim > 1, peak), []).append(parameter)
+    return [
+        {"params": parameters, "peak": peak, "is_front": is_front, "weight_decay": 0.01 if decays else 0.0}
+        for (is_front, decays, peak), parameters in groups.items()
+    ]
+
+
+def _without_extra(gradient: torch.Tensor) -> torch.Tensor:
+    gradient = gradient.clone()
+    gradient[-EXTRA:] = 0
+    return gradient
+
+
+def _read(manifests: list[Path]) -> tuple[list[tuple[np.ndarray, float]], list[Utterance]]:
+    """Return the clips of train, and each source's and its share: half by manifest, half by language in it."""
+    sources: list[tuple[np.ndarray, float]] = []
+    utterances: list[Utterance] = []
+    for manifest in manifests:
+        found = [_at(manifest, each) for _, each in read_jsonl(manifest) if each.split == "train"]
+        if not found:
+            raise InputError("no clips of train", place=manifest)
+        groups: dict[str, list[int]] = {}
+        for number, utterance in enumerate(found, start=len(utterances)):
+            language = "" if len({each.language for each in found}) > 40 else str(utterance.language)
+            groups.setdefault(language, []).append(number)
+        utterances += found
+        hours = [sum(utterances[i].duration_s or 0 for i in members) / 3600 for members in groups.values()]
+        sources += [(np.array(members), math.sqrt(h)) for members, h in zip(groups.values(), hours, strict=True)]
+    return sources, utterances
+
+
+def _at(manifest: Path, utterance: Utterance) -> Utterance:
+    return utterance.model_copy(update={"audio": str(manifest.parent / utterance.audio)})
+
+
+def _labels(phones: CTCModel, utterance: Utterance) -> list[int]:
+    text = phones.normaliser(utterance.text or "")
+    return [] if not text or phones.alphabet.unknown(text) else list(phones.alphabet.encode(text))
+
+
+def _statistics(teacher: Teacher, clips: Clips, path: Path) -> dict[str, torch.Tensor]:
+    """Return how the residual stream is turned, and means and scales of the teacher's hidden states."""
+    if path.is_file():
+        return torch.load(path, weights_only=True)
+    rng = np.random.default_rng(1)
+    firsts, layers = [], [[] for _ in LAYERS]
+    long = np.flatnonzero(clips.durations_s() > min(WINDOW_S) / 2)
+    for number in tqdm(rng.permutation(long)[:SAMPLE], desc="sample", unit="clip"):
+        first, states = hears(teacher, clips[number][None, : 10 * SAMPLE_RATE_HZ])
+        firsts.append(first[0])
+        for of_layer, found in zip(layers, states, strict=True):
+            of_layer.append(found[0].half())
+    first = torch.cat(firsts)
+    turn = Turn.of(first)
+    statistics = {"turn": turn.matrix, "variance": first.var(0).sum()}
+    for layer, found in zip(LAYERS, layers, strict=True):
+        states = torch.cat(found).float()
+        centre = states.median(0).values
+        statistics[f"mean.{layer}"] = centre
+        statistics[f"scale.{layer}"] = 1.48 * (states - centre).abs().median(0).values + 1e-3
+    with atomic_file(path) as partial:
+        torch.save(statistics, partial)
+    return statistics
 
 
 if __name__ == "__main__":
-    main()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    typer.run(main)

@@ -1,9 +1,10 @@
-"""Export the embedded base model from the run of the last round: half precision, with its model card.
+"""Export an embedded base model from the run of its last round: half precision, with its model card.
 
     python recipes/pretrain/ship.py runs/fifth_round --out data/base
+    python recipes/pretrain/ship.py runs/fourth_round --out data/base_small
 
-The card is `card.md`, filled in from the run folder and from the scores of the exported weights; figures of earlier
-rounds are fixed text.
+The card is `card.md` or `card_small.md`, filled in from the run folder and from the scores of the exported weights;
+figures of earlier rounds are fixed text.
 """
 
 import json
@@ -15,14 +16,16 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from fifth_round import FACTS
 from safetensors.torch import load_file, save_file
 
 from asr_adapt import cli
 from asr_adapt.artifacts import DIGESTS
 from asr_adapt.recipe import read_recipe
+from asr_adapt.records import read_jsonl
 from asr_adapt.storage import write_text
 
-CARD = Path(__file__).with_name("card.md")
+TAUGHT, TRAINED = (Path(__file__).with_name(name) for name in ("card.md", "card_small.md"))
 
 
 def main(
@@ -50,31 +53,66 @@ def ship(run: Path, out: Path) -> None:
 
 def card(run: Path, out: Path, parameters: int, config: dict[str, Any]) -> str:
     """Return the model card."""
-    recipe, log = read_recipe(run / "recipe.toml"), _log(run)
-    data, environment = _read(run / "data" / "doctor.json"), _read(run / "environment.json")
-    # Synthetic speech, recordings, the pool; a short run, as in the tests, may have one corpus for all.
-    synthetic, *others = (source.root for source in (recipe.corpus, *recipe.corpora) if source.root is not None)
-    recorded, pool = (others[0], others[-1]) if others else (synthetic, synthetic)
-    return CARD.read_text(encoding="utf-8").format(
-        parameters=parameters / 1e6,
-        layers=config["num_hidden_layers"],
-        width=config["hidden_size"],
-        frame_ms=math.prod(config["conv_stride"]) / 16,
-        megabytes=(out / "model.safetensors").stat().st_size / 1e6,
-        units=config["vocab_size"] - 1,
-        hours=data["hours"]["train"],
-        steps=recipe.train.steps,
-        batch_s=recipe.train.batch_s,
-        seed=recipe.train.seed,
-        precision=recipe.train.precision,
-        minutes=math.fsum(line.get("elapsed_s", 0) for line in log) / 60,
-        cores=environment["cores"],
-        machine=environment["machine"],
-        dev=_rates(out, synthetic, "dev"),
-        test=_rates(out, synthetic, "test"),
-        people=_rates(out, recorded, "dev"),
-        pool=_rates(out, pool, "dev"),
+    environment, log = _read(run / "environment.json"), _log(run)
+    is_taught = (run / FACTS).is_file()
+    of_run = _taught(run, out) if is_taught else _trained(run, out, log)
+    return (
+        (TAUGHT if is_taught else TRAINED)
+        .read_text(encoding="utf-8")
+        .format(
+            parameters=parameters / 1e6,
+            layers=config["num_hidden_layers"],
+            width=config["hidden_size"],
+            frame_ms=math.prod(config["conv_stride"]) / 16,
+            megabytes=(out / "model.safetensors").stat().st_size / 1e6,
+            units=config["vocab_size"] - 1,
+            minutes=math.fsum(line.get("elapsed_s", 0) for line in log) / 60,
+            cores=environment["cores"],
+            machine=environment["machine"],
+            **of_run,
+        )
     )
+
+
+def _taught(run: Path, out: Path) -> dict[str, Any]:
+    """Return what the card of the fifth round says of its run: synthetic speech is first, the pool last."""
+    facts = _read(run / FACTS)
+    synthetic, *others = facts["manifests"]
+    recorded, pool = (others[:-1], others[-1]) if len(others) > 1 else ([synthetic], synthetic)
+    return facts | {
+        "later_steps": facts["steps"] - facts["front_steps"],
+        "synthetic_hours": facts["hours"][0],
+        "recorded_hours": sum(facts["hours"][1:-1]),
+        "pool_hours": facts["hours"][-1],
+        "dev": _rates(out, synthetic, "dev"),
+        "test": _rates(out, synthetic, "test"),
+        "people": _rates(out, next(each for each in recorded if _has_dev(each)), "dev"),
+        "pool": _rates(out, pool, "dev"),
+    }
+
+
+def _trained(run: Path, out: Path, log: list[dict[str, float]]) -> dict[str, Any]:
+    """Return what the card of the first four rounds says of the last one."""
+    recipe, data = read_recipe(run / "recipe.toml"), _read(run / "data" / "doctor.json")
+    validations = [record for record in log if "dev_wer" in record]
+    best = min(validations, key=lambda record: record["dev_wer"] + record["dev_cer"])
+    # Synthetic and recorded speech; a short run, as in the tests, may have one corpus for both.
+    synthetic, *others = (source.root for source in (recipe.corpus, *recipe.corpora) if source.root is not None)
+    return {
+        "hours": data["hours"]["train"],
+        "steps": recipe.train.steps,
+        "batch_s": recipe.train.batch_s,
+        "seed": recipe.train.seed,
+        "precision": recipe.train.precision,
+        "best_step": best["step"],
+        "dev": _rates(out, synthetic, "dev"),
+        "test": _rates(out, synthetic, "test"),
+        "people": _rates(out, others[0] if others else synthetic, "dev"),
+    }
+
+
+def _has_dev(manifest: str) -> bool:
+    return any(utterance.split == "dev" for _, utterance in read_jsonl(Path(manifest)))
 
 
 def _log(run: Path) -> list[dict[str, float]]:

@@ -29,7 +29,6 @@ from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asr_adapt import cli
-from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.errors import InputError
 from asr_adapt.storage import atomic_folder
 
@@ -88,39 +87,16 @@ class Teacher:
         """Frames of a whole window: 1,500 in 30 s."""
         return int(self.encoder.config.max_source_positions)
 
-    def mel(self, waveform: np.ndarray) -> torch.Tensor:
-        """Return the log-mel frames of a window that begins with the clip and is silent after it: (80, 3000).
+    def mels(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Return log-mel frames as `WhisperFeatureExtractor` makes them: (batch, 80, samples // 160).
 
         Args:
-            waveform: float32 (num_samples,), 16 kHz, at most 30 s.
+            waveforms: float32 (batch, num_samples), 16 kHz.
         """
-        found = self._extractor(waveform, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
-        return found.input_features[0]
-
-    @torch.inference_mode()
-    def hidden_states(self, mels: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
-        """Return the hidden states after some layers: float32 (batch, frames, width) each, a frame every 20 ms.
-
-        After the last layer they are what the final norm makes of them, which the decoder sees. As in
-        `WhisperEncoder.forward`, but a window may be cut short: positions still count from its beginning.
-
-        Args:
-            mels: float32 (batch, 80, 2 * frames), of `mel`.
-            layers: Numbers from 1 on.
-        """
-        encoder, found = self.encoder, {}
-        states = torch.nn.functional.gelu(encoder.conv1(mels))
-        states = torch.nn.functional.gelu(encoder.conv2(states)).transpose(1, 2)  # (B, T, H)
-        states = states + encoder.embed_positions.weight[: states.shape[1]]
-        for number, layer in enumerate(encoder.layers, start=1):
-            output = layer(states, None)
-            states = output[0] if isinstance(output, tuple) else output
-            found[number] = states
-            if number == max(layers):
-                break
-        if len(encoder.layers) in found:
-            found[len(encoder.layers)] = encoder.layer_norm(states)
-        return [found[number] for number in layers]
+        window, filters = torch.hann_window(400), torch.from_numpy(np.asarray(self._extractor.mel_filters)).float()
+        spectrum = torch.stft(waveforms, 400, 160, window=window, return_complex=True)[..., :-1].abs() ** 2
+        levels = (filters.T @ spectrum).clamp(min=1e-10).log10()
+        return (torch.maximum(levels, levels.amax((1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
 
 
 def read_ctranslate2(content: bytes) -> dict[str, np.ndarray]:

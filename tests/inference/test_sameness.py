@@ -32,7 +32,7 @@ def test_batched_single_and_pipeline_texts_are_identical(trained: Path, recordin
 def test_a_recording_is_read_segment_by_segment_as_the_pipeline_reads_each(clips: list[Path]) -> None:
     from transformers import pipeline
 
-    base = bundled.folder("base")
+    base = bundled.folder("base_small")
     transcriber = Transcriber(CTCModel.load(base), precision="fp32")
     recognise = pipeline("automatic-speech-recognition", str(base))
     pause = np.zeros(RATE_HZ, np.float32)
@@ -43,7 +43,7 @@ def test_a_recording_is_read_segment_by_segment_as_the_pipeline_reads_each(clips
 
 
 def test_a_clip_of_one_sentence_is_read_whole(clips: list[Path]) -> None:
-    transcriber = Transcriber(CTCModel.load(bundled.folder("base")), precision="fp32")
+    transcriber = Transcriber(CTCModel.load(bundled.folder("base_small")), precision="fp32")
     whole = [result.text for result in transcriber.transcribe_segments(clips)]
     assert [result.text for result in transcriber.transcribe_all(clips)] == whole
 

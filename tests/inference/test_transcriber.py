@@ -155,7 +155,7 @@ def test_word_times_are_near_where_the_tones_are(transcriber: Transcriber) -> No
 
 def test_a_long_recording_gives_the_words_of_its_clips_at_their_times() -> None:
     """Speech of many voices with pauses between, read by the base model in phones."""
-    phones = Transcriber.from_folder(bundled.folder("base"))
+    phones = Transcriber.from_folder(bundled.folder("base_small"))
     clips = [audio.load(u.audio) for u in corpora.read(bundled.folder("demo"), "mi")[:12]]
     recording, begins, ends = [np.zeros(0, np.float32)], [], []
     for number, clip in enumerate(clips):
@@ -177,7 +177,7 @@ def test_a_long_recording_gives_the_words_of_its_clips_at_their_times() -> None:
 
 
 def test_nothing_is_read_where_nobody_speaks() -> None:
-    phones = Transcriber.from_folder(bundled.folder("base"))
+    phones = Transcriber.from_folder(bundled.folder("base_small"))
     for length_s in (0.1, 3, 60):
         noise = 0.02 * np.random.default_rng(0).standard_normal(int(length_s * RATE_HZ)).astype(np.float32)
         transcript = phones.transcribe((noise, RATE_HZ))
@@ -187,7 +187,7 @@ def test_nothing_is_read_where_nobody_speaks() -> None:
 
 @pytest.mark.parametrize("pause_s", [0.5, 1, 3, 8])
 def test_a_pause_separates_words_as_if_each_sentence_were_read_alone(pause_s: float) -> None:
-    phones = Transcriber.from_folder(bundled.folder("base"))
+    phones = Transcriber.from_folder(bundled.folder("base_small"))
     clips = [audio.load(u.audio) for u in corpora.read(bundled.folder("demo"), "mi")[:4]]
     pause = np.zeros(int(pause_s * RATE_HZ), np.float32)
     for first, second in zip(clips[::2], clips[1::2], strict=True):
@@ -200,7 +200,7 @@ def test_a_pause_separates_words_as_if_each_sentence_were_read_alone(pause_s: fl
 
 
 def test_silence_after_the_last_sentence_of_a_long_recording_adds_no_word() -> None:
-    phones = Transcriber.from_folder(bundled.folder("base"))
+    phones = Transcriber.from_folder(bundled.folder("base_small"))
     clips = [audio.load(u.audio) for u in corpora.read(bundled.folder("demo"), "mi")[:15]]
     spoken = np.concatenate([part for clip in clips for part in (clip, np.zeros(RATE_HZ // 2, np.float32))])
     assert len(spoken) > 30 * RATE_HZ
@@ -261,7 +261,7 @@ def test_a_known_text_is_aligned_in_its_own_spelling_line_by_line(transcriber: T
 
 
 def test_alignment_skips_the_silence_of_a_long_recording() -> None:
-    phones = Transcriber.from_folder(bundled.folder("base"))
+    phones = Transcriber.from_folder(bundled.folder("base_small"))
     clips = [audio.load(u.audio) for u in corpora.read(bundled.folder("demo"), "mi")[:2]]
     silence = np.zeros(40 * RATE_HZ, np.float32)
     said = [phones.transcribe((clip, RATE_HZ)).text for clip in clips]

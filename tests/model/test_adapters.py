@@ -129,7 +129,7 @@ def test_mms_weights_keep_the_adapters_that_they_have(layer_norm: Path, tmp_path
     assert theirs.abs().sum() > 0 and torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("fields", [{"base": "none"}, {"base": "embedded", "freeze": "nothing"}])
+@pytest.mark.parametrize("fields", [{"base": "none"}, {"base": "embedded-small", "freeze": "nothing"}])
 def test_an_adapter_without_a_base_or_with_another_freezing_is_refused(fields: dict) -> None:
     with pytest.raises(InputError, match=r"model: .*model\.adapter requires a base model"):
         recipe_from({"language": "mi", "model": {"adapter": "lora", **fields}}, "here")

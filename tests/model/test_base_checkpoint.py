@@ -1,4 +1,4 @@
-"""The embedded base model: its file, its card and its recipe agree, and it is loaded as any other is."""
+"""The embedded base models: files, cards and recipes agree, and they are loaded as any other is."""
 
 import importlib.util
 import json
@@ -24,9 +24,13 @@ from asr_adapt.recipe import Corpus, Model, Recipe, Text
 from asr_adapt.text.alphabet import Alphabet
 from asr_adapt.workflows.run import run
 
-FOLDER = bundled.folder("base")
+FOLDERS = {name: bundled.folder(folder) for name, folder in bundled.BASES.items()}
+MEGABYTES = {"embedded": 54, "embedded-small": 15}
+FRAME_S = {"embedded": 0.02, "embedded-small": 0.04}
 PRETRAIN = ROOT / "recipes" / "pretrain"
-CARD = (FOLDER / "README.md").read_text(encoding="utf-8")
+CARDS = {name: (folder / "README.md").read_text(encoding="utf-8") for name, folder in FOLDERS.items()}
+SMALL = FOLDERS["embedded-small"]
+each_base = pytest.mark.parametrize("name", FOLDERS)
 
 
 def script(name: str) -> object:
@@ -47,55 +51,68 @@ def shapes(folder: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
 
 
-def test_it_is_small_and_in_half_precision() -> None:
-    assert (FOLDER / "model.safetensors").stat().st_size <= 16e6
-    assert {dtype for _, dtype in shapes(FOLDER).values()} == {torch.float16}
+@each_base
+def test_it_is_small_and_in_half_precision(name: str) -> None:
+    assert (FOLDERS[name] / "model.safetensors").stat().st_size <= 1e6 * MEGABYTES[name]
+    assert {dtype for _, dtype in shapes(FOLDERS[name]).values()} == {torch.float16}
 
 
-def test_plain_transformers_loads_it() -> None:
+@each_base
+def test_plain_transformers_loads_it(name: str) -> None:
     from transformers import Wav2Vec2ForCTC, Wav2Vec2Processor
 
-    net = Wav2Vec2ForCTC.from_pretrained(FOLDER, dtype=torch.float32).eval()
-    processor = Wav2Vec2Processor.from_pretrained(FOLDER)
+    net = Wav2Vec2ForCTC.from_pretrained(FOLDERS[name], dtype=torch.float32).eval()
+    processor = Wav2Vec2Processor.from_pretrained(FOLDERS[name])
     waveform = say("abc", 0)
     inputs = processor(waveform, sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
         theirs = net(inputs.input_values).logits[0].log_softmax(-1).numpy()
-    (ours,) = forward.log_probs(CTCModel.load(FOLDER), [waveform])
-    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    (ours,) = forward.log_probs(CTCModel.load(FOLDERS[name]), [waveform])
+    np.testing.assert_allclose(ours, theirs, atol=2e-3)
 
 
-def test_a_recipe_starts_from_it_by_name() -> None:
-    spec = Model(base="embedded")
+@each_base
+def test_a_recipe_starts_from_it_by_name(name: str) -> None:
+    spec = Model(base=name)
     alphabet = Alphabet.from_texts(["kei te pēhea koe"])
     adapted = head.create(spec, alphabet, "mi", Text(), seed=1)
     assert adapted.net.lm_head.out_features == len(alphabet)
     kept = head.inherited(spec, alphabet, "mi")
     assert len(kept) == len(alphabet), "each of these letters is a phone's, or has a mark"
     assert base.configuration(spec).hidden_size == adapted.net.config.hidden_size
+    assert adapted.frame_s == FRAME_S[name]
 
 
-def test_the_card_says_what_the_file_is() -> None:
-    config = base.configuration(Model(base="embedded"))
-    parameters = sum(math.prod(shape) for shape, _ in shapes(FOLDER).values())
-    assert f"{parameters / 1e6:.1f} million parameters" in CARD.replace("\n", " ")
-    assert f"{config.num_hidden_layers} layers of {config.hidden_size}" in CARD
-    assert f"{(FOLDER / 'model.safetensors').stat().st_size / 1e6:.1f} MB" in CARD
-    assert f"in {len(CTCModel.load(FOLDER).alphabet) - 1} units" in CARD
+@each_base
+def test_the_card_says_what_the_file_is(name: str) -> None:
+    config, card, folder = base.configuration(Model(base=name)), CARDS[name].replace("\n", " "), FOLDERS[name]
+    parameters = sum(math.prod(shape) for shape, _ in shapes(folder).values())
+    assert f"{parameters / 1e6:.1f} million parameters" in card
+    assert f"{config.num_hidden_layers} layers of {config.hidden_size}" in card
+    assert f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f} MB" in card
+    assert f"in {len(CTCModel.load(folder).alphabet) - 1} units" in card
+    for said in ("Māori", "Hawaiian", "Mboshi"):
+        assert said in card
+
+
+def test_the_card_of_the_transplant_says_whose_weights_it_began_with_and_how_long_it_was_trained() -> None:
+    fifth: Any = script("fifth_round")
+    card = CARDS["embedded"]
+    assert f"--steps {fifth.STEPS} --front-steps {fifth.FRONT_STEPS}" in card
+    assert f"{fifth.FRONT_STEPS:,} steps of {fifth.BATCH_S:g} s" in card and "Copyright (c) 2022 OpenAI" in card
 
 
 def test_the_card_says_what_the_recipe_says() -> None:
+    card = CARDS["embedded-small"]
     first, second, third, fourth = (
         script(name).RECIPE.train  # type: ignore[attr-defined]
         for name in ("base", "second_round", "third_round", "fourth_round")
     )
-    assert f"{first.steps:,} and then {second.steps:,} steps of {second.batch_s:g} s" in CARD
+    assert f"{first.steps:,} and then {second.steps:,} steps of {second.batch_s:g} s" in card
     for later in (third, fourth):
-        assert f"{later.steps:,} steps of {later.batch_s:g} s" in CARD
-    synthesised, recorded = (float(hours) for hours in re.findall(r"\*\* ([\d.]+) hours, ", CARD))
+        assert f"{later.steps:,} steps of {later.batch_s:g} s" in card
+    synthesised, recorded = (float(hours) for hours in re.findall(r"\*\* ([\d.]+) hours, ", card))
     assert synthesised > 10 and recorded > 10, "tens of hours"
-    for said in ("Māori", "Hawaiian", "Mboshi"):
-        assert said in CARD
 
 
 def test_recordings_are_found_with_what_is_said_in_them(tmp_path: Path) -> None:
@@ -179,7 +196,7 @@ def test_the_recipe_run_for_a_short_time_gives_a_checkpoint_of_the_same_shape_th
     tones: Path, tmp_path: Path, console: Console
 ) -> None:
     whole: Recipe = script("base").RECIPE  # type: ignore[attr-defined]
-    units = CTCModel.load(FOLDER).alphabet.units[2:]
+    units = CTCModel.load(SMALL).alphabet.units[2:]
     short = whole.model_copy(
         update={
             "corpus": Corpus(root=tones),
@@ -190,10 +207,10 @@ def test_the_recipe_run_for_a_short_time_gives_a_checkpoint_of_the_same_shape_th
     )
     run(short, tmp_path / "run", console)
     script("ship").ship(tmp_path / "run", tmp_path / "base")  # type: ignore[attr-defined]
-    assert shapes(tmp_path / "base") == shapes(FOLDER)
-    theirs, ours = (json.loads((folder / "config.json").read_text()) for folder in (FOLDER, tmp_path / "base"))
+    assert shapes(tmp_path / "base") == shapes(SMALL)
+    theirs, ours = (json.loads((folder / "config.json").read_text()) for folder in (SMALL, tmp_path / "base"))
     assert theirs == ours
-    assert sorted(p.name for p in FOLDER.iterdir()) == sorted(p.name for p in (tmp_path / "base").iterdir())
-    assert CTCModel.load(tmp_path / "base").alphabet == CTCModel.load(FOLDER).alphabet
+    assert sorted(p.name for p in SMALL.iterdir()) == sorted(p.name for p in (tmp_path / "base").iterdir())
+    assert CTCModel.load(tmp_path / "base").alphabet == CTCModel.load(SMALL).alphabet
     again = Model(base=str(tmp_path / "base"))
     assert head.create(again, Alphabet.from_texts(["kei"]), "mi", Text(), seed=1).frame_s == 0.04

@@ -172,7 +172,7 @@ def test_the_report_of_real_field_speech_shows_its_figures_and_plays(
     recipe = Recipe(
         language="mdw",
         corpus=Corpus(root=mboshi, max_train_hours=0.02),
-        model=Model(base="embedded"),
+        model=Model(base="embedded-small"),
         train=Train(steps=2, batch_s=10, head_steps=1),
     )
     out = tmp_path / "run"

@@ -302,7 +302,7 @@ def _status(address: str) -> int:
 def test_a_model_that_cannot_be_loaded_ends_in_one_line(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "x" / "model"
     folder.mkdir(parents=True)
-    for file in bundled.folder("base").iterdir():
+    for file in bundled.folder("base_small").iterdir():
         data = file.read_bytes()
         (folder / file.name).write_bytes(data[:1000] if file.suffix == ".safetensors" else data)
     process, _ = start("--model", folder)

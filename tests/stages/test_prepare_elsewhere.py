@@ -77,7 +77,7 @@ def test_the_doctor_and_a_new_recipe_see_in_it_what_they_see_here(spoilt: Path, 
     url = uploaded(spoilt, f"{memory}/corpus")
     found = []
     for number, root in enumerate((spoilt, url)):
-        recipe = Recipe(language="art", corpus=Corpus(root=root), model=Model(base="embedded"))
+        recipe = Recipe(language="art", corpus=Corpus(root=root), model=Model(base="embedded-small"))
         examined = doctor.examine(recipe, Console(quiet=True), estimate=False)
         new.new(recipe, None, tmp_path / f"{number}.py", Console(quiet=True))
         script = (tmp_path / f"{number}.py").read_text(encoding="utf-8")

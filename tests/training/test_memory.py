@@ -13,7 +13,7 @@ from asr_adapt.training import memory, presets
 from asr_adapt.workflows.run import run
 
 GB = 10**9
-EMBEDDED = Model(base="embedded")
+EMBEDDED = Model(base="embedded-small")
 
 
 def resolved(**train: object) -> Resolved:

@@ -53,16 +53,16 @@ def test_masks_are_fairseqs_for_large_models_and_weaker_for_small_ones() -> None
     share = {
         "large": chosen(1).train.mask_time,
         "base": chosen(1, hidden_size=768).train.mask_time,
-        "embedded": chosen(1, Model(base="embedded"), 256).train.mask_time,
+        "small": chosen(1, Model(base="embedded-small"), 256).train.mask_time,
         "none": chosen(1, Model(base="none"), 256).train.mask_time,
     }
-    assert share == {"large": 0.65, "base": 0.65, "embedded": 0.45, "none": 0.16}
+    assert share == {"large": 0.65, "base": 0.65, "small": 0.45, "none": 0.16}
 
 
 def test_the_larger_the_base_model_the_lower_the_rate() -> None:
     rates = [
         chosen(1, Model(base="none"), 256).train.learning_rate,
-        chosen(1, Model(base="embedded"), 256).train.learning_rate,
+        chosen(1, Model(base="embedded-small"), 256).train.learning_rate,
         chosen(1, Model(base="x/base"), 768).train.learning_rate,
         chosen(1).train.learning_rate,
     ]
@@ -72,7 +72,9 @@ def test_the_larger_the_base_model_the_lower_the_rate() -> None:
 
 
 def test_masks_are_weaker_where_the_speech_is_heard_a_few_times_only() -> None:
-    masks = [chosen(1, Model(base="embedded"), 256, steps=steps).train.mask_time for steps in (45, 180, 720, 5000)]
+    masks = [
+        chosen(1, Model(base="embedded-small"), 256, steps=steps).train.mask_time for steps in (45, 180, 720, 5000)
+    ]
     assert masks == [0.02, 0.08, 0.33, 0.45], "half, two, eight and 56 times"
 
 

@@ -46,7 +46,7 @@ FAR = ranked("far", 0.7, 0.3, far=True)
         ("other", (NEAR, OTHER), "nearer_base", "Use near."),
         ("far", (NEAR, FAR), "far_base", "Use near."),
         ("far", (FAR,), "far_base", "Train from scratch (--model.base none)."),
-        ("embedded", (NEAR, FAR), None, ""),
+        ("embedded-small", (NEAR, FAR), None, ""),
     ],
 )
 def test_the_doctor_names_a_base_that_is_far_or_clearly_not_the_nearest(

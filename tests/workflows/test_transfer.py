@@ -47,7 +47,7 @@ def test_without_a_base_model_there_is_nothing_to_transfer(tones: Path, tmp_path
 def test_an_adapter_leaves_the_rows_no_choice(tones: Path, tmp_path: Path, console: Console) -> None:
     recipe = tone_recipe(tones)
     recipe = recipe.model_copy(
-        update={"model": recipe.model.model_copy(update={"base": "embedded", "adapter": "lora"})}
+        update={"model": recipe.model.model_copy(update={"base": "embedded-small", "adapter": "lora"})}
     )
     with pytest.raises(InputError, match=r"model\.adapter: the rows differ.*--model\.adapter none"):
         transfer(recipe, tmp_path / "out", console)
