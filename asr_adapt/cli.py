@@ -412,7 +412,7 @@ def few_shot(
         typer.Option(metavar="PATH", help="Corpus folder, archive, table, URL or Hub name; clips are of its train."),
     ] = None,
     shots: Annotated[int, typer.Option(min=0, help="Transcribed clips to learn from.")] = 0,
-    base: Annotated[str, typer.Option(help="Base model that writes phones.")] = "embedded",
+    base: Annotated[str, typer.Option(help="Base model that writes phones.")] = "embedded-small",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of clips.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Model folder to write; default: models/LANGUAGE-N-shot.")] = None,
 ) -> None:
@@ -440,7 +440,7 @@ def few_shot(
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
 ) -> None:
-    """Adapt the embedded base model, offline.
+    """Adapt the small embedded base model, offline.
 
     Trains on the embedded corpus, scores unseen speech and transcribes a clip.
     """
