@@ -627,6 +627,8 @@ def _tabulate(place: Any, projection: Any) -> None:
     conv = place.conv
     if projection is None or conv.groups != conv.in_channels or conv.kernel_size[0] % 2:
         return
+    if projection.weight.is_meta:  # a model of sizes only
+        return
     constants = (projection.weight == 0).all(1)
     weight = conv.weight.detach()[:, 0]  # (hidden, kernel)
     reach = conv.kernel_size[0] // 2

@@ -6,9 +6,10 @@ import pytest
 import torch
 from conftest import tone_recipe
 
+from asr_adapt import bundled
 from asr_adapt.console import Console
 from asr_adapt.model import base, forward, freezing
-from asr_adapt.recipe import Model, Recipe, Resolved, read_recipe
+from asr_adapt.recipe import Model, Recipe, Resolved, Train, read_recipe
 from asr_adapt.training import memory, presets
 from asr_adapt.workflows.run import run
 
@@ -27,6 +28,15 @@ def fitted(free: int, processes: int = 1, **train: object) -> tuple[Resolved, li
     said: list[str] = []
     recipe, _ = memory.fit(resolved(**train), base.configuration(EMBEDDED), processes, free, said.append)
     return recipe, said
+
+
+@pytest.mark.parametrize("name", bundled.BASES)
+def test_batches_are_fitted_to_each_embedded_base(name: str) -> None:
+    model = Model(base=name)
+    recipe = Recipe(language="mi", model=model, train=Train(precision="fp32"))
+    whole = presets.resolve(recipe, 1.0, base.configuration(model).hidden_size)[0]
+    fitted, changed = memory.fit(whole, base.configuration(model), 1, 64 * GB, print)
+    assert fitted == whole and not changed
 
 
 @pytest.mark.parametrize("freeze", ["feature_encoder", "below:4", "nothing"])
