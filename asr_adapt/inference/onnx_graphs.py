@@ -6,10 +6,10 @@ A graph reads `waveform`, float32 (1, num_samples), 16 kHz, and gives `log_probs
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asr_adapt.errors import InputError
 from asr_adapt.telemetry import import_onnxruntime
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from asr_adapt.model.ctc_model import CTCModel
     from asr_adapt.model.encoders import Net
 
+    # A module, where it is, and what makes another of it.
+    _Replaced = tuple[torch.nn.Module, str, Any, Callable[[Any], torch.nn.Module]]
+
 NEEDS = ("onnx", "onnxscript")
 """Packages that write graphs, and that running one does not need."""
-FORMAT = 2
+FORMAT = 3
 """Of the graphs: another number, and those that were made before are not taken."""
 
 
@@ -111,6 +114,8 @@ def _varint(message: memoryview, place: int) -> tuple[int, int]:
 def write_in_8_bits(model: "CTCModel", path: Path) -> None:
     """Write a model as a graph whose products with weights are in 8 bits, the feature encoder's convolutions too.
 
+    Not those that make exact positions (`Encoder.never_trained`): with them in 8 bits nothing is recognised.
+
     Input and weights are as in `write`.
     """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as scratch, _quiet():
@@ -152,22 +157,52 @@ def _export(model: "CTCModel", path: Path, *, on_windows: bool) -> None:
 def _written_out(net: "Net", on_windows: bool) -> Iterator[None]:
     """Make a model attend by plain products in the block: the graph of PyTorch's kernel tests for masks and NaN.
 
-    Where `on_windows`, have convolutions be products too (`_convolutions`).
+    Where `on_windows`, have convolutions be products too (`_convolutions`), and products that must stay exact be
+    convolutions, which are not quantised.
     """
     attention = net.config._attn_implementation
-    places = list(_convolutions(net)) if on_windows else []
+    places = [*_convolutions(net), *_exact_products(net)] if on_windows else []
     net.set_attn_implementation("eager")
-    for parent, name, convolution in places:
-        setattr(parent, name, _windows(convolution))
+    for parent, name, module, replacement in places:
+        setattr(parent, name, replacement(module))
     try:
         yield
     finally:
         net.set_attn_implementation(attention)
-        for parent, name, convolution in places:
-            setattr(parent, name, convolution)
+        for parent, name, module, _ in places:
+            setattr(parent, name, module)
 
 
-def _convolutions(net: "Net") -> "Iterator[tuple[torch.nn.Module, str, torch.nn.Conv1d]]":
+def _exact_products(net: "Net") -> "Iterator[_Replaced]":
+    """Yield the products that make positions."""
+    import torch
+
+    from asr_adapt.model import encoders
+
+    for part in encoders.of(net).never_trained:
+        for parent in part.modules() if isinstance(part, torch.nn.Module) else ():
+            for name, child in parent.named_children():
+                if isinstance(child, torch.nn.Linear):
+                    yield parent, name, child, _pointwise
+
+
+def _pointwise(linear: "torch.nn.Linear") -> "torch.nn.Module":
+    """Return what a product does, (batch, frames, in) to (batch, frames, out), as a convolution."""
+    import torch
+
+    class Pointwise(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(linear.weight.detach()[..., None])
+            self.bias = torch.nn.Parameter(linear.bias.detach())
+
+        def forward(self, states: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.conv1d(states.transpose(1, 2), self.weight, self.bias).transpose(1, 2)
+
+    return Pointwise()
+
+
+def _convolutions(net: "Net") -> "Iterator[_Replaced]":
     """Yield the convolutions, with their place, whose windows are worth a product: unpadded, of all channels."""
     import torch
 
@@ -176,7 +211,7 @@ def _convolutions(net: "Net") -> "Iterator[tuple[torch.nn.Module, str, torch.nn.
             if not isinstance(child, torch.nn.Conv1d) or any(child.padding):
                 continue
             if child.groups == 1 and child.in_channels > 1:
-                yield parent, name, child
+                yield parent, name, child, _windows
 
 
 def _windows(convolution: "torch.nn.Conv1d") -> "torch.nn.Module":

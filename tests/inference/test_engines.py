@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -106,13 +106,19 @@ def test_openvino_tells_nobody_that_it_is_used(untrained: Path) -> None:
     assert sys.modules["openvino.tools.ovc"].telemetry.__class__.__module__ == "openvino.tools.ovc.telemetry_stub"
 
 
-def test_int8_writes_nearly_what_pytorch_writes(phones: Transcriber, clips: list[Path], tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(bundled.folder("base_small"), tmp_path / "base"))
+# 0.004 was seen of the small base model. The other one's own phones are unsure: adapted to Kichwa, its dev CER goes
+# from .176 to .182; before what makes its positions was left exact, from .176 to .968.
+@pytest.mark.parametrize(("base", "most"), [("base_small", 0.02), ("base", 0.2)])
+def test_int8_writes_nearly_what_pytorch_writes(
+    base: Literal["base", "base_small"], most: float, clips: list[Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(bundled.folder(base), tmp_path / "base"))
+    phones = Transcriber(CTCModel.load(folder), precision="fp32")
     quantised = Transcriber.from_folder(folder, engine="onnx-int8")
     assert quantised.decoding.describe() == "greedy; engine onnx-int8"
     pairs = [(phones.transcribe(clip).text, quantised.transcribe(clip).text) for clip in clips]
     assert all(text for text, _ in pairs)
-    assert error_rates.rate([error_rates.character_errors(*pair) for pair in pairs]) < 0.02  # 0.004 was seen
+    assert error_rates.rate([error_rates.character_errors(*pair) for pair in pairs]) < most
 
 
 def test_an_engine_is_made_once_and_read_by_all(small: Path) -> None:
