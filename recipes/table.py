@@ -29,7 +29,7 @@ python recipes/breton.py --corpus.root cv-corpus-27.0-2026-09-11/br --out runs/b
 - **Speakers.** CLDR is the Unicode locale data's count, second languages included (as github.com/rspeer/language_data
   has it).
 - Only Mboshi has been trained here (docs/results.md).
-- **The embedded base model** is made in [pretrain/](pretrain/README.md).
+- **The embedded base models** are made in [pretrain/](pretrain/README.md).
 
 This file is the output of `python recipes/table.py`.
 """

@@ -134,7 +134,7 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def phones() -> Transcriber:
-    """The embedded base model, which writes phones; in fp32 a text does not depend on what shares its batch."""
+    """The small embedded base model, which writes phones; in fp32 a text does not depend on what shares its batch."""
     return Transcriber(CTCModel.load(bundled.folder("base_small")), precision="fp32")
 
 

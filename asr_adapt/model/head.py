@@ -154,7 +154,7 @@ def inherited(
 
     A base trained by this package records its labels, and MMS does for each language. The same unit is taken
     over, and a letter with marks (`á`) starts from the letter without (`a`). Orthographies of the last hundred years
-    are nearly phonemic, so that letters and the phones of the embedded base model have much in common.
+    are nearly phonemic, so that letters and the phones of the embedded base models have much in common.
     """
     old = _recorded_units(spec, language, resolved)
     found = {}

@@ -64,7 +64,7 @@ def _fastest_on_this_processor() -> Precision:
 def _seconds_to_multiply(precision: Precision) -> float:
     """Return how long the widening layer of a transformer takes under autocast.
 
-    256 frames, a clip of 5 s, from 512 features to 2048: the embedded base model has 256, wav2vec2-base 768.
+    256 frames, a clip of 5 s, from 512 features to 2048: embedded-small has 256, wav2vec2-base 768.
     """
     # Ones: drawing random numbers would change the random state of the training that asks.
     frames, weights = torch.ones(256, 512), torch.ones(4 * 512, 512)
