@@ -356,6 +356,8 @@ def test_a_student_is_taught_and_killed_and_goes_on(
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "cut", 4)
     run(tmp_path / "cut", 4)
+    with pytest.raises(InputError, match="this run folder belongs to other settings"):
+        run(tmp_path / "cut", 6)
     again = CTCModel.load(tmp_path / "cut" / "model").net.state_dict()
     for name, value in taught.net.state_dict().items():
         torch.testing.assert_close(value, again[name], rtol=0, atol=0)

@@ -30,7 +30,7 @@ import torch
 import typer
 from teacher import Teacher
 from tqdm import tqdm
-from transplant import EXTRA, Turn, sinusoids, student
+from transplant import EXTRA, Turn, student
 from windows import LAYERS, WINDOW_S, Batch, Clips, Windows, hears
 
 from asr_adapt import bundled, cli
@@ -57,6 +57,7 @@ SAMPLE = 400  # clips whose first hidden states say how the residual stream is t
 CLAMP = 8.0
 FACTS = "facts.json"  # of a finished run
 _LOG_STEPS = 20
+_LANGUAGES = 40
 
 
 def main(
@@ -87,7 +88,21 @@ def run(
     seed: int,
 ) -> None:
     """Train and write `out`; see `main`."""
+    precision = mixed_precision.fastest(torch.device("cpu"))
+    settings = {
+        "steps": steps,
+        "front_steps": front_steps,
+        "batch_s": batch_s,
+        "seed": seed,
+        "precision": precision,
+        "manifests": [str(manifest) for manifest in manifests],
+        "hours": _hours(manifests),
+    }
+    kept_settings = out / "settings.json"
+    if kept_settings.is_file() and json.loads(kept_settings.read_text(encoding="utf-8")) != settings:
+        raise InputError("this run folder belongs to other settings", place=out, remedy="Give another --out.")
     out.mkdir(parents=True, exist_ok=True)
+    write_text(kept_settings, json.dumps(settings, indent=1) + "\n")
     torch.set_num_threads(1)
     phones = CTCModel.load(bundled.folder("base_small"))
     sources, utterances = _read(manifests)
@@ -100,7 +115,6 @@ def run(
     net = student(known, len(phones.alphabet.units), turn)
     net.set_attn_implementation("eager")  # the fused one is slower in bf16 on a processor
     encoders.of(net).prepare()  # positions from a table
-    added = (sinusoids(known.encoder) @ turn.matrix.T).float()
     optimiser = torch.optim.AdamW(_groups(net), betas=(0.9, 0.98), eps=1e-6, fused=True)
     checkpoint, step = out / "checkpoint.pt", 0
     if checkpoint.is_file():
@@ -119,7 +133,6 @@ def run(
     ahead = torch.utils.data.DataLoader(
         windows, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
     )
-    precision = mixed_precision.fastest(torch.device("cpu"))
     sums: dict[str, list[float]] = {}
     logged = saved = time.monotonic()
     for batch in tqdm(ahead, total=steps, initial=step, unit="step"):
@@ -135,7 +148,7 @@ def run(
                 group["lr"] = 0.0
         rng = np.random.default_rng([seed, step, 1])
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            losses = _losses(net, batch, added, statistics, rng, front_only=is_front, head_only=since < HEAD_STEPS)
+            losses = _losses(net, batch, statistics, rng, front_only=is_front, head_only=since < HEAD_STEPS)
         losses["total"].backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
@@ -156,16 +169,7 @@ def run(
             saved = time.monotonic()
     save()
     write_environment(out / "environment.json")
-    facts = {
-        "steps": steps,
-        "front_steps": front_steps,
-        "batch_s": batch_s,
-        "seed": seed,
-        "precision": precision,
-        "manifests": [str(manifest) for manifest in manifests],
-        "hours": _hours(manifests),
-    }
-    write_text(out / FACTS, json.dumps(facts, indent=1) + "\n")
+    write_text(out / FACTS, json.dumps(settings, indent=1) + "\n")
 
 
 def _hours(manifests: list[Path]) -> list[float]:
@@ -177,14 +181,13 @@ def _hours(manifests: list[Path]) -> list[float]:
 def _losses(
     net: Any,
     batch: Batch,
-    added: torch.Tensor,
     statistics: dict[str, torch.Tensor],
     rng: np.random.Generator,
     *,
     front_only: bool,
     head_only: bool,
 ) -> dict[str, torch.Tensor]:
-    body, wide = net.wav2vec2, added.shape[1] - EXTRA
+    body, wide = net.wav2vec2, net.config.hidden_size - EXTRA
     hidden, _ = body.feature_projection(_features(body, batch.heard))
     hidden = hidden.float()
     variance = statistics["variance"]
@@ -268,17 +271,21 @@ def _without_extra(gradient: torch.Tensor) -> torch.Tensor:
 
 
 def _read(manifests: list[Path]) -> tuple[list[tuple[np.ndarray, float]], list[Utterance]]:
-    """Return the clips of train, and each source's and its share: half by manifest, half by language in it."""
+    """Return the clips of train, and those of each source with its share.
+
+    A source is a language of a manifest, or all of one that has more than `_LANGUAGES`; its share is the root of its
+    hours, so that languages of which there is little weigh more.
+    """
     sources: list[tuple[np.ndarray, float]] = []
     utterances: list[Utterance] = []
     for manifest in manifests:
         found = [_at(manifest, each) for _, each in read_jsonl(manifest) if each.split == "train"]
         if not found:
             raise InputError("no clips of train", place=manifest)
+        is_one = len({each.language for each in found}) > _LANGUAGES
         groups: dict[str, list[int]] = {}
         for number, utterance in enumerate(found, start=len(utterances)):
-            language = "" if len({each.language for each in found}) > 40 else str(utterance.language)
-            groups.setdefault(language, []).append(number)
+            groups.setdefault("" if is_one else str(utterance.language), []).append(number)
         utterances += found
         hours = [sum(utterances[i].duration_s or 0 for i in members) / 3600 for members in groups.values()]
         sources += [(np.array(members), math.sqrt(h)) for members, h in zip(groups.values(), hours, strict=True)]
