@@ -265,6 +265,8 @@ def test_positions_that_hear_nothing_are_a_table_and_never_trained(large: Whispe
     trained = {name.split(".")[1] for name, each in net.named_parameters() if each.requires_grad}
     assert "feature_projection" not in trained and "masked_spec_embed" not in trained
     assert not any(each.requires_grad for each in place.parameters())
+    freezing.freeze(net, "nothing")
+    assert not any(each.requires_grad for each in net.wav2vec2.encoder.layers[0].parameters())
     assert "table" not in "".join(net.state_dict()), "what is saved is plain transformers'"
     with torch.no_grad():
         place.conv.parametrizations.weight.original1[0] = 1.0  # a channel of speech

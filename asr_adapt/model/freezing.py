@@ -56,13 +56,15 @@ def freeze(net: Net, policy: str, adapter: str = "none") -> None:
     depth = frozen_depth(policy, net.config)
     encoder = encoders.of(net)
     net.requires_grad_(True)
-    for part in [*encoder.unused, *encoder.never_trained, *([] if depth is None else encoder.below(depth))]:
-        part.requires_grad_(False)
+    for module in [*encoder.unused, *([] if depth is None else encoder.below(depth))]:
+        module.requires_grad_(False)
     if depth and encoder.mask_embedding is not None:  # stands for masked frames at depth 0 only
         encoder.mask_embedding.requires_grad_(False)
     if adapter != "none":
         for name, parameter in net.named_parameters():
             parameter.requires_grad_(adapters.belongs(name, adapter))
+    for part in encoder.never_trained:
+        part.requires_grad_(False)
 
 
 def train_mode(net: Net, depth: int | None) -> None:
