@@ -71,6 +71,12 @@ def test_the_larger_the_base_model_the_lower_the_rate() -> None:
     )
 
 
+def test_the_embedded_base_has_the_preset_that_was_measured() -> None:
+    train = chosen(1 / 6, Model(base="embedded"), 512).train
+    assert (train.learning_rate, train.head_learning_rate, train.steps) == (2e-4, 3e-3, 800)
+    assert (train.mask_time, train.mask_features, train.head_steps) == (0.5, 0.0, 0)
+
+
 def test_masks_are_weaker_where_the_speech_is_heard_a_few_times_only() -> None:
     masks = [
         chosen(1, Model(base="embedded-small"), 256, steps=steps).train.mask_time for steps in (45, 180, 720, 5000)
