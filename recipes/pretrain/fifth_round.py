@@ -88,7 +88,10 @@ def run(
     seed: int,
 ) -> None:
     """Train and write `out`; see `main`."""
-    precision = mixed_precision.fastest(torch.device("cpu"))
+    kept_settings = out / "settings.json"
+    before = json.loads(kept_settings.read_text(encoding="utf-8")) if kept_settings.is_file() else {}
+    # Measured; another time it may be the other one.
+    precision = before.get("precision") or mixed_precision.fastest(torch.device("cpu"))
     settings = {
         "steps": steps,
         "front_steps": front_steps,
@@ -98,8 +101,7 @@ def run(
         "manifests": [str(manifest) for manifest in manifests],
         "hours": _hours(manifests),
     }
-    kept_settings = out / "settings.json"
-    if kept_settings.is_file() and json.loads(kept_settings.read_text(encoding="utf-8")) != settings:
+    if before and before != settings:
         raise InputError("this run folder belongs to other settings", place=out, remedy="Give another --out.")
     out.mkdir(parents=True, exist_ok=True)
     write_text(kept_settings, json.dumps(settings, indent=1) + "\n")
