@@ -2,7 +2,7 @@
 
     python benchmarks/copy_audio.py --corpus CORPUS --language mi
 
-Prepares the corpus both ways and trains the embedded base model on each in turns, without augmentation, in fp32 (a
+Prepares the corpus both ways and trains `embedded-small` on each in turns, without augmentation, in fp32 (a
 small model, for which decoding weighs most). Prints the disk that the prepared data take, the processor time of a
 step over all threads, decoding included, and its ratio, which is what to compare: absolute figures drift on shared
 machines. The weights of both must be the same bit for bit.
@@ -40,7 +40,7 @@ def main(
     rounds: Annotated[int, typer.Option(help="Rounds; each has a turn of both.")] = 3,
 ) -> None:
     """Train in turns and print the ratio."""
-    spec = Model(base="embedded", freeze="nothing")
+    spec = Model(base="embedded-small", freeze="nothing")
     fields = {"root": corpus, "max_train_hours": minutes / 60}
     utterances = corpora.read(corpus, language)
     with tempfile.TemporaryDirectory() as scratch:

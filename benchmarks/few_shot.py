@@ -3,7 +3,7 @@
     python benchmarks/few_shot.py --corpus CORPUS --language mdw --out runs/few-shot-mdw
     python benchmarks/few_shot.py --corpus CORPUS --language mdw --out runs/few-shot-mdw --train 20:1 100:5
 
-The embedded base model on evenly spaced clips of test. The first command scores what takes seconds: zero-shot, the
+`embedded-small` on evenly spaced clips of test. The first command scores what takes seconds: zero-shot, the
 head corrected by ridge regressions, both greedily and with a 3-gram of the other train transcripts at its default
 weights, and nearest neighbours among the frames of the clips mixed into the posteriors (kNN-CTC, arXiv:2312.13560).
 The second one trains on so many clips for so many minutes of one core, from the corrected head: `SHOTS:MINUTES`, with
@@ -62,7 +62,7 @@ class Bench:
 
 def opened(root: Path, language: str, letters: str | None, test_clips: int, seed: int) -> Bench:
     """Return a language; its text is the train split without the clips that may be learned from."""
-    recipe = Recipe(language=language, corpus=Corpus(root=root), model=Model(base="embedded"))
+    recipe = Recipe(language=language, corpus=Corpus(root=root), model=Model(base="embedded-small"))
     normalise = Normaliser(recipe.text, language)
     utterances = corpora.read(root, language)
     pool = few_shot.draw(utterances, seed)

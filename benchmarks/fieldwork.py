@@ -6,7 +6,7 @@
 A simulated transcriber corrects: the corpus's text replaces the draft. A round says what it costs to correct the
 last model's drafts of the minutes that were chosen (edits of characters) and what to type them (characters), then
 trains on all minutes so far and scores the same test set. Conditions share the first ten minutes, the alphabet, and
-the number of steps in a round. So that five rounds fit into minutes on one core, the embedded base model's layers
+the number of steps in a round. So that five rounds fit into minutes on one core, `embedded-small`'s layers
 below `DEPTH` are frozen, and their output is computed once for the whole corpus; training is the loop of
 `stages.train` without validation and checkpoints. A line of `rounds.jsonl` is a finished round; run again, it goes
 on after the last.
@@ -127,7 +127,7 @@ class _Simulation:
         recipe = Recipe(
             language=language,
             corpus=Corpus(root=corpus.resolve()),
-            model=Model(base="embedded", freeze=f"below:{DEPTH}"),
+            model=Model(base="embedded-small", freeze=f"below:{DEPTH}"),
             train=Train(steps=steps, batch_s=20, seed=seed, head_steps=0),
             augment=Augment(speed=0),
         )

@@ -3,7 +3,7 @@
     python benchmarks/learning_curve.py measure --corpus MBOSHI --language mdw --out runs/learning-curve
     python benchmarks/learning_curve.py check runs/learning-curve
 
-`measure` trains the probe of `asr_adapt.training.probe` on the frozen embedded base model, on nested subsets of each
+`measure` trains the probe of `asr_adapt.training.probe` on the frozen `embedded-small`, on nested subsets of each
 corpus: it learns like a run, in seconds. `check` fits each curve without its two largest sizes and predicts them; a
 fit counts as right if the mean of the runs of each of both sizes is in the band for single runs.
 """
@@ -162,11 +162,11 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _speech(corpus: Path, language: str, out: Path) -> dict[str, Any]:
-    """Return texts, durations and features (the last layer of the embedded base model) of train and test."""
+    """Return texts, durations and features (the last layer of `embedded-small`) of train and test."""
     cache = out / f"{language}.pkl"
     if cache.exists():
         return dict(pickle.loads(cache.read_bytes()))
-    recipe = Recipe(language=language, corpus=Corpus(root=corpus), model=Model(base="embedded"))
+    recipe = Recipe(language=language, corpus=Corpus(root=corpus), model=Model(base="embedded-small"))
     resolved = base.resolve(recipe.model, language)
     data = out / f"data-{language}"
     prepare(recipe, corpora.read(corpus, language), base.frame_grid(resolved.config), data, Console())

@@ -2,7 +2,7 @@
 
     python benchmarks/train.py --corpus CORPUS --language mdw --shape base
 
-Same weights (random, with the architecture of wav2vec2-base or XLS-R 300m, or the embedded base model), same clips,
+Same weights (random, with the architecture of wav2vec2-base or XLS-R 300m, or `embedded-small`), same clips,
 frozen feature encoder, no dropout. Baseline: random batches of 8 clips, fp32, AdamW, 5 % time masking. Ours: batches
 by length, the feature cache (filled in the first round and counted separately as overhead), and the precision that a
 run would choose. Prints seconds of audio trained per second, padded over real seconds, the peak memory of each in its
@@ -54,7 +54,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 def main(
     corpus: Annotated[Path, typer.Option(help="Corpus folder or manifest.")],
     language: Annotated[str, typer.Option(help="BCP-47 tag of the language.")] = "und",
-    shape: Annotated[str, typer.Option(help="Architecture: base, xls-r-300m or embedded.")] = "base",
+    shape: Annotated[str, typer.Option(help="Architecture: base, xls-r-300m or embedded-small.")] = "base",
     rounds: Annotated[int, typer.Option(help="Rounds; each system runs once in a round.")] = 3,
     steps: Annotated[int, typer.Option(help="Steps per turn, after one that is not counted.")] = 12,
     minutes: Annotated[float, typer.Option(help="Minutes of the train split to use.")] = 10,
@@ -107,7 +107,7 @@ def _recipe(
 def _write_base(folder: Path, shape: str) -> Path:
     from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
-    if shape == "embedded":
+    if shape == "embedded-small":
         return bundled.folder("base_small")
     torch.manual_seed(0)
     Wav2Vec2ForCTC(Wav2Vec2Config(**SHAPES[shape])).save_pretrained(folder)

@@ -12,7 +12,7 @@ others write ɛ and ɔ: they are letters here and stay as they are.
 All three speakers are in every split: the figures say how well the model reads known voices, not new ones.
 
 Seen: after a whole hour on one core of a Xeon, fp32, test CER .340 and WER .840 from nothing (`--model.base none
---train.steps 5200`), .305 and .801 from the embedded base model (`--model.base embedded-small --model.freeze nothing
+--train.steps 5200`), .305 and .801 from the small embedded one (`--model.base embedded-small --model.freeze nothing
 --train.steps 5100 --train.head_steps 100 --train.mask_time 0.3 --train.mask_features 0.12`, the rate 1e-3 in both);
 with an n-gram of the training text .321 and .635, .272 and .585 (docs/results.md).
 With the default base, XLS-R 300m, it needs a GPU and has not been run here.

@@ -621,8 +621,8 @@ def _tabulate(place: Any, projection: Any) -> None:
     """Have a positional convolution read what it writes from a table, if that depends on the position alone.
 
     It does where the convolution is depthwise, reaches back only, and reads no channels but those that the feature
-    projection makes constant. The numbers are the same up to rounding; 1,500 frames back are some forty times the
-    work of a layer otherwise.
+    projection makes constant. The numbers are the same up to rounding; reaching back 1,500 frames takes .8 s for
+    32 s of speech otherwise (one core of a Xeon).
     """
     conv = place.conv
     if projection is None or conv.groups != conv.in_channels or conv.kernel_size[0] % 2:

@@ -39,6 +39,14 @@ _BY_HOURS: dict[str, tuple[tuple[float, ...], str]] = {
     "hold": ((0.4, 0.4, 0.4, 0.4), "fairseq's tri-stage, a share of the steps"),
 }
 _HEAD_SHARES = (0.2, 0.1, 0.1, 0.1)  # of the steps, in which the head is trained alone
+# What a kind of base model has in place of that. Of the embedded one ten minutes were measured, and all of Mboshi.
+_OF_KIND: dict[Kind, dict[str, tuple[tuple[float, ...], str]]] = {
+    "embedded": {
+        "steps": ((800, 2_000, 6_000, 20_000), "400 brought ten minutes of Kichwa to a CER of .163 in 7 minutes"),
+        "mask_time": ((0.5,) * 4, "half of the frames, as measured with ten minutes"),
+        "mask_features": ((0.0,) * 4, "none, nor a stage of the head alone: Kichwa had .163; with both .174"),
+    }
+}
 # A head that starts from the base model's own letters is good soon: with an hour of Mboshi a 32nd of the steps
 # brought dev CER to .451, a tenth to .463 (docs/log.md).
 _HEAD_SHARE_OF_INHERITED = 0.03
@@ -57,14 +65,11 @@ _ADAPTER_RATES = ((1e-3,) * 4, "adapters are new: MMS's rate (Pratap et al. 2023
 _MASK_SHARES: dict[Kind, tuple[float, float, str]] = {
     "none": (0.25, 8.0, "a quarter of it from nothing, as for Mboshi"),
     "small": (0.7, 11.0, "seven tenths of it for the small base model"),
-    "embedded": (0.77, 8.0, "half of the frames"),
+    "embedded": (1.0, 8.0, ""),
     "base": (1.0, 8.0, ""),
     "large": (1.0, 8.0, ""),
 }
 _MASKS = ("mask_time", "mask_features")
-# The embedded base model has phones and much speech behind it, and a step of it takes four times as long as one of
-# the small one: 400 steps of ten minutes of Kichwa bring its CER to .163, 600 of the small one to .274 (docs/log.md).
-_STEPS_OF_EMBEDDED = (800, 2_000, 6_000, 20_000)
 
 
 def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, list[Choice]]:
@@ -92,18 +97,14 @@ def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, l
             chosen[name] = Choice(f"{section}.{name}", value, reason)
         return value if explicit is None else explicit
 
-    steps, why = _of_table("steps", column)
-    if kind == "embedded":
-        steps, why = _STEPS_OF_EMBEDDED[column], "some 20 minutes of a core for ten minutes of speech"
-    train = {"steps": choose("train", "steps", steps, why)}
-    train["batch_s"] = choose("train", "batch_s", *_of_table("batch_s", column))
-    choose("augment", "speed", *_of_table("speed", column))
+    train = {name: choose("train", name, *_of_table(name, column, kind)) for name in ("steps", "batch_s")}
+    choose("augment", "speed", *_of_table("speed", column, kind))
     passes = train["steps"] * train["batch_s"] * recipe.train.accumulate / 3600 / hours
     for name in _MASKS:
         choose("train", name, *_mask(name, column, kind, passes))
-    warmup, why = _of_table("warmup", column)
+    warmup, why = _of_table("warmup", column, kind)
     warmup = choose("train", "warmup", min(warmup, round(1 - (recipe.train.hold or 0), 9)), why)
-    hold, why = _of_table("hold", column)
+    hold, why = _of_table("hold", column, kind)
     choose("train", "hold", min(hold, round(1 - warmup, 9)), why)
     steps = train["steps"]
     rates, why = _RATES[kind] if recipe.model.adapter == "none" else _ADAPTER_RATES
@@ -144,22 +145,20 @@ def _column(hours: float) -> int:
     return min(range(len(_HOURS)), key=lambda i: abs(math.log(max(hours, 1e-3) / _HOURS[i])))
 
 
-def _of_table(name: str, column: int) -> tuple[float, str]:
-    values, reason = _BY_HOURS[name]
+def _of_table(name: str, column: int, kind: Kind) -> tuple[float, str]:
+    values, reason = _OF_KIND.get(kind, {}).get(name) or _BY_HOURS[name]
     return values[column], reason
 
 
 def _mask(name: str, column: int, kind: Kind, passes: float) -> tuple[float, str]:
-    if (kind, name) == ("embedded", "mask_features"):
-        return 0.0, "none, nor a stage of the head alone: ten minutes of Kichwa had a CER of .163; with both .174"
-    values, reason = _BY_HOURS[name]
+    value, reason = _of_table(name, column, kind)
     share, enough, why = _MASK_SHARES[kind]
     if why:
         reason += f"; {why}"
     if passes < enough:
         share *= passes / enough
         reason += f"; less, since there are only {passes:.1f} epochs"
-    return round(values[column] * share, 2), reason
+    return round(value * share, 2), reason
 
 
 def _kind(recipe: Recipe, hidden_size: int) -> Kind:

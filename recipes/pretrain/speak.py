@@ -667,7 +667,7 @@ def main(
     hours: Annotated[float, typer.Option(help="Hours of speech, roughly.")] = 25.0,
     seed: Annotated[int, typer.Option(help="Another seed, another corpus.")] = 1,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 2,
-    clean: Annotated[bool, typer.Option(help="Degrade no clip of train: training does (`distil.py`).")] = False,
+    clean: Annotated[bool, typer.Option(help="Degrade no clip of train: training does (`windows.py`).")] = False,
 ) -> None:
     """Make the corpus, or go on with it."""
     (out / "clips").mkdir(parents=True, exist_ok=True)

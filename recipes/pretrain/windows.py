@@ -4,7 +4,7 @@ Clips of one source are put one after another until a window of 5 to 20 s is ful
 positions late in a window are met as often as early ones, and nothing is padding. The teacher hears the window clean,
 the student most of the time degraded (`noise.record`); half of the windows are played faster or slower to both.
 
-Clips are decoded once, to `clips.i16` beside the first manifest that is read.
+Clips are decoded once, to `clips.i16` in the run folder.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from transplant import LATE, SHIFT, Turn
 
 from asr_adapt import audio
 from asr_adapt.audio import SAMPLE_RATE_HZ
-from asr_adapt.errors import AudioError
+from asr_adapt.errors import AudioError, InputError
 from asr_adapt.records import Utterance
 
 WINDOW_S = (5.0, 8.0, 12.0, 20.0)
@@ -118,7 +118,14 @@ class Windows(torch.utils.data.IterableDataset[Batch]):
         seed: int,
     ) -> None:
         self._teacher, self._turn, self._clips, self._labels = teacher, turn, clips, labels
-        self._sources, self._batch_s, self._start, self._seed = sources, batch_s, start, seed
+        self._batch_s, self._start, self._seed = batch_s, start, seed
+        long_enough = (
+            np.diff(clips.starts) >= _EXTENT
+        )  # else a source of nothing but shorter ones never fills a window
+        found = [(members[long_enough[members]], share) for members, share in sources]
+        self._sources = [(members, share) for members, share in found if len(members)]
+        if not self._sources:
+            raise InputError("no clip is long enough", place="manifests", remedy=f"They need {_EXTENT} samples.")
 
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
@@ -143,7 +150,6 @@ class Windows(torch.utils.data.IterableDataset[Batch]):
             labels.append(found)
             labelled.append(max(0, (until - _EXTENT) // _FRAME) if found else 0)
             others = [self._clips[i] for i in rng.choice(self._sources[source][0], _BABBLE)]
-            others = [each for each in others if len(each) > _FRAME]
             degraded = noise.record(window, rng, others) if rng.random() < DEGRADED_SHARE else window
             heard.append((degraded - degraded.mean()) / (degraded.std() + 1e-7))
         first, layers = hears(teacher, np.stack(clean))
@@ -166,8 +172,6 @@ class Windows(torch.utils.data.IterableDataset[Batch]):
         while at < size:
             number = int(rng.choice(members))
             clip = self._clips[number]
-            if len(clip) < _EXTENT:
-                continue
             if factor != 1.0:
                 clip = noise.change_speed(clip, factor)
             clip = clip * np.float32(10 ** (rng.uniform(-4, 4) / 20) * 0.05 / (clip.std() + 1e-4))
