@@ -1,5 +1,6 @@
 """The pre-training recipe: the teacher's file, labels of the pool, the transplant and its training."""
 
+import copy
 import importlib
 import json
 import struct
@@ -216,6 +217,8 @@ def large() -> WhisperEncoder:
     for name, parameter in made.named_parameters():
         if "layer_norm" in name or name.endswith("bias"):
             torch.nn.init.normal_(parameter, mean=float(name.endswith("norm.weight")), std=0.2)
+        elif name.startswith("conv"):
+            torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
     return made.eval()
 
 
@@ -226,15 +229,44 @@ def transplant(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
+def sounds(count: int, seed: int) -> np.ndarray:
+    """Return windows (count, 13,520) of letters in noise, at unit variance."""
+    rng = np.random.default_rng(seed)
+    letters = np.stack([say("abcdefgh", int(rng.integers(1_000)))[: 40 * 320 + 720] for _ in range(count)])
+    samples = letters + (10 ** rng.uniform(-4, -1, (count, 1)) * rng.standard_normal(letters.shape)).astype(np.float32)
+    return samples / samples.std(1, keepdims=True)
+
+
+def to_fit(teacher: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return windows for the way in to be fitted to, and the teacher's bands of them."""
+    samples = sounds(80, 1)
+    return torch.from_numpy(samples), script("windows").bands(teacher, samples)
+
+
+def test_the_way_in_hands_over_what_the_teachers_convolutions_do(large: WhisperEncoder, transplant: Any) -> None:
+    teacher, windows = script("teacher").Teacher(large), script("windows")
+    turn = transplant.Turn(torch.eye(128, dtype=torch.double))
+    net = transplant.student(teacher, 5, turn, *to_fit(teacher)).eval()
+    waveforms = sounds(4, 2)
+    wanted, _ = windows.hears(teacher, waveforms)
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        body = copy.deepcopy(net.wav2vec2).to(dtype)
+        with torch.no_grad():
+            states = body.feature_extractor(torch.from_numpy(waveforms).to(dtype)).transpose(1, 2)
+            found = body.feature_projection(states)[0].float()[..., : -transplant.EXTRA]
+        expected = wanted[..., : -transplant.EXTRA]
+        assert (found - expected).pow(2).mean() < 0.1 * expected.var((0, 1)).mean(), dtype
+
+
 def test_given_its_first_hidden_states_the_student_is_the_teacher(large: WhisperEncoder, transplant: Any) -> None:
     teacher = script("teacher").Teacher(large)
     torch.manual_seed(1)
     first = torch.randn(150, 128) @ torch.randn(128, 50) @ torch.randn(50, 128) / 50  # in 50 of 128 directions
     turn = transplant.Turn.of(first)
     torch.testing.assert_close(turn.matrix @ turn.matrix.T, torch.eye(128, dtype=torch.double))
-    body = transplant.student(teacher, 5, turn).eval().wav2vec2
+    body = transplant.student(teacher, 5, turn, *to_fit(teacher)).eval().wav2vec2
     with torch.no_grad():
-        wanted = (first + large.embed_positions.weight[transplant.LATE :][:150])[None]
+        wanted = (first + large.embed_positions.weight[script("way_in").LATE :][:150])[None]
         for layer in large.layers:
             wanted = layer(wanted, None)
             wanted = wanted[0] if isinstance(wanted, tuple) else wanted
@@ -250,7 +282,8 @@ def test_given_its_first_hidden_states_the_student_is_the_teacher(large: Whisper
 
 def test_positions_that_hear_nothing_are_a_table_and_never_trained(large: WhisperEncoder, transplant: Any) -> None:
     torch.manual_seed(1)
-    net = transplant.student(script("teacher").Teacher(large), 5, transplant.Turn.of(torch.randn(300, 128)))
+    teacher = script("teacher").Teacher(large)
+    net = transplant.student(teacher, 5, transplant.Turn.of(torch.randn(300, 128)), *to_fit(teacher))
     net.eval()
     waveform = torch.randn(1, 16_000)
     with torch.no_grad():
@@ -278,9 +311,10 @@ def test_positions_that_hear_nothing_are_a_table_and_never_trained(large: Whispe
 
 def test_masks_of_features_leave_constant_channels_as_they_are(large: WhisperEncoder, transplant: Any) -> None:
     torch.manual_seed(1)
-    net = transplant.student(script("teacher").Teacher(large), 5, transplant.Turn.of(torch.randn(300, 128)))
+    teacher = script("teacher").Teacher(large)
+    net = transplant.student(teacher, 5, transplant.Turn.of(torch.randn(300, 128)), *to_fit(teacher))
     encoders.of(net.eval()).prepare()
-    features = [torch.randn(20, 512)]
+    features = [torch.randn(20, 528)]
     nothing, extra = torch.zeros(1, 20, dtype=torch.bool), torch.zeros(1, 128, dtype=torch.bool)
     extra[:, -transplant.EXTRA :] = True
     with torch.no_grad():
@@ -300,12 +334,11 @@ def test_windows_are_full_and_teacher_and_student_hear_the_same_places(
     clips = windows.Clips.decode(utterances[:9], tmp_path / "clips.i16")
     assert clips.durations_s().tolist() == [4, 2, 1, 2, 2, 1, 1, 1.5, 0], "what is no sound is empty"
     labels = [[3, 4] if number % 2 == 0 else [] for number in range(9)]
-    turn = transplant.Turn(torch.eye(128, dtype=torch.double))
-    made = windows.Windows(tmp_path, turn, clips, labels, [(np.arange(9), 1.0)], 24.0, 0, seed=1)
-    net = transplant.student(teacher, 5, turn)
+    made = windows.Windows(tmp_path, clips, labels, [(np.arange(9), 1.0)], 24.0, 0, seed=1)
+    net = transplant.student(teacher, 5, transplant.Turn(torch.eye(128, dtype=torch.double)), *to_fit(teacher))
     for seed in range(3):
         batch = made.batch(teacher, np.random.default_rng(seed))
-        frames = batch.first.shape[1]
+        frames = batch.layers[0].shape[1]
         assert net._get_feat_extract_output_lengths(batch.heard.shape[1]) == frames
         assert all(states.shape == (len(batch.heard), frames, 128) for states in batch.layers)
         assert all(until <= frames for until in batch.labelled)
@@ -333,7 +366,7 @@ def test_a_student_is_taught_and_killed_and_goes_on(
     large.save_pretrained(tmp_path / "teacher")
 
     def run(out: Path, steps: int) -> None:
-        fifth.run([speech], tmp_path / "teacher", out, steps, 2, 8.0, 1e9, 0, 1)
+        fifth.run([speech], tmp_path / "teacher", out, steps, 8.0, 0.0, 0, 1)
 
     run(tmp_path / "whole", 4)
     taught = CTCModel.load(tmp_path / "whole" / "model")
@@ -344,7 +377,7 @@ def test_a_student_is_taught_and_killed_and_goes_on(
         plain = net(forward.normalised(torch.from_numpy(waveform))[None]).logits[0].log_softmax(-1)
     np.testing.assert_allclose(forward.log_probs(taught, [waveform])[0], plain, atol=1e-3)
     log = [json.loads(line) for line in (tmp_path / "whole" / "train_log.jsonl").read_text().splitlines()]
-    assert log[-1]["step"] == 4 and {"first", "cosine.1", "cosine.2", "total"} <= log[-1].keys()
+    assert log[-1]["step"] == 4 and {"cosine.1", "cosine.2", "total"} <= log[-1].keys()
 
     saved = torch.save
 

@@ -1,13 +1,11 @@
-"""The embedded base model's fifth round: Whisper's encoder, taught to hear samples and to write phones.
+"""The embedded base model's fifth round: Whisper's encoder as a Wav2Vec 2.0 model, taught to write phones.
 
     python recipes/pretrain/fifth_round.py clean/manifest.jsonl people/manifest.jsonl pool/manifest.jsonl \
         --teacher teacher --out runs/fifth_round
 
-The student (`transplant.py`) is the teacher from its first hidden states on; what makes these of samples has to be
-learned. First the convolutions alone, then everything, so that later layers make good what earlier ones miss. Losses,
-each a mean over frames:
+The student (`transplant.py`, `way_in.py`) is the teacher from the first step on, but for a head. What makes its first
+hidden states and its positions is written, not trained. The layers are trained, with two losses, means over frames:
 
-- the squared error of what the first layer is given, relative to its variance;
 - of the hidden states after `windows.LAYERS`, each of the teacher's dimensions at unit scale, so that the few large
   ones do not outweigh the rest: smooth L1, and minus the log-sigmoid of the cosine;
 - CTC on phones, a label's mean, where the clips of a window have any.
@@ -30,8 +28,8 @@ import torch
 import typer
 from teacher import Teacher
 from tqdm import tqdm
-from transplant import EXTRA, Turn, student
-from windows import LAYERS, WINDOW_S, Batch, Clips, Windows, hears
+from transplant import Turn, student
+from windows import LAYERS, WINDOW_S, Batch, Clips, Windows, bands, hears
 
 from asr_adapt import bundled, cli
 from asr_adapt.audio import SAMPLE_RATE_HZ, augment
@@ -45,15 +43,14 @@ from asr_adapt.training.ctc_loss import ctc_loss
 from asr_adapt.workflows.run import write_environment
 
 BATCH_S = 48.0
-FRONT_STEPS = 500
-STEPS = 2_700
-RATE, FRONT_RATE, HEAD_RATE = 1e-4, 1e-3, 1e-3
+STEPS = 1_000
+RATE, HEAD_RATE = 1e-4, 1e-3
 WARMUP = 100
 CTC_WEIGHT = 0.1
-HEAD_STEPS = 200  # of the second stage, in which CTC trains the head alone
-FIRST_WEIGHT = 0.5
+HEAD_STEPS = 200  # in which CTC trains the head alone
 MASKED, MASK_SPAN = 0.1, 10  # frames
 SAMPLE = 400  # clips whose first hidden states say how the residual stream is turned
+FITTED = 40  # windows of 10 s that the way in is fitted to
 CLAMP = 8.0
 FACTS = "facts.json"  # of a finished run
 _LOG_STEPS = 20
@@ -64,8 +61,7 @@ def main(
     manifests: Annotated[list[Path], typer.Argument(help="Corpora: synthesised speech, recordings, the pool.")],
     teacher: Annotated[Path, typer.Option(help="Folder of teacher.py.")] = Path("teacher"),
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/fifth_round"),
-    steps: Annotated[int, typer.Option(help="Of both stages.")] = STEPS,
-    front_steps: Annotated[int, typer.Option(help="Of the convolutions alone.")] = FRONT_STEPS,
+    steps: Annotated[int, typer.Option(help="In all.")] = STEPS,
     batch_s: Annotated[float, typer.Option(help="Seconds of speech in a step.")] = BATCH_S,
     save_minutes: Annotated[float, typer.Option(help="From checkpoint to checkpoint.")] = 10.0,
     workers: Annotated[int, typer.Option(help="Processes that degrade speech and ask the teacher.")] = 1,
@@ -73,7 +69,7 @@ def main(
 ) -> None:
     """Train the fifth round."""
     with cli.one_line_errors():
-        run(manifests, teacher, out, steps, front_steps, batch_s, save_minutes, workers, seed)
+        run(manifests, teacher, out, steps, batch_s, save_minutes, workers, seed)
 
 
 def run(
@@ -81,7 +77,6 @@ def run(
     teacher: Path,
     out: Path,
     steps: int,
-    front_steps: int,
     batch_s: float,
     save_minutes: float,
     workers: int,
@@ -94,7 +89,6 @@ def run(
     precision = before.get("precision") or mixed_precision.fastest(torch.device("cpu"))
     settings = {
         "steps": steps,
-        "front_steps": front_steps,
         "batch_s": batch_s,
         "seed": seed,
         "precision": precision,
@@ -113,17 +107,19 @@ def run(
     known = Teacher.load(teacher)
     statistics = _statistics(known, clips, out / "statistics.pt")
     turn = Turn(statistics["turn"])
+    checkpoint = out / "checkpoint.pt"
+    kept = torch.load(checkpoint, weights_only=True) if checkpoint.is_file() else {}
+    step = kept.get("step", 0)
+    windows = Windows(teacher, clips, labels, sources, batch_s, step, seed)
+    _, heard, *_ = windows.drawn(10.0, FITTED, np.random.default_rng([seed, 2]))
     torch.manual_seed(seed)
-    net = student(known, len(phones.alphabet.units), turn)
+    net = student(known, len(phones.alphabet.units), turn, torch.from_numpy(heard), bands(known, heard))
     net.set_attn_implementation("eager")  # the fused one is slower in bf16 on a processor
     encoders.of(net).prepare()  # positions from a table
     optimiser = torch.optim.AdamW(_groups(net), betas=(0.9, 0.98), eps=1e-6, fused=True)
-    checkpoint, step = out / "checkpoint.pt", 0
-    if checkpoint.is_file():
-        kept = torch.load(checkpoint, weights_only=True)
+    if kept:
         net.load_state_dict(kept["net"])
         optimiser.load_state_dict(kept["optimiser"])
-        step = kept["step"]
     print(f"{len(clips):,} clips, {clips.durations_s().sum() / 3600:.2f} h, {sum(map(bool, labels)):,} with labels")
 
     def save() -> None:
@@ -131,7 +127,6 @@ def run(
             torch.save({"net": net.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, partial)
         CTCModel(net, phones.alphabet, phones.language, phones.text, normalise_waveform=True).save(out / "model")
 
-    windows = Windows(teacher, turn, clips, labels, sources, batch_s, step, seed)
     ahead = torch.utils.data.DataLoader(
         windows, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
     )
@@ -140,17 +135,12 @@ def run(
     for batch in tqdm(ahead, total=steps, initial=step, unit="step"):
         if step == steps:
             break
-        is_front = step < front_steps
-        done = step / front_steps if is_front else (step - front_steps) / (steps - front_steps)
-        since = step if is_front else step - front_steps
-        scale = min(1.0, (since + 1) / WARMUP) * (0.1 + 0.9 * (0.5 + 0.5 * math.cos(math.pi * done)))
+        scale = min(1.0, (step + 1) / WARMUP) * (0.1 + 0.9 * (0.5 + 0.5 * math.cos(math.pi * step / steps)))
         for group in optimiser.param_groups:
-            group["lr"] = scale * group["peak"] * (0.2 if group["is_front"] and not is_front else 1.0)
-            if is_front and not group["is_front"]:
-                group["lr"] = 0.0
+            group["lr"] = scale * group["peak"]
         rng = np.random.default_rng([seed, step, 1])
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            losses = _losses(net, batch, statistics, rng, front_only=is_front, head_only=since < HEAD_STEPS)
+            losses = _losses(net, batch, statistics, rng, head_only=step < HEAD_STEPS)
         losses["total"].backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
@@ -166,7 +156,7 @@ def run(
                 log.write(json.dumps(line) + "\n")
             tqdm.write(" ".join(f"{name} {value:g}" for name, value in line.items()))
             sums = {}
-        if time.monotonic() - saved > 60 * save_minutes or step == front_steps:
+        if time.monotonic() - saved > 60 * save_minutes:
             save()
             saved = time.monotonic()
     save()
@@ -186,19 +176,14 @@ def _losses(
     statistics: dict[str, torch.Tensor],
     rng: np.random.Generator,
     *,
-    front_only: bool,
     head_only: bool,
 ) -> dict[str, torch.Tensor]:
-    body, wide = net.wav2vec2, net.config.hidden_size - EXTRA
-    hidden, _ = body.feature_projection(_features(body, batch.heard))
-    hidden = hidden.float()
-    variance = statistics["variance"]
-    error = (hidden[..., :wide] - batch.first.float()[..., :wide]).pow(2).sum(-1).mean() / variance
-    found = {"total": error, "first": error.detach()}
-    if front_only:
-        return found
-    mask = augment.time_mask([hidden.shape[1]] * len(hidden), MASKED, MASK_SPAN, rng)
-    hidden = torch.where(torch.from_numpy(mask)[..., None], body.masked_spec_embed.float(), hidden)
+    body = net.wav2vec2
+    with torch.no_grad():
+        hidden, _ = body.feature_projection(body.feature_extractor(batch.heard).transpose(1, 2))
+        hidden = hidden.float()
+        mask = augment.time_mask([hidden.shape[1]] * len(hidden), MASKED, MASK_SPAN, rng)
+        hidden = torch.where(torch.from_numpy(mask)[..., None], body.masked_spec_embed.float(), hidden)
     states = [hidden := hidden + body.encoder.pos_conv_embed(hidden)]
     for layer in body.encoder.layers:
         output = layer(states[-1])
@@ -206,6 +191,7 @@ def _losses(
     states[-1] = body.encoder.layer_norm(states[-1])
     matrix = statistics["turn"].float()
     distances = []
+    found = {}
     for layer, wanted in zip(LAYERS, batch.layers, strict=True):
         scale = statistics[f"scale.{layer}"]
         mine = ((states[layer + 1].float() @ matrix) - statistics[f"mean.{layer}"]) / scale
@@ -219,8 +205,7 @@ def _losses(
         row for row, labels in enumerate(batch.labels) if labels and ctc.frames_needed(labels) <= batch.labelled[row]
     ]
     of_ctc = logits.new_tensor(float("nan"))
-    distilled = sum(distances) / len(distances)
-    found["total"] = FIRST_WEIGHT * error + distilled
+    found["total"] = sum(distances) / len(distances)
     if rows:
         count = sum(len(batch.labels[row]) for row in rows)
         of_ctc = ctc_loss(logits[rows], [batch.labelled[row] for row in rows], [batch.labels[row] for row in rows])
@@ -230,46 +215,21 @@ def _losses(
     return found
 
 
-def _features(body: Any, heard: torch.Tensor) -> torch.Tensor:
-    """Return what the feature encoder makes of windows, (windows, frames, channels).
-
-    As products of matrices: in bf16 on a processor, PyTorch's backward pass of convolutions takes four times as long.
-    """
-    states = heard[..., None]
-    for layer in body.feature_extractor.conv_layers:
-        conv, norm = layer.conv, layer.layer_norm
-        places = states.unfold(1, conv.kernel_size[0], conv.stride[0]).flatten(2)  # (W, frames, channels * kernel)
-        states = torch.nn.functional.linear(places, conv.weight.flatten(1), conv.bias)
-        states = layer.activation(norm(states))
-    return states
-
-
 def _groups(net: Any) -> list[dict[str, Any]]:
-    """Return AdamW's groups; what makes the positions is not trained."""
-    net.requires_grad_(True)
-    # What makes the positions is exact, and delicate: at a rate of 4e-5 twenty steps halved the cosines.
-    for module in (net.wav2vec2.encoder.pos_conv_embed, net.wav2vec2.encoder.layers[0]):
-        module.requires_grad_(False)
-    projection, masked = net.wav2vec2.feature_projection.projection, net.wav2vec2.masked_spec_embed
-    for parameter in (projection.weight, projection.bias, masked):
-        parameter.register_hook(_without_extra)
-    groups: dict[tuple[bool, bool, float], list[torch.nn.Parameter]] = {}
+    """Return AdamW's groups: the teacher's layers and the head; what makes hidden states and positions is exact."""
+    net.requires_grad_(False)
+    encoder = net.wav2vec2.encoder
+    for module in (*encoder.layers[1:], encoder.layer_norm, net.lm_head):
+        module.requires_grad_(True)
+    groups: dict[tuple[bool, float], list[torch.nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        is_front = name.startswith(("wav2vec2.feature_extractor", "wav2vec2.feature_projection"))
-        peak = FRONT_RATE if is_front else HEAD_RATE if name.startswith("lm_head") else RATE
-        groups.setdefault((is_front, parameter.ndim > 1, peak), []).append(parameter)
+        if parameter.requires_grad:
+            peak = HEAD_RATE if name.startswith("lm_head") else RATE
+            groups.setdefault((parameter.ndim > 1, peak), []).append(parameter)
     return [
-        {"params": parameters, "peak": peak, "is_front": is_front, "weight_decay": 0.01 if decays else 0.0}
-        for (is_front, decays, peak), parameters in groups.items()
+        {"params": parameters, "peak": peak, "weight_decay": 0.01 if decays else 0.0}
+        for (decays, peak), parameters in groups.items()
     ]
-
-
-def _without_extra(gradient: torch.Tensor) -> torch.Tensor:
-    gradient = gradient.clone()
-    gradient[-EXTRA:] = 0
-    return gradient
 
 
 def _read(manifests: list[Path]) -> tuple[list[tuple[np.ndarray, float]], list[Utterance]]:
@@ -315,9 +275,8 @@ def _statistics(teacher: Teacher, clips: Clips, path: Path) -> dict[str, torch.T
         firsts.append(first[0])
         for of_layer, found in zip(layers, states, strict=True):
             of_layer.append(found[0].half())
-    first = torch.cat(firsts)
-    turn = Turn.of(first)
-    statistics = {"turn": turn.matrix, "variance": first.var(0).sum()}
+    turn = Turn.of(torch.cat(firsts))
+    statistics = {"turn": turn.matrix}
     for layer, found in zip(LAYERS, layers, strict=True):
         states = torch.cat(found).float()
         centre = states.median(0).values

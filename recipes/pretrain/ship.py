@@ -80,7 +80,6 @@ def _taught(run: Path, out: Path) -> dict[str, Any]:
     synthetic, *others = facts["manifests"]
     recorded, pool = (others[:-1], others[-1]) if len(others) > 1 else ([synthetic], synthetic)
     return facts | {
-        "later_steps": facts["steps"] - facts["front_steps"],
         "synthetic_hours": facts["hours"][0],
         "recorded_hours": sum(facts["hours"][1:-1]),
         "pool_hours": facts["hours"][-1],

@@ -17,31 +17,24 @@ states are nearly all in 448 directions. The residual stream is turned so that t
 that leaves the vector of ones where it is commutes with layer norm, once norms have no weights of their own: these go
 into what reads them.
 
-**The way in.** Whisper hears 80 log-mel bands, wav2vec 2.0 samples. `CONVOLUTIONS` start as a short-time Fourier
-transform (each frequency as sine and cosine, plus and minus, with channels of constant value from which layer norm
-lets the level be told) and a mel filterbank, and learn the rest.
+**The way in** from samples is `way_in.py`'s.
 
 Given the teacher's first hidden states, the last ones are the teacher's: cosine .993 in fp32, .946 in bf16.
-
-Frame `u` of the student is at the same samples as frame `u + LATE` of the teacher that hears `SHIFT` zeros first.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
+import way_in
 from teacher import Teacher
-from transformers import Wav2Vec2Config, Wav2Vec2ForCTC, WhisperFeatureExtractor
+from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from way_in import CONVOLUTIONS, LATE
 
 EXTRA = 64
 LEVEL = 128.0
 POSITIONS = 1_500  # frames of 20 ms
-CONVOLUTIONS = ((824, 400, 160), (512, 1, 1), (512, 1, 1), (512, 3, 1), (512, 3, 2))  # channels, kernel, stride
-LATE, SHIFT = 2, 120
-_BANDS = 201  # frequencies of 400 samples
 _FRAMES = 300  # the weight of a position falls by e in so many, when components are chosen: most clips are short
 
 
@@ -93,19 +86,18 @@ def _orthonormal(columns: torch.Tensor) -> torch.Tensor:
     return q * torch.sign(torch.diagonal(r))
 
 
-def student(
-    teacher: Teacher, labels: int, turn: Turn, convolutions: Sequence[tuple[int, int, int]] = CONVOLUTIONS
-) -> Wav2Vec2ForCTC:
-    """Return the student: the teacher's transformer, a way in that knows frequencies, a head that knows nothing.
+def student(teacher: Teacher, labels: int, turn: Turn, heard: torch.Tensor, mels: torch.Tensor) -> Wav2Vec2ForCTC:
+    """Return the student: the teacher but for its head, which knows nothing.
 
     Args:
         teacher: Whisper's encoder.
         labels: Of the head, the blank among them.
         turn: How the teacher's channels become the student's.
-        convolutions: Channels, kernel and stride of each; the first one is a Fourier transform.
+        heard: float32 (windows, samples) to fit the way in to, each at zero mean and unit variance.
+        mels: float32 (windows, bands, frames), what the teacher's convolutions are given of them.
     """
     encoder = teacher.encoder
-    channels, kernels, strides = (list(values) for values in zip(*convolutions, strict=True))
+    channels, kernels, strides = (list(values) for values in zip(*CONVOLUTIONS, strict=True))
     net = Wav2Vec2ForCTC(
         Wav2Vec2Config(
             vocab_size=labels, hidden_size=teacher.width, num_hidden_layers=len(encoder.layers) + 1,
@@ -121,7 +113,7 @@ def student(
     )  # fmt: skip
     body = net.wav2vec2
     with torch.no_grad():
-        _listen(net)
+        way_in.write(net, teacher, turn.matrix, heard, mels)
         _write_positions(net, sinusoids(encoder), turn)
         for source, target in zip(encoder.layers, body.encoder.layers[1:], strict=True):
             _copy_layer(source, target, turn)
@@ -133,22 +125,6 @@ def sinusoids(encoder: WhisperEncoder) -> torch.Tensor:
     known = encoder.embed_positions.weight.detach()[LATE:].double()
     known = torch.cat([known, known[-1:].repeat(max(0, POSITIONS - len(known)), 1)])[:POSITIONS]
     return known - known.mean(1, keepdim=True)
-
-
-def _listen(net: Wav2Vec2ForCTC) -> None:
-    """Start the convolutions as Fourier transform and mel filterbank; the others stay random."""
-    first, second = (net.wav2vec2.feature_extractor.conv_layers[i].conv for i in (0, 1))
-    length = first.kernel_size[0]
-    window = torch.hann_window(length, dtype=torch.double)
-    angles = 2 * math.pi * torch.arange(_BANDS)[:, None] * torch.arange(length, dtype=torch.double) / length
-    waves = torch.stack([angles.cos() * window, angles.sin() * window], dim=1) / window.norm()  # (bands, 2, length)
-    first.weight.zero_()
-    first.bias.zero_()
-    first.weight[: 4 * _BANDS, 0] = torch.cat([waves, -waves], dim=1).flatten(0, 1).float()
-    first.bias[4 * _BANDS :] = torch.logspace(-2.0, 1.0, first.out_channels - 4 * _BANDS)
-    filters = torch.from_numpy(np.asarray(WhisperFeatureExtractor().mel_filters)).float()  # (bands, mels)
-    filters = (filters / filters.sum(0)).T.repeat_interleave(4, dim=1)
-    second.weight[: len(filters), : filters.shape[1], 0] = filters
 
 
 def _write_positions(net: Wav2Vec2ForCTC, wanted: torch.Tensor, turn: Turn) -> None:

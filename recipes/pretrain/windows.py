@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from teacher import Teacher
 from tqdm import tqdm
-from transplant import LATE, SHIFT, Turn
+from way_in import LATE, SHIFT
 
 from asr_adapt import audio
 from asr_adapt.audio import SAMPLE_RATE_HZ
@@ -86,10 +86,8 @@ class Batch:
     """of the clips that are whole; none where one of them has none"""
     labelled: list[int]
     """frames of these clips"""
-    first: torch.Tensor
-    """float16 (windows, frames, width), what the teacher's first layer is given, in the student's channels"""
     layers: list[torch.Tensor]
-    """the same after each of `LAYERS`, in the teacher's channels, without a mean; the last one normed, unscaled"""
+    """float16 (windows, frames, width), after each of `LAYERS`, as `hears` returns them"""
 
 
 class Windows(torch.utils.data.IterableDataset[Batch]):
@@ -97,7 +95,6 @@ class Windows(torch.utils.data.IterableDataset[Batch]):
 
     Args:
         teacher: Its folder.
-        turn: To the student's channels.
         clips: Decoded.
         labels: Of each clip; none where it serves the teacher alone.
         sources: Clips of each source, and its share of the windows.
@@ -109,7 +106,6 @@ class Windows(torch.utils.data.IterableDataset[Batch]):
     def __init__(
         self,
         teacher: Path,
-        turn: Turn,
         clips: Clips,
         labels: Sequence[Sequence[int]],
         sources: Sequence[tuple[np.ndarray, float]],
@@ -117,7 +113,7 @@ class Windows(torch.utils.data.IterableDataset[Batch]):
         start: int,
         seed: int,
     ) -> None:
-        self._teacher, self._turn, self._clips, self._labels = teacher, turn, clips, labels
+        self._teacher, self._clips, self._labels = teacher, clips, labels
         self._batch_s, self._start, self._seed = batch_s, start, seed
         long_enough = (
             np.diff(clips.starts) >= _EXTENT
@@ -140,27 +136,26 @@ class Windows(torch.utils.data.IterableDataset[Batch]):
     def batch(self, teacher: Teacher, rng: np.random.Generator) -> Batch:
         """Return windows drawn at random, with the teacher's hidden states."""
         length_s = rng.choice(WINDOW_S)
-        frames = round(length_s * SAMPLE_RATE_HZ) // _FRAME
-        rows = max(1, round(self._batch_s / length_s))
+        clean, heard, labels, labelled = self.drawn(length_s, max(1, round(self._batch_s / length_s)), rng)
+        _, layers = hears(teacher, clean)
+        return Batch(torch.from_numpy(heard), labels, labelled, [states.half() for states in layers])
+
+    def drawn(
+        self, length_s: float, rows: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, list[list[int]], list[int]]:
+        """Return windows: clean and as heard, float32 (rows, samples); labels, and frames of these, as in `Batch`."""
+        size = round(length_s * SAMPLE_RATE_HZ) // _FRAME * _FRAME + _EXTENT
         shares = np.array([share for _, share in self._sources])
         clean, heard, labels, labelled = [], [], [], []
         for source in rng.choice(len(shares), rows, p=shares / shares.sum()):
-            window, found, until = self._window(self._sources[source][0], frames * _FRAME + _EXTENT, rng)
+            window, found, until = self._window(self._sources[source][0], size, rng)
             clean.append(window)
             labels.append(found)
             labelled.append(max(0, (until - _EXTENT) // _FRAME) if found else 0)
             others = [self._clips[i] for i in rng.choice(self._sources[source][0], _BABBLE)]
             degraded = noise.record(window, rng, others) if rng.random() < DEGRADED_SHARE else window
             heard.append((degraded - degraded.mean()) / (degraded.std() + 1e-7))
-        first, layers = hears(teacher, np.stack(clean))
-        turned = first @ self._turn.matrix.T.float()
-        return Batch(
-            torch.from_numpy(np.stack(heard).astype(np.float32)),
-            labels,
-            labelled,
-            turned.half(),
-            [states.half() for states in layers],
-        )
+        return np.stack(clean), np.stack(heard).astype(np.float32), labels, labelled
 
     def _window(self, members: np.ndarray, size: int, rng: np.random.Generator) -> tuple[np.ndarray, list[int], int]:
         """Return samples (size,), the labels of the whole clips in them, and where these end."""
@@ -188,6 +183,18 @@ class Windows(torch.utils.data.IterableDataset[Batch]):
         return window, labels if trusted else [], end
 
 
+def bands(teacher: Teacher, windows: np.ndarray) -> torch.Tensor:
+    """Return the log-mel bands, (windows, bands, frames of 10 ms), that the teacher's convolutions are given.
+
+    Args:
+        teacher: Frozen.
+        windows: float32 (windows, samples), made as loud as the teacher expects.
+    """
+    waves = torch.from_numpy(windows)
+    waves = waves / waves.std(dim=1, keepdim=True) * _TEACHER_RMS
+    return teacher.mels(torch.nn.functional.pad(waves, (SHIFT, round(SILENCE_S * SAMPLE_RATE_HZ))))
+
+
 @torch.inference_mode()
 def hears(teacher: Teacher, windows: np.ndarray) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Return what the teacher's first layer is given, less the positions, and its states after `LAYERS`, centred.
@@ -198,11 +205,8 @@ def hears(teacher: Teacher, windows: np.ndarray) -> tuple[torch.Tensor, list[tor
     """
     encoder = teacher.encoder
     frames = (windows.shape[1] - _EXTENT) // _FRAME
-    waves = torch.from_numpy(windows)
-    waves = waves / waves.std(dim=1, keepdim=True) * _TEACHER_RMS
-    waves = torch.nn.functional.pad(waves, (SHIFT, round(SILENCE_S * SAMPLE_RATE_HZ)))
     with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_amx_tile_supported()):
-        states = torch.nn.functional.gelu(encoder.conv1(teacher.mels(waves)))
+        states = torch.nn.functional.gelu(encoder.conv1(bands(teacher, windows)))
         states = torch.nn.functional.gelu(encoder.conv2(states)).transpose(1, 2).float()
         first = states[:, LATE : LATE + frames]
         states = states + encoder.embed_positions.weight[: states.shape[1]]

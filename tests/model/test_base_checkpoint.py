@@ -98,8 +98,8 @@ def test_the_card_says_what_the_file_is(name: str) -> None:
 def test_the_card_of_the_transplant_says_whose_weights_it_began_with_and_how_long_it_was_trained() -> None:
     fifth: Any = script("fifth_round")
     card = CARDS["embedded"]
-    assert f"--steps {fifth.STEPS} --front-steps {fifth.FRONT_STEPS}" in card
-    assert f"{fifth.FRONT_STEPS:,} steps of {fifth.BATCH_S:g} s" in card and "Copyright (c) 2022 OpenAI" in card
+    assert f"--steps {fifth.STEPS}\n" in CARDS["embedded"]
+    assert f"{fifth.STEPS:,} steps of {fifth.BATCH_S:g} s" in card and "Copyright (c) 2022 OpenAI" in card
 
 
 def test_the_card_says_what_the_recipe_says() -> None:
