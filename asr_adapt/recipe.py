@@ -268,6 +268,9 @@ class Train(_Section):
     transcribes them, and training begins anew with what it is surest of, in rounds, as long as dev improves"""
     unlabelled_rounds: int = Field(default=3, ge=0, json_schema_extra={"since": 2})
     """most rounds of self-training"""
+    unlabelled_steps: int | None = Field(default=None, ge=1, json_schema_extra={"since": 2})
+    """optimizer steps of each round, which has more speech than the labels alone; None: as `steps`; if that is None
+    too, by the hours of both"""
     pretrain_steps: int = Field(default=0, ge=0, json_schema_extra={"since": 2})
     """continued pre-training before fine-tuning: steps with wav2vec 2.0's own loss, which needs no transcripts, on
     train.unlabelled and the train split; for large base models and hours of recordings"""
@@ -511,7 +514,14 @@ def fingerprint_fields(model: BaseModel, exclude: Collection[str] = ()) -> dict[
     return plain
 
 
-_NOT_OF_TRAINING = {"hours", "checkpoint_minutes", "tensorboard", "unlabelled", "unlabelled_rounds"}
+_NOT_OF_TRAINING = {
+    "hours",
+    "checkpoint_minutes",
+    "tensorboard",
+    "unlabelled",
+    "unlabelled_rounds",
+    "unlabelled_steps",
+}
 
 
 def training_fields(recipe: Recipe) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from asr_adapt.corpora.speech_split import SpeechSplit
+from asr_adapt.model import encoders
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.model.forward import normalised
 
@@ -32,7 +33,7 @@ def fine_tune(
     Sources: huggingface.co/blog/fine-tune-wav2vec2-english and fine-tune-xlsr-wav2vec2.
 
     Args:
-        adapted: The model; its feature encoder is frozen.
+        adapted: The model; its feature encoder is frozen, and what a base model's card says must not be trained.
         data: The train split.
         steps: Optimizer steps.
         out: Output folder that Trainer requires; nothing is written into it.
@@ -45,6 +46,8 @@ def fine_tune(
 
     adapted.net.config.update({"mask_time_prob": MASK_TIME, "ctc_loss_reduction": "mean"})
     adapted.net.base_model.freeze_feature_encoder()
+    for part in encoders.of(adapted.net).never_trained:
+        part.requires_grad_(False)
     labels = [adapted.alphabet.encode(text) for text in data.references]
     batches: list[list[float]] = []  # Trainer prefetches a batch
 

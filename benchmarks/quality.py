@@ -57,12 +57,16 @@ def run_both(
     base: Annotated[str, typer.Option(help="Base model of both.")] = "embedded",
     train_hours: Annotated[float | None, typer.Option(help="Hours of the train split to use; default: all.")] = None,
     new_head: Annotated[bool, typer.Option(help="Give the baseline a random head, as in the posts.")] = False,
+    bf16: Annotated[bool, typer.Option(help="Train the baseline in bf16; the posts use fp32 on a CPU.")] = False,
 ) -> None:
     """Train both for the same time and score them on test."""
     recipe = Recipe(
         language=language, corpus=Corpus(root=corpus.resolve(), max_train_hours=train_hours), model=Model(base=base)
     )
-    found = {"ours": _ours(recipe, minutes, out / "ours"), "peer": _peer(recipe, minutes, out / "peer", new_head)}
+    found = {
+        "ours": _ours(recipe, minutes, out / "ours"),
+        "peer": _peer(recipe, minutes, out / "peer", new_head, bf16),
+    }
     (out / "quality.json").write_text(json.dumps({"minutes": minutes, **found}, indent=1) + "\n")
     for name, result in found.items():
         print(
@@ -138,7 +142,7 @@ def _curve(folder: Path) -> Iterator[tuple[float, float]]:
             yield seconds / 60, record["dev_cer"]
 
 
-def _peer(recipe: Recipe, minutes: float, out: Path, new_head: bool) -> dict[str, Any]:
+def _peer(recipe: Recipe, minutes: float, out: Path, new_head: bool, bf16: bool) -> dict[str, Any]:
     """Train the baseline for the time, and return its metrics, scored as ours are."""
     results = out / "peer.json"
     if results.exists():
@@ -146,8 +150,9 @@ def _peer(recipe: Recipe, minutes: float, out: Path, new_head: bool) -> dict[str
     resolved, data, dev = _prepared(recipe, out / "data")
     times: list[float] = []
     peer.fine_tune(
-        _start(resolved, data), data, TIMING_STEPS, out, lambda *_: times.append(time.perf_counter()), seed=0
-    )
+        _start(resolved, data), data, TIMING_STEPS, out, lambda *_: times.append(time.perf_counter()), seed=0,
+        bf16=bf16,
+    )  # fmt: skip
     step_s = statistics.median(b - a for a, b in itertools.pairwise(times))
     steps = round(minutes * 60 / step_s)
 
@@ -171,7 +176,8 @@ def _peer(recipe: Recipe, minutes: float, out: Path, new_head: bool) -> dict[str
             best.update(cer=cer, weights={k: v.clone() for k, v in adapted.net.state_dict().items()})
         clock["paused_s"] += time.perf_counter() - began
 
-    peer.fine_tune(adapted, data, steps, out, validate, seed=1, warmup_steps=min(peer.WARMUP_STEPS, steps // 10))
+    peer.fine_tune(adapted, data, steps, out, validate, seed=1, bf16=bf16,
+                   warmup_steps=min(peer.WARMUP_STEPS, steps // 10))  # fmt: skip
     adapted.net.load_state_dict(best["weights"])
     adapted.net.eval()
     test = prepared.load(out / "data", "test")

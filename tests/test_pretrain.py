@@ -233,7 +233,9 @@ def sounds(count: int, seed: int) -> np.ndarray:
     """Return windows (count, 13,520) of letters in noise, at unit variance."""
     rng = np.random.default_rng(seed)
     letters = np.stack([say("abcdefgh", int(rng.integers(1_000)))[: 40 * 320 + 720] for _ in range(count)])
-    samples = letters + (10 ** rng.uniform(-4, -1, (count, 1)) * rng.standard_normal(letters.shape)).astype(np.float32)
+    samples = letters + (10 ** rng.uniform(-4, -1, (count, 1)) * rng.standard_normal(letters.shape)).astype(
+        np.float32
+    )
     return samples / samples.std(1, keepdims=True)
 
 

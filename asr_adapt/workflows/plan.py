@@ -195,7 +195,8 @@ class RunPlan:
 
     def self_training_inputs(self, training: TrainingPlan) -> str:
         """Return the fingerprint of all that decides the rounds of self-training, but how many there may be."""
-        return fingerprint(training.inputs, self._heard_without_text)
+        steps = self.recipe.train.unlabelled_steps
+        return fingerprint(training.inputs, self._heard_without_text, *([] if steps is None else [steps]))
 
     def _depth(self, out: Path, summary: PreparationSummary, console: Console) -> DepthMeasurement:
         """Return the depth to freeze the base model at: as it was measured in `out` before, else measured now."""

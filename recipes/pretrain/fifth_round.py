@@ -149,7 +149,8 @@ def run(
         for name, value in losses.items():
             sums.setdefault(name, []).append(value.item())
         if step % _LOG_STEPS == 0:
-            means = {name: round(float(np.nanmean(values)), 4) for name, values in sums.items()}
+            of_some = {name: values for name, values in sums.items() if not np.isnan(values).all()}
+            means = {name: round(float(np.nanmean(values)), 4) for name, values in of_some.items()}
             line = {"step": step, "elapsed_s": round(time.monotonic() - logged, 1), **means}
             logged = time.monotonic()
             with (out / "train_log.jsonl").open("a", encoding="utf-8") as log:

@@ -80,10 +80,13 @@ def test_the_same_command_again_does_nothing(finished: Path, tones: Path, own: P
 
 def test_more_rounds_go_on_from_those_that_are_done(tones: Path, own: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    run(recipe(tones, unlabelled=own, unlabelled_rounds=1), out, Console(quiet=True))
+    steps = STEPS + 10
+    run(recipe(tones, unlabelled=own, unlabelled_rounds=1, unlabelled_steps=steps), out, Console(quiet=True))
+    log = (out / "rounds" / "01" / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(log[-1])["step"] == steps, "a round has as many steps as it is given"
     summary = SelfTraining.read_file(SelfTraining.path_of(out), "")
     first = (out / "rounds" / "01" / "round.json").stat().st_mtime_ns
-    run(recipe(tones, unlabelled=own, unlabelled_rounds=2), out, Console(quiet=True))
+    run(recipe(tones, unlabelled=own, unlabelled_rounds=2, unlabelled_steps=steps), out, Console(quiet=True))
     more = SelfTraining.read_file(SelfTraining.path_of(out), "")
     assert (out / "rounds" / "01" / "round.json").stat().st_mtime_ns == first, "it is not done again"
     assert len(more.rounds) == (3 if summary.best == 1 else 2), "only a round that helped is followed by another"
