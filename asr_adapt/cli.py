@@ -412,7 +412,7 @@ def few_shot(
         typer.Option(metavar="PATH", help="Corpus folder, archive, table, URL or Hub name; clips are of its train."),
     ] = None,
     shots: Annotated[int, typer.Option(min=0, help="Transcribed clips to learn from.")] = 0,
-    base: Annotated[str, typer.Option(help="Base model that writes phones.")] = "embedded-small",
+    base: Annotated[str, typer.Option(help="Base model that writes phones.")] = "embedded",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of clips.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Model folder to write; default: models/LANGUAGE-N-shot.")] = None,
 ) -> None:

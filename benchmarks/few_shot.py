@@ -3,7 +3,7 @@
     python benchmarks/few_shot.py --corpus CORPUS --language mdw --out runs/few-shot-mdw
     python benchmarks/few_shot.py --corpus CORPUS --language mdw --out runs/few-shot-mdw --train 20:1 100:5
 
-`embedded-small` on evenly spaced clips of test. The first command scores what takes seconds: zero-shot, the
+The base model, `embedded-small` unless another is named, on evenly spaced clips of test. The first command scores what takes seconds: zero-shot, the
 head corrected by ridge regressions, both greedily and with a 3-gram of the other train transcripts at its default
 weights, and nearest neighbours among the frames of the clips mixed into the posteriors (kNN-CTC, arXiv:2312.13560).
 The second one trains on so many clips for so many minutes of one core, from the corrected head: `SHOTS:MINUTES`, with
@@ -60,9 +60,9 @@ class Bench:
     """zero-shot"""
 
 
-def opened(root: Path, language: str, letters: str | None, test_clips: int, seed: int) -> Bench:
+def opened(root: Path, language: str, base: str, letters: str | None, test_clips: int, seed: int) -> Bench:
     """Return a language; its text is the train split without the clips that may be learned from."""
-    recipe = Recipe(language=language, corpus=Corpus(root=root), model=Model(base="embedded-small"))
+    recipe = Recipe(language=language, corpus=Corpus(root=root), model=Model(base=base))
     normalise = Normaliser(recipe.text, language)
     utterances = corpora.read(root, language)
     pool = few_shot.draw(utterances, seed)
@@ -252,6 +252,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--language", required=True)
+    parser.add_argument("--base", default="embedded-small", help="base model that writes phones")
     parser.add_argument("--letters", help="as for asr-adapt few-shot")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--test-clips", type=int, default=120)
@@ -262,7 +263,9 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
     results = Results(arguments.out / "results.jsonl")
-    bench = opened(arguments.corpus, arguments.language, arguments.letters, arguments.test_clips, arguments.seed)
+    bench = opened(
+        arguments.corpus, arguments.language, arguments.base, arguments.letters, arguments.test_clips, arguments.seed
+    )
     if not arguments.train:
         measure_quick(bench, results, arguments.out)
     for wanted in arguments.train:
