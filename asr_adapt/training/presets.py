@@ -44,7 +44,10 @@ _OF_KIND: dict[Kind, dict[str, tuple[tuple[float, ...], str]]] = {
     "embedded": {
         "steps": ((800, 2_000, 6_000, 20_000), "400 brought ten minutes of Kichwa to a CER of .131 in 5 minutes"),
         "mask_time": ((0.5,) * 4, "half of the frames, as measured with ten minutes"),
-        "mask_features": ((0.0,) * 4, "none, nor a stage of the head alone: with both, ten minutes of Kichwa were 7 % worse"),
+        "mask_features": (
+            (0.0,) * 4,
+            "none, nor a stage of the head alone: with both, ten minutes of Kichwa were 7 % worse",
+        ),
     }
 }
 # A head that starts from the base model's own letters is good soon: with an hour of Mboshi a 32nd of the steps

@@ -200,9 +200,18 @@ def _recipe(
 ) -> Resolved:
     """Return the recipe of a round: what was left open is chosen by all hours, those that the model labelled too."""
     hours = float(labelled.durations_s.sum() + pseudo.durations_s.sum()) / 3600
-    ours = plan.recipe.train
-    train = {"precision": training.recipe.train.precision, "steps": ours.unlabelled_steps or ours.steps}
-    wanted = plan.recipe.model_copy(update={"model": training.recipe.model, "train": ours.model_copy(update=train)})
+    fields = plan.recipe.train
+    wanted = plan.recipe.model_copy(
+        update={
+            "model": training.recipe.model,
+            "train": fields.model_copy(
+                update={
+                    "precision": training.recipe.train.precision,
+                    "steps": fields.unlabelled_steps or fields.steps,
+                }
+            ),
+        }
+    )
     recipe, _ = presets.resolve(wanted, hours, plan.base.config.hidden_size)
     if plan.recipe.train.batch_s is None:
         free = memory.free_bytes(train.device())

@@ -30,7 +30,7 @@ _LENGTH, _HOP = 400, 160
 CONVOLUTIONS = ((608, _LENGTH, _HOP), (576, 1, 1), (528, 3, 1), (528, 3, 2))
 _GAIN = 100.0  # of the Fourier transform: GELU bends a 100th of the samples' level
 _LOUDEST = 125.0  # what one frame in 200 exceeds in each band; a whistle may exceed it 20 times
-_QUIETEST = 0.03  # of the loudest band is what is taken for that of a band in which there is nothing
+_QUIETEST = 0.03  # of the loudest band: no band counts as quieter, also where the fit heard nothing in it
 _SLOPE = 2.0  # of knots: GELU bends the last half before they are zero
 _RANGE_DB = 66.0  # between a band's highest and lowest knot; below it, all is as quiet
 _LEVELS = (1e3, 4e3, 1e3, 1e3)  # of the channels that the norms divide by
@@ -54,11 +54,10 @@ def write(net: Wav2Vec2ForCTC, teacher: Teacher, turn: torch.Tensor, heard: torc
         _write(layers[0], _waves()[:, None], torch.zeros(len(none.T)), none, _LEVELS[0], _GAIN)
         magnitudes = _filters().repeat_interleave(DIRECTIONS, dim=1)[..., None]  # (bands, channels, 1)
         spectra = _heard(layers[:1], heard)
-        loud = _LOUDEST / torch.quantile(
-            (spectra[..., : magnitudes.shape[1]] @ magnitudes[..., 0].T).flatten(0, 1)[::7], 0.995, dim=0
-        )
+        found = spectra[..., : magnitudes.shape[1]].flatten(0, 1) @ magnitudes[..., 0].T
+        loud = torch.quantile(found[::7], 0.995, dim=0)
+        magnitudes *= _LOUDEST / loud.clamp(min=_QUIETEST * float(loud.max()))[:, None, None]
         steps = torch.linspace(-_RANGE_DB, 0, KNOTS) / 20
-        magnitudes *= loud[:, None, None]
         knots = (_LOUDEST * 10**steps).repeat(_BANDS)
         sums = torch.eye(_BANDS).repeat_interleave(KNOTS, dim=1)
         _write(layers[1], -magnitudes.repeat_interleave(KNOTS, dim=0), knots, sums, _LEVELS[1], _SLOPE / knots)
