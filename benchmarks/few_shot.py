@@ -3,9 +3,10 @@
     python benchmarks/few_shot.py --corpus CORPUS --language mdw --out runs/few-shot-mdw
     python benchmarks/few_shot.py --corpus CORPUS --language mdw --out runs/few-shot-mdw --train 20:1 100:5
 
-The base model, `embedded-small` unless another is named, on evenly spaced clips of test. The first command scores what takes seconds: zero-shot, the
-head corrected by ridge regressions, both greedily and with a 3-gram of the other train transcripts at its default
-weights, and nearest neighbours among the frames of the clips mixed into the posteriors (kNN-CTC, arXiv:2312.13560).
+The base model, `embedded` unless another is named, on evenly spaced clips of test. The first command scores what
+takes seconds: zero-shot, the head corrected by ridge regressions, both greedily and with a 3-gram of the other train
+transcripts at its default weights, and nearest neighbours among the frames of the clips mixed into the posteriors
+(kNN-CTC, arXiv:2312.13560).
 The second one trains on so many clips for so many minutes of one core, from the corrected head: `SHOTS:MINUTES`, with
 `:head` the head alone, with `:base` from the embedded base's own head. There is no dev split: the last weights are
 scored. Results are appended to results.jsonl, and a row that stands there is not measured again.
@@ -252,7 +253,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--language", required=True)
-    parser.add_argument("--base", default="embedded-small", help="base model that writes phones")
+    parser.add_argument("--base", default="embedded", help="base model that writes phones")
     parser.add_argument("--letters", help="as for asr-adapt few-shot")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--test-clips", type=int, default=120)
