@@ -106,9 +106,9 @@ def test_openvino_tells_nobody_that_it_is_used(untrained: Path) -> None:
     assert sys.modules["openvino.tools.ovc"].telemetry.__class__.__module__ == "openvino.tools.ovc.telemetry_stub"
 
 
-# 0.004 was seen of the small base model. The other one's own phones are unsure: adapted to Kichwa, its dev CER goes
-# from .176 to .182; before what makes its positions was left exact, from .176 to .968.
-@pytest.mark.parametrize(("base", "most"), [("base_small", 0.02), ("base", 0.2)])
+# 0.004 was seen of the small base model. The other one's own phones are unsure; adapted to Kichwa, its dev CER is
+# .139 in float32 and in 8 bits. With its convolution of single frames in 8 bits it was .149, with its positions .968.
+@pytest.mark.parametrize(("base", "most"), [("base_small", 0.02), ("base", 0.1)])
 def test_int8_writes_nearly_what_pytorch_writes(
     base: Literal["base", "base_small"], most: float, clips: list[Path], tmp_path: Path
 ) -> None:
