@@ -115,7 +115,7 @@ def test_scripts_that_make_data_use_the_front_door_the_decoder_text_the_records_
     # The round of pre-training that has a loss of its own is put together from the parts of training.
     parts = {"corpora", "decoding", "model", "training", "stages", "workflows", "recipe_options"}
     for script in scripts:
-        allowed = {"cli", "audio", "text"} | ground | (parts if script.stem in ("distil", "fifth_round") else set())
+        allowed = {"cli", "audio", "text"} | ground | (parts if script.stem == "fifth_round" else set())
         assert {folder(module) for module in imported(script)} <= allowed, script
         nodes = list(ast.walk(ast.parse(script.read_text(encoding="utf-8"))))
         names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
