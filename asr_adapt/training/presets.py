@@ -39,7 +39,7 @@ _BY_HOURS: dict[str, tuple[tuple[float, ...], str]] = {
     "hold": ((0.4, 0.4, 0.4, 0.4), "fairseq's tri-stage, a share of the steps"),
 }
 _HEAD_SHARES = (0.2, 0.1, 0.1, 0.1)  # of the steps, in which the head is trained alone
-# What a kind of base model has in place of that. Of the embedded one ten minutes and all of three languages were measured.
+# What a kind of base model has in place of that. Of the embedded one ten minutes and all of three corpora are known.
 _OF_KIND: dict[Kind, dict[str, tuple[tuple[float, ...], str]]] = {
     "embedded": {
         "steps": ((800, 2_000, 6_000, 20_000), "400 brought ten minutes of Kichwa to a CER of .131 in 5 minutes"),
