@@ -149,14 +149,12 @@ def _peer(recipe: Recipe, minutes: float, out: Path, new_head: bool, bf16: bool)
         return dict(json.loads(results.read_text()))
     resolved, data, dev = _prepared(recipe, out / "data")
     times: list[float] = []
-    peer.fine_tune(
-        _start(resolved, data), data, TIMING_STEPS, out, lambda *_: times.append(time.perf_counter()), seed=0,
-        bf16=bf16,
-    )  # fmt: skip
+    timed = peer.as_loaded(_start(resolved, data))
+    peer.fine_tune(timed, data, TIMING_STEPS, out, lambda *_: times.append(time.perf_counter()), seed=0, bf16=bf16)
     step_s = statistics.median(b - a for a, b in itertools.pairwise(times))
     steps = round(minutes * 60 / step_s)
 
-    adapted = _start(resolved, data)
+    adapted = peer.as_loaded(_start(resolved, data))
     if new_head:
         torch.manual_seed(resolved.train.seed)
         adapted.net._init_weights(adapted.net.lm_head)

@@ -160,17 +160,17 @@ def _written_out(net: "Net", on_windows: bool) -> Iterator[None]:
     Where `on_windows`, have convolutions be products too (`_convolutions`), and products that must stay exact be
     convolutions, which are not quantised.
     """
-    attention = net.config._attn_implementation
+    from asr_adapt.model import encoders
+
     places = [*_convolutions(net), *_exact_products(net)] if on_windows else []
-    net.set_attn_implementation("eager")
-    for parent, name, module, replacement in places:
-        setattr(parent, name, replacement(module))
-    try:
-        yield
-    finally:
-        net.set_attn_implementation(attention)
-        for parent, name, module, _ in places:
-            setattr(parent, name, module)
+    with encoders.plain_attention(net):
+        for parent, name, module, replacement in places:
+            setattr(parent, name, replacement(module))
+        try:
+            yield
+        finally:
+            for parent, name, module, _ in places:
+                setattr(parent, name, module)
 
 
 def _exact_products(net: "Net") -> "Iterator[_Replaced]":

@@ -7,7 +7,8 @@ class here is a type, by transformers' `model_type`; an instance is a view of a 
 
 import functools
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -639,6 +640,17 @@ def _tabulate(place: Any, projection: Any) -> None:
     place.register_buffer("constants", constants, persistent=False)
     place.register_buffer("table", place.activation(written.T.float()), persistent=False)  # (reach, hidden)
     place.forward = functools.partial(_look_up, place)
+
+
+@contextmanager
+def plain_attention(net: Net) -> Iterator[None]:
+    """Have a model attend by plain products in the block, not by PyTorch's kernel."""
+    before = net.config._attn_implementation
+    net.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        net.set_attn_implementation(before)
 
 
 def _look_up(place: Any, states: torch.Tensor) -> torch.Tensor:

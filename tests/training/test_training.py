@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ import torch
 from accelerate import Accelerator
 from conftest import TESTS, resolved, tone_recipe, write_base
 from safetensors.torch import load_file
+from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from asr_adapt import corpora
 from asr_adapt.console import Console
@@ -28,7 +30,7 @@ from asr_adapt.corpora import prepared
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.errors import DiskFull, InputError, TrainingDiverged
-from asr_adapt.model import ctc_model, head, mixed_precision
+from asr_adapt.model import ctc_model, encoders, forward, head, mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.recipe import Recipe, Train
 from asr_adapt.stages import train
@@ -517,6 +519,49 @@ def test_bf16_trains_with_masks_and_keeps_the_weights_in_float32(tones: Path, da
     adapted, _ = trained(recipe, data, tmp_path)
     assert {value.dtype for value in weights(adapted).values()} == {torch.float32}
     assert all(math.isfinite(record["loss"]) for record in log(tmp_path) if "loss" in record)
+
+
+@pytest.mark.parametrize(
+    ("precision", "short_s", "expected"), [("bf16", 8, "eager"), ("bf16", 0.1, "sdpa"), ("fp32", 8, "sdpa")]
+)
+def test_short_clips_in_bf16_are_trained_without_the_attention_kernel(
+    tones: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    short_s: float,
+    expected: str,
+) -> None:
+    used, contextualise = set(), forward.contextualise
+
+    def noting(net: Any, *given: Any, **more: Any) -> torch.Tensor:
+        used.add(net.config._attn_implementation)
+        return contextualise(net, *given, **more)
+
+    monkeypatch.setattr(train, "_SHORT_S", short_s)
+    monkeypatch.setattr(forward, "contextualise", noting)
+    adapted, _ = trained(tone_recipe(tones, steps=1, precision=precision), data, tmp_path)
+    assert used == {expected}
+    assert adapted.net.config._attn_implementation == "sdpa"
+
+
+def test_the_attention_kernel_and_plain_products_have_the_same_gradients(tones: Path) -> None:
+    config = Wav2Vec2Config(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+                            hidden_dropout=0, attention_dropout=0, activation_dropout=0, layerdrop=0,
+                            do_stable_layer_norm=True)  # fmt: skip
+    torch.manual_seed(0)
+    net = Wav2Vec2ForCTC(config)
+    clips = [torch.randn(frames, 512) for frames in (40, 25)]
+    found = []
+    for context in (nullcontext(), encoders.plain_attention(net)):
+        with context:
+            net.zero_grad()
+            hidden = forward.contextualise(net, clips)
+            (hidden[0].pow(3).sum() + hidden[1, :25].pow(3).sum()).backward()
+        found.append(net.wav2vec2.encoder.layers[0].attention.v_proj.weight.grad.clone())
+    assert float(found[0].abs().max()) > 1e-3
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
 
 
 def test_a_precision_that_is_asked_for_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
