@@ -1,13 +1,10 @@
 """The baseline: transformers' Trainer, configured as in the Hugging Face fine-tuning posts."""
 
-import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCTC, Trainer, TrainerCallback, TrainingArguments
 
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.model import encoders
@@ -18,20 +15,6 @@ CLIPS = 8
 LEARNING_RATE = 3e-4
 WARMUP_STEPS = 500
 MASK_TIME = 0.05
-
-
-def as_loaded(adapted: CTCModel) -> CTCModel:
-    """Return a copy whose net transformers has loaded from a folder, as users of Trainer have it: none of our
-    faster computations, but nothing trained that the base model's card says must not be."""
-    for part in encoders.of(adapted.net).never_trained:
-        part.requires_grad_(False)
-    frozen = {name for name, parameter in adapted.net.named_parameters() if not parameter.requires_grad}
-    with tempfile.TemporaryDirectory() as folder:
-        adapted.net.save_pretrained(folder)
-        net = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32)
-    for name, parameter in net.named_parameters():
-        parameter.requires_grad_(name not in frozen)
-    return replace(adapted, net=net)
 
 
 def fine_tune(
@@ -50,7 +33,7 @@ def fine_tune(
     Sources: huggingface.co/blog/fine-tune-wav2vec2-english and fine-tune-xlsr-wav2vec2.
 
     Args:
-        adapted: The model, of `as_loaded`; its feature encoder is frozen.
+        adapted: The model; its feature encoder is frozen, and what a base model's card says must not be trained.
         data: The train split.
         steps: Optimizer steps.
         out: Output folder that Trainer requires; nothing is written into it.
@@ -59,8 +42,12 @@ def fine_tune(
         bf16: Use bf16 autocast; the posts use fp32 on a CPU.
         warmup_steps: Steps of linear warm-up of the learning rate.
     """
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
     adapted.net.config.update({"mask_time_prob": MASK_TIME, "ctc_loss_reduction": "mean"})
     adapted.net.base_model.freeze_feature_encoder()
+    for part in encoders.of(adapted.net).never_trained:
+        part.requires_grad_(False)
     labels = [adapted.alphabet.encode(text) for text in data.references]
     batches: list[list[float]] = []  # Trainer prefetches a batch
 

@@ -168,8 +168,7 @@ def _peer(recipe: Resolved, folder: Path, steps: int, number: int, precision: st
         batches.append(durations_s)
 
     began = time.perf_counter()
-    plain = peer.as_loaded(adapted)
-    peer.fine_tune(plain, data, steps + 1, folder / "peer", note, seed=number + 1, bf16=precision == "bf16")
+    peer.fine_tune(adapted, data, steps + 1, folder / "peer", note, seed=number + 1, bf16=precision == "bf16")
     counted = batches[1:]
     trained_s = times[-1] - times[0]
     return {
