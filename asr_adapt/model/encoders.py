@@ -537,6 +537,17 @@ def of(net: Net) -> Encoder:
     return kind(net.config)(net)
 
 
+@contextmanager
+def plain_attention(net: Net) -> Iterator[None]:
+    """Have a model attend by plain products in the block, not by PyTorch's kernel."""
+    before = net.config._attn_implementation
+    net.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        net.set_attn_implementation(before)
+
+
 def build(config: PreTrainedConfig) -> Net:
     """Return a model with random weights."""
     return prepared(net_class(config)(config))
@@ -640,17 +651,6 @@ def _tabulate(place: Any, projection: Any) -> None:
     place.register_buffer("constants", constants, persistent=False)
     place.register_buffer("table", place.activation(written.T.float()), persistent=False)  # (reach, hidden)
     place.forward = functools.partial(_look_up, place)
-
-
-@contextmanager
-def plain_attention(net: Net) -> Iterator[None]:
-    """Have a model attend by plain products in the block, not by PyTorch's kernel."""
-    before = net.config._attn_implementation
-    net.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        net.set_attn_implementation(before)
 
 
 def _look_up(place: Any, states: torch.Tensor) -> torch.Tensor:
