@@ -546,7 +546,7 @@ def test_short_clips_in_bf16_are_trained_without_the_attention_kernel(
     assert adapted.net.config._attn_implementation == "sdpa"
 
 
-def test_the_attention_kernel_and_plain_products_have_the_same_gradients(tones: Path) -> None:
+def test_the_attention_kernel_and_plain_products_have_the_same_gradients() -> None:
     config = Wav2Vec2Config(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
                             hidden_dropout=0, attention_dropout=0, activation_dropout=0, layerdrop=0,
                             do_stable_layer_norm=True)  # fmt: skip
