@@ -269,7 +269,7 @@ class Train(_Section):
     unlabelled_rounds: int = Field(default=3, ge=0, json_schema_extra={"since": 2})
     """most rounds of self-training"""
     unlabelled_steps: int | None = Field(default=None, ge=1, json_schema_extra={"since": 2})
-    """steps of each round, which has more speech than labels alone; None: as `steps`, or by all hours"""
+    """steps of each round; None: the preset's for all hours, or `steps` as many times as the presets have more"""
     pretrain_steps: int = Field(default=0, ge=0, json_schema_extra={"since": 2})
     """continued pre-training before fine-tuning: steps with wav2vec 2.0's own loss, which needs no transcripts, on
     train.unlabelled and the train split; for large base models and hours of recordings"""

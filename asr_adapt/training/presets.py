@@ -109,7 +109,7 @@ def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, l
     warmup = choose("train", "warmup", min(warmup, round(1 - (recipe.train.hold or 0), 9)), why)
     hold, why = _of_table("hold", column, kind)
     choose("train", "hold", min(hold, round(1 - warmup, 9)), why)
-    steps = train["steps"]
+    total = train["steps"]
     rates, why = _RATES[kind] if recipe.model.adapter == "none" else _ADAPTER_RATES
     rate = choose("train", "learning_rate", rates[column], why)
     choose(
@@ -118,13 +118,13 @@ def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, l
         3e-3 if kind == "embedded" else max(1e-3, rate),
         "the head is new: 1e-3, 3e-3 on the embedded base model, or the peak rate if that is higher",
     )
-    choose("train", "eval_steps", max(25, steps // 20), "a twentieth of the steps, at least 25")
+    choose("train", "eval_steps", max(25, total // 20), "a twentieth of the steps, at least 25")
     if kind == "none":
         choose("train", "head_steps", 0, "from nothing, all of it is new")
         choose("model", "freeze", "nothing", "from nothing, there is nothing to keep")
     else:
         share = {"small": _HEAD_SHARE_OF_INHERITED, "embedded": 0.0}.get(kind, _HEAD_SHARES[column])
-        alone = min(_LONGEST_HEAD_STAGE, int(steps * share))
+        alone = min(_LONGEST_HEAD_STAGE, int(total * share))
         choose("train", "head_steps", alone, "the new head first, against the blank plateau (fairseq, SpeechBrain)")
         why = "it is never trained (fairseq, fairseq2)"
         choose("model", "freeze", "feature_encoder", "auto: until the depth is measured" if is_measured else why)
@@ -134,6 +134,11 @@ def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, l
         section, name = choice.field.split(".")
         fields[section][name] = choice.value
     return Resolved.model_validate(fields), list(chosen.values())
+
+
+def steps(recipe: Recipe, hours: float, hidden_size: int) -> int:
+    """Return the preset's steps, whatever the recipe's are; the arguments are those of `resolve`."""
+    return int(_of_table("steps", _column(recipe.train.hours or hours), _kind(recipe, hidden_size))[0])
 
 
 def describe(recipe: Recipe, hours: float) -> str:

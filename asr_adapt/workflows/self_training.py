@@ -198,16 +198,23 @@ def _round(
 def _recipe(
     plan: RunPlan, training: TrainingPlan, labelled: SpeechSplit, pseudo: SpeechSplit, console: Console
 ) -> Resolved:
-    """Return the recipe of a round: what was left open is chosen by all hours, those that the model labelled too."""
-    hours = float(labelled.durations_s.sum() + pseudo.durations_s.sum()) / 3600
+    """Return the recipe of a round: what was left open is chosen by all hours, those that the model labelled too.
+
+    Steps that the recipe gives are those of labels alone: a round has as many times more as the presets have.
+    """
+    own_hours, hours = (float(s.durations_s.sum()) / 3600 for s in (labelled, labelled + pseudo))
     fields = plan.recipe.train
+    steps = fields.unlabelled_steps
+    if steps is None and fields.steps is not None:
+        few, many = (presets.steps(plan.recipe, h, plan.base.config.hidden_size) for h in (own_hours, hours))
+        steps = round(fields.steps * max(1.0, many / few))
     wanted = plan.recipe.model_copy(
         update={
             "model": training.recipe.model,
             "train": fields.model_copy(
                 update={
                     "precision": training.recipe.train.precision,
-                    "steps": fields.unlabelled_steps or fields.steps,
+                    "steps": steps,
                 }
             ),
         }

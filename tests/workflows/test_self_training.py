@@ -3,7 +3,9 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import soundfile
 from conftest import RATE_HZ, let_tones_be_speech, say, sentences, tone_recipe
@@ -12,12 +14,14 @@ from safetensors.torch import load_file
 from asr_adapt.artifacts import SelfTraining, SelfTrainingRound
 from asr_adapt.console import Console
 from asr_adapt.corpora import prepared
+from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.errors import Interrupted
-from asr_adapt.recipe import Recipe
-from asr_adapt.records import read_jsonl
+from asr_adapt.recipe import Model, Recipe
+from asr_adapt.records import Utterance, read_jsonl
 from asr_adapt.stages import train
-from asr_adapt.workflows import run_state
+from asr_adapt.training import presets
+from asr_adapt.workflows import run_state, self_training
 from asr_adapt.workflows.run import run
 
 pytestmark = pytest.mark.usefixtures("tones_are_speech")
@@ -90,6 +94,28 @@ def test_more_rounds_go_on_from_those_that_are_done(tones: Path, own: Path, tmp_
     more = SelfTraining.read_file(SelfTraining.path_of(out), "")
     assert (out / "rounds" / "01" / "round.json").stat().st_mtime_ns == first, "it is not done again"
     assert len(more.rounds) == (3 if summary.best == 1 else 2), "only a round that helped is followed by another"
+
+
+@pytest.mark.parametrize(
+    ("given", "steps"),
+    [
+        ({"steps": 400}, 1000),  # 2,000 are the preset's for 1.5 h, 800 for ten minutes
+        ({"steps": 400, "unlabelled_steps": 70}, 70),
+        ({"steps": 400, "hours": 10}, 400),
+        ({}, 2000),
+    ],
+)
+def test_a_round_has_more_steps_than_labels_alone(tones: Path, given: dict[str, float], steps: int) -> None:
+    def speech(minutes: int) -> SpeechSplit:
+        utterances = [Utterance(id=str(n), audio="a.wav") for n in range(minutes)]
+        return SpeechSplit("train", utterances, [""] * minutes, known_lengths=np.full(minutes, 60 * RATE_HZ))
+
+    wanted = recipe(tones, **{"steps": None, "batch_s": 20, **given})
+    wanted = wanted.model_copy(update={"model": Model(base="embedded")})
+    plan = SimpleNamespace(recipe=wanted, base=SimpleNamespace(config=SimpleNamespace(hidden_size=512)))
+    training = SimpleNamespace(recipe=presets.resolve(wanted, 1 / 6, 512)[0])
+    found = self_training._recipe(plan, training, speech(10), speech(80), Console(quiet=True))  # type: ignore[arg-type]
+    assert found.train.steps == steps
 
 
 def test_without_the_recordings_the_model_of_labels_is_the_runs_again(
