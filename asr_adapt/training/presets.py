@@ -39,6 +39,8 @@ _BY_HOURS: dict[str, tuple[tuple[float, ...], str]] = {
     "hold": ((0.4, 0.4, 0.4, 0.4), "fairseq's tri-stage, a share of the steps"),
 }
 _HEAD_SHARES = (0.2, 0.1, 0.1, 0.1)  # of the steps, in which the head is trained alone
+# Validation takes a third of training's time for as much audio, having no backward pass: so at most a tenth of it.
+_DEV_SHARE = 0.3  # of the audio between two validations
 # What a kind of base model has in place of that. Of the embedded one ten minutes and all of three corpora are known.
 _OF_KIND: dict[Kind, dict[str, tuple[tuple[float, ...], str]]] = {
     "embedded": {
@@ -75,7 +77,7 @@ _MASK_SHARES: dict[Kind, tuple[float, float, str]] = {
 _MASKS = ("mask_time", "mask_features")
 
 
-def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, list[Choice]]:
+def resolve(recipe: Recipe, hours: float, hidden_size: int, dev_hours: float = 0.0) -> tuple[Resolved, list[Choice]]:
     """Return the recipe with every field that it leaves open filled in, and those choices.
 
     What the recipe says itself always stands. A resolved recipe stays as it is. A depth that is to be measured
@@ -85,6 +87,7 @@ def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, l
         recipe: As it was written.
         hours: Of labelled speech in the train split; `train.hours` goes before it.
         hidden_size: Of the base model's transformer.
+        dev_hours: Of speech in the dev split.
     """
     is_measured = recipe.model.freeze == AUTO
     if is_measured:
@@ -102,7 +105,8 @@ def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, l
 
     train = {name: choose("train", name, *_of_table(name, column, kind)) for name in ("steps", "batch_s")}
     choose("augment", "speed", *_of_table("speed", column, kind))
-    passes = train["steps"] * train["batch_s"] * recipe.train.accumulate / 3600 / hours
+    step_hours = train["batch_s"] * recipe.train.accumulate / 3600
+    passes = train["steps"] * step_hours / hours
     for name in _MASKS:
         choose("train", name, *_mask(name, column, kind, passes))
     warmup, why = _of_table("warmup", column, kind)
@@ -118,7 +122,7 @@ def resolve(recipe: Recipe, hours: float, hidden_size: int) -> tuple[Resolved, l
         3e-3 if kind == "embedded" else max(1e-3, rate),
         "the head is new: 1e-3, 3e-3 on the embedded base model, or the peak rate if that is higher",
     )
-    choose("train", "eval_steps", max(25, total // 20), "a twentieth of the steps, at least 25")
+    choose("train", "eval_steps", *_eval_steps(total, step_hours, dev_hours))
     if kind == "none":
         choose("train", "head_steps", 0, "from nothing, all of it is new")
         choose("model", "freeze", "nothing", "from nothing, there is nothing to keep")
@@ -156,6 +160,15 @@ def _column(hours: float) -> int:
 def _of_table(name: str, column: int, kind: Kind) -> tuple[float, str]:
     values, reason = _OF_KIND.get(kind, {}).get(name) or _BY_HOURS[name]
     return values[column], reason
+
+
+def _eval_steps(steps: int, step_hours: float, dev_hours: float) -> tuple[int, str]:
+    often, seldom = max(25, steps // 20), max(25, steps // 5)
+    affordable = math.ceil(dev_hours / _DEV_SHARE / step_hours)
+    if affordable <= often:
+        return often, "a twentieth of the steps, at least 25"
+    dev = describe_duration(dev_hours * 3600)
+    return min(affordable, seldom), f"{dev} of dev in a tenth of the time; at least five times"
 
 
 def _mask(name: str, column: int, kind: Kind, passes: float) -> tuple[float, str]:

@@ -156,15 +156,23 @@ class RunPlan:
         """
         summary = PreparationSummary.read(out / "data")
         hours, recipe, choices = summary.hours["train"], self.recipe, []
+        dev_hours = summary.hours.get("dev", 0.0)
         if recipe.model.freeze == AUTO:
             found = self._depth(out, summary, console)
             recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"freeze": found.policy})})
             choices = [Choice("model.freeze", found.policy, found.reason)]
-        resolved, chosen = presets.resolve(recipe, hours, self.base.config.hidden_size)
+        resolved, chosen = presets.resolve(recipe, hours, self.base.config.hidden_size, dev_hours)
         choices += chosen
         lowest = freezing.frozen_depth(resolved.model.freeze, self.base.config)
         schedule.check_unfreezing(resolved.train, lowest, self.base.config.num_hidden_layers)
         stages = RunState(out)
+        if self.recipe.train.eval_steps is None and stages.was_started("train"):
+            # Training that an older version began looks at dev as often as it did then, and is not restarted.
+            as_before = _with_train(resolved, eval_steps=read_recipe(out / "recipe.toml").train.eval_steps)
+            inputs, _ = self._training_inputs(stages, as_before)
+            if stages.is_begun("train", inputs) or stages.is_done("train", inputs):
+                resolved = as_before
+                choices = [choice for choice in choices if choice.field != "train.eval_steps"]
         inputs, resolved = self._training_inputs(stages, resolved)
         # Not part of the fingerprint: a run that is resumed elsewhere keeps the batches that it began with.
         if self.recipe.train.batch_s is None:

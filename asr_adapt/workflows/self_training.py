@@ -176,7 +176,7 @@ def _round(
     pseudo = speech.select(indices)
     pseudo = pseudo.with_references([texts[u.id] for u in pseudo.utterances])
     labelled, dev = prepared.load(out / "data", "train"), prepared.load(out / "data", "dev")
-    recipe = processes.from_leader(lambda: _recipe(plan, training, labelled, pseudo, console))
+    recipe = processes.from_leader(lambda: _recipe(plan, training, labelled, pseudo, dev, console))
     student = adapted.new(recipe, plan.base, out, console)
     sampling = _sampling(recipe, labelled, pseudo)
     console.say(
@@ -196,13 +196,18 @@ def _round(
 
 
 def _recipe(
-    plan: RunPlan, training: TrainingPlan, labelled: SpeechSplit, pseudo: SpeechSplit, console: Console
+    plan: RunPlan,
+    training: TrainingPlan,
+    labelled: SpeechSplit,
+    pseudo: SpeechSplit,
+    dev: SpeechSplit,
+    console: Console,
 ) -> Resolved:
     """Return the recipe of a round: what was left open is chosen by all hours, those that the model labelled too.
 
     Steps that the recipe gives are those of labels alone: a round has as many times more as the presets have.
     """
-    own_hours, hours = (float(s.durations_s.sum()) / 3600 for s in (labelled, labelled + pseudo))
+    own_hours, hours, dev_hours = (float(s.durations_s.sum()) / 3600 for s in (labelled, labelled + pseudo, dev))
     fields = plan.recipe.train
     steps = fields.unlabelled_steps
     if steps is None and fields.steps is not None:
@@ -219,7 +224,7 @@ def _recipe(
             ),
         }
     )
-    recipe, _ = presets.resolve(wanted, hours, plan.base.config.hidden_size)
+    recipe, _ = presets.resolve(wanted, hours, plan.base.config.hidden_size, dev_hours)
     if plan.recipe.train.batch_s is None:
         free = memory.free_bytes(train.device())
         recipe, _ = memory.fit(recipe, plan.base.config, processes.count(), free, console.warn)

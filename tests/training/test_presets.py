@@ -103,6 +103,27 @@ def test_what_a_recipe_says_stands_and_is_not_among_the_choices() -> None:
     assert all(choice.reason for choice in choices) and "train.batch_s" in {choice.field for choice in choices}
 
 
+@pytest.mark.parametrize(
+    ("dev_hours", "eval_steps"),
+    [(0, 100), (0.1, 100), (0.25, 150), (10, 400)],  # of 2,000 steps of 20 s; the last is looked at five times
+)
+def test_the_longer_dev_is_the_less_often_it_is_validated(dev_hours: float, eval_steps: int) -> None:
+    recipe = Recipe(language="mi")
+    assert presets.resolve(recipe, 1 / 6, XLS_R, dev_hours)[0].train.eval_steps == eval_steps
+
+
+def test_training_that_was_begun_is_validated_as_often_as_then(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    recipe = tone_recipe(tones, steps=2, eval_steps=None)
+    run(recipe, tmp_path, Console())
+    began = read_recipe(tmp_path / "recipe.toml")
+    monkeypatch.setattr(presets, "_eval_steps", lambda *_: (7, "as another version has it"))
+    run(recipe, tmp_path, Console())
+    assert "train\nalready done" in capsys.readouterr().err
+    assert read_recipe(tmp_path / "recipe.toml") == began
+
+
 def test_a_long_warm_up_leaves_less_to_hold() -> None:
     assert chosen(1, warmup=0.8).train.hold == pytest.approx(0.2)
 

@@ -114,7 +114,8 @@ def test_a_round_has_more_steps_than_labels_alone(tones: Path, given: dict[str, 
     wanted = wanted.model_copy(update={"model": Model(base="embedded")})
     plan = SimpleNamespace(recipe=wanted, base=SimpleNamespace(config=SimpleNamespace(hidden_size=512)))
     training = SimpleNamespace(recipe=presets.resolve(wanted, 1 / 6, 512)[0])
-    found = self_training._recipe(plan, training, speech(10), speech(80), Console(quiet=True))  # type: ignore[arg-type]
+    splits = speech(10), speech(80), speech(1)
+    found = self_training._recipe(plan, training, *splits, Console(quiet=True))  # type: ignore[arg-type]
     assert found.train.steps == steps
 
 
