@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from asr_adapt import audio
 from asr_adapt.audio import vad
@@ -151,7 +150,7 @@ class Transcriber:
         name = engines.resolved(Path(folder), engine)
         runner = None
         if name == engines.TORCH:
-            model.net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]
+            model.net.to(device or mixed_precision.best_device())  # type: ignore[arg-type]
             if precision is None and model.net.device.type == "cpu":
                 precision = engines.precision(name, Path(folder))
         else:

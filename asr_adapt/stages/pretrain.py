@@ -53,7 +53,7 @@ def pretrain(recipe: Resolved, model: CTCModel, speech: SpeechSplit, folder: Pat
     Raises:
         TrainingDiverged: gradients were not finite 20 times in a row.
     """
-    precision = recipe.train.precision or mixed_precision.fastest(_device())
+    precision = recipe.train.precision or mixed_precision.fastest(mixed_precision.best_device())
     conf = recipe.train.model_copy(
         update={
             "precision": precision,
@@ -64,7 +64,7 @@ def pretrain(recipe: Resolved, model: CTCModel, speech: SpeechSplit, folder: Pat
     )
     AcceleratorState._reset_state()  # as in `train`
     accelerator = Accelerator(
-        cpu=_device().type == "cpu",
+        cpu=mixed_precision.best_device().type == "cpu",
         mixed_precision={"fp32": "no", "bf16": "bf16"}[precision],
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
@@ -138,10 +138,6 @@ def pretrain(recipe: Resolved, model: CTCModel, speech: SpeechSplit, folder: Pat
         with atomic_file(folder / WEIGHTS) as partial:
             body = model.net.base_model.state_dict()
             save_file({name: value.contiguous().cpu() for name, value in body.items()}, partial)
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def load(model: CTCModel, path: Path) -> None:

@@ -72,7 +72,7 @@ def train(
     # It remembers the precision of the first run in a process and would refuse another; processes stay connected.
     AcceleratorState._reset_state()
     accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),
+        cpu=mixed_precision.best_device().type == "cpu",
         mixed_precision={"fp32": "no", "bf16": "bf16"}[precision],
         # While only the head is trained, the transformer has no gradients.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
@@ -161,12 +161,7 @@ def train(
 
 def resolve_precision(conf: Train) -> Precision:
     """Return the precision that was asked for, else the fastest of the device."""
-    return conf.precision or mixed_precision.fastest(device())
-
-
-def device() -> torch.device:
-    """Return where training runs: the GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return conf.precision or mixed_precision.fastest(mixed_precision.best_device())
 
 
 def _typical_s(data: SpeechSplit) -> float:

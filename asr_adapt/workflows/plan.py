@@ -216,7 +216,7 @@ class RunPlan:
                 return kept
         alphabet = Alphabet(summary.alphabet)
         model = head.create(recipe.model, alphabet, recipe.language, recipe.text, recipe.train.seed, self.base)
-        model.net.to(train.device())  # type: ignore[arg-type]
+        model.net.to(mixed_precision.best_device())  # type: ignore[arg-type]
         data, dev = prepared.load(out / "data", "train"), prepared.load(out / "data", "dev")
         found = depth.best(model, data, dev, inputs, console)
         found.write_file(path)
@@ -242,7 +242,7 @@ class RunPlan:
             if stages.is_done("train", inputs):
                 return inputs, begun
             if stages.is_begun("train", inputs):
-                possible = mixed_precision.recorded_or_fastest(precision, train.device())
+                possible = mixed_precision.recorded_or_fastest(precision, mixed_precision.best_device())
                 return inputs, _with_train(resolved, precision=possible)
         return inputs_of(resolved), resolved
 

@@ -143,12 +143,12 @@ def _first(training: TrainingPlan, out: Path) -> SelfTrainingRound:
 
 def _load(folder: Path) -> CTCModel:
     model = CTCModel.load(folder / "model")
-    model.net.to(train.device())  # type: ignore[arg-type]
+    model.net.to(mixed_precision.best_device())  # type: ignore[arg-type]
     return model
 
 
 def _precision(recipe: Resolved) -> Precision:
-    return mixed_precision.recorded_or_fastest(recipe.train.precision, train.device())
+    return mixed_precision.recorded_or_fastest(recipe.train.precision, mixed_precision.best_device())
 
 
 def _read(path: Path) -> SelfTrainingRound:
@@ -226,7 +226,7 @@ def _recipe(
     )
     recipe, _ = presets.resolve(wanted, hours, plan.base.config.hidden_size, dev_hours)
     if plan.recipe.train.batch_s is None:
-        free = memory.free_bytes(train.device())
+        free = memory.free_bytes(mixed_precision.best_device())
         recipe, _ = memory.fit(recipe, plan.base.config, processes.count(), free, console.warn)
     return recipe
 
