@@ -116,23 +116,27 @@ def mapsswe(
     Where a system suits some speakers better than others it finds differences that are none (22 to 27 % of trials at
     the 5 % level, `benchmarks/comparison.py`); a bootstrap over speakers does not.
 
+    Segments and z are those of SCTK's `mtchprs.c` and `statdist.c`, where a right word after an insertion is a good
+    one. What the second system alone inserts at the end counts, too: NIST's loop ends with the first system's words.
+
     Args:
-        errors_at: Of each utterance, the errors at each word of the reference, an insertion at the word that follows
-            it; one place more for what is inserted at the end.
+        errors_at: Of each utterance, `2 * words + 1` counts: what is inserted before a word of the reference and
+            whether the word is wrong (1) or right (0), in turn, and what is inserted at the end.
         baseline_errors_at: The same of the other system.
         good_words: Words that both get right between two segments.
     """
     differences = []
     for ours, theirs in zip(errors_at, baseline_errors_at, strict=True):
         segment, good, has_errors = 0, 0, False
-        for one, other in zip(ours, theirs, strict=True):
+        for place, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            is_word = place % 2 == 1
             if one or other:
                 segment, good, has_errors = segment + one - other, 0, True
-                continue
-            good += 1
-            if has_errors and good >= good_words:
-                differences.append(segment)
-                segment, has_errors = 0, False
+            elif is_word:
+                good += 1
+                if has_errors and good >= good_words:
+                    differences.append(segment)
+                    segment, has_errors = 0, False
         if has_errors:
             differences.append(segment)
     count = len(differences)

@@ -461,13 +461,14 @@ def _rate(errors: Sequence[Errors]) -> Rate:
 
 
 def _errors_at(reference: str, hypothesis: str) -> list[int]:
-    """Return the errors at each word of the reference; an insertion counts at the word that follows it."""
-    counts, place = [0] * (len(reference.split()) + 1), 0
+    """Return the insertions before each word of the reference and the errors at it, as `mapsswe` takes them."""
+    counts, word = [0] * (2 * len(reference.split()) + 1), 0
     for kind, *_ in error_rates.align_words(reference, hypothesis):
-        if kind != "equal":
-            counts[place] += 1
-        if kind != "insert":
-            place += 1
+        if kind == "insert":
+            counts[2 * word] += 1
+        else:
+            counts[2 * word + 1] = int(kind != "equal")
+            word += 1
     return counts
 
 

@@ -56,15 +56,31 @@ def test_blocks_are_speakers_else_recordings_else_utterances(speakers: list, rec
     assert found == kind and len(blocks) == 60
 
 
+def places(words: list[int], inserted: dict[int, int] | None = None) -> list[int]:
+    """Return what `mapsswe` takes, of errors at words and of insertions before some of them."""
+    counts = [count for word in words for count in (0, word)] + [0]
+    for word, count in (inserted or {}).items():
+        counts[2 * word] = count
+    return counts
+
+
 def test_mapsswe_cuts_where_both_systems_are_right_twice() -> None:
-    # Two segments: +1 -1 at words 0 and 1, then +2 at the end; one good word does not cut.
-    ours = [[1, 0, 0, 1, 0, 0, 0, 2]]
-    theirs = [[0, 1, 0, 0, 0, 0, 0, 0]]
+    # Two segments: +1 -1 at words 0 and 1, then +1 +2 at words 4 and 6; one good word does not cut.
+    ours = [places([1, 0, 0, 0, 1, 0, 0], {7: 2})]
+    theirs = [places([0, 1, 0, 0, 0, 0, 1])]
     found = mapsswe(ours, theirs)
     assert found.segments == 2
-    mean, deviation = np.mean([1, 2]), np.std([1, 2], ddof=1)
+    mean, deviation = np.mean([0, 2]), np.std([0, 2], ddof=1)
     assert found.z == pytest.approx(mean / (deviation / math.sqrt(2)))
     assert mapsswe(ours, ours).p == 1
+
+
+def test_mapsswe_counts_a_word_after_an_insertion_as_right_as_nist_does() -> None:
+    right = places([0] * 6)
+    # After the insertion words 1 and 2 are right: the error at word 3 is in a segment of its own.
+    assert mapsswe([places([0, 0, 0, 1, 0, 0], {1: 1})], [right]).segments == 2
+    assert mapsswe([places([0, 0, 1, 0, 0, 0], {1: 1})], [right]).segments == 1
+    assert mapsswe([right], [places([0] * 6, {6: 1})]).segments == 1, "what is inserted at the end counts"
 
 
 def test_nothing_to_compare_is_an_error() -> None:
