@@ -263,6 +263,6 @@ def _processor_has_bf16() -> bool:
 
 
 def _has_gpu() -> bool:
-    import torch
+    from asr_adapt.model.device import best_device
 
-    return torch.cuda.is_available()
+    return best_device().type == "cuda"

@@ -51,13 +51,12 @@ class TranscriptionOptions:
 
     def load(self) -> "Transcriber":
         """Load the model."""
-        import torch
-
         from asr_adapt.inference.transcriber import Transcriber
+        from asr_adapt.model.device import best_device
 
         return Transcriber.from_folder(
             self.model,
-            precision=None if torch.cuda.is_available() else self.cpu_precision,
+            precision=None if best_device().type == "cuda" else self.cpu_precision,
             engine=self.engine,
             hotwords=self.hotwords,
             use_ngram=self.use_ngram,

@@ -22,6 +22,7 @@ from asr_adapt.inference.decoding import Decoding
 from asr_adapt.inference.recordings import Selection
 from asr_adapt.model import forward, mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
+from asr_adapt.model.device import best_device
 from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.records import Segment, Transcript, Utterance, Word
 from asr_adapt.text.alphabet import DELIMITER_ID
@@ -150,7 +151,7 @@ class Transcriber:
         name = engines.resolved(Path(folder), engine)
         runner = None
         if name == engines.TORCH:
-            model.net.to(device or mixed_precision.best_device())  # type: ignore[arg-type]
+            model.net.to(device or best_device())  # type: ignore[arg-type]
             if precision is None and model.net.device.type == "cpu":
                 precision = engines.precision(name, Path(folder))
         else:

@@ -14,11 +14,6 @@ it is in, and a measurement of a few milliseconds on a busy machine is uncertain
 _TRIES = 3  # of each precision, alternating
 
 
-def best_device() -> torch.device:
-    """Return where models run unless another device is named: the GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def has_bf16(device: torch.device) -> bool:
     """Whether a device has instructions for bf16, fast or slow.
 

@@ -23,6 +23,7 @@ from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import InputError
 from asr_adapt.model import forward, freezing, mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
+from asr_adapt.model.device import best_device
 from asr_adapt.model.encoders import Net
 from asr_adapt.recipe import Resolved, ResolvedTrain
 from asr_adapt.records import describe_duration
@@ -53,7 +54,7 @@ def pretrain(recipe: Resolved, model: CTCModel, speech: SpeechSplit, folder: Pat
     Raises:
         TrainingDiverged: gradients were not finite 20 times in a row.
     """
-    precision = recipe.train.precision or mixed_precision.fastest(mixed_precision.best_device())
+    precision = recipe.train.precision or mixed_precision.fastest(best_device())
     conf = recipe.train.model_copy(
         update={
             "precision": precision,
@@ -64,7 +65,7 @@ def pretrain(recipe: Resolved, model: CTCModel, speech: SpeechSplit, folder: Pat
     )
     AcceleratorState._reset_state()  # as in `train`
     accelerator = Accelerator(
-        cpu=mixed_precision.best_device().type == "cpu",
+        cpu=best_device().type == "cpu",
         mixed_precision={"fp32": "no", "bf16": "bf16"}[precision],
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )

@@ -19,6 +19,7 @@ from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.errors import Interrupted
 from asr_adapt.model import encoders, forward, freezing, mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
+from asr_adapt.model.device import best_device
 from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.recipe import Resolved, ResolvedTrain, Train
 from asr_adapt.records import describe_duration
@@ -72,7 +73,7 @@ def train(
     # It remembers the precision of the first run in a process and would refuse another; processes stay connected.
     AcceleratorState._reset_state()
     accelerator = Accelerator(
-        cpu=mixed_precision.best_device().type == "cpu",
+        cpu=best_device().type == "cpu",
         mixed_precision={"fp32": "no", "bf16": "bf16"}[precision],
         # While only the head is trained, the transformer has no gradients.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
@@ -161,7 +162,7 @@ def train(
 
 def resolve_precision(conf: Train) -> Precision:
     """Return the precision that was asked for, else the fastest of the device."""
-    return conf.precision or mixed_precision.fastest(mixed_precision.best_device())
+    return conf.precision or mixed_precision.fastest(best_device())
 
 
 def _typical_s(data: SpeechSplit) -> float:

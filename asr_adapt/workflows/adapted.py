@@ -13,6 +13,7 @@ from asr_adapt.inference import calibration
 from asr_adapt.model import head, mixed_precision
 from asr_adapt.model.base import ResolvedBase
 from asr_adapt.model.ctc_model import CTCModel
+from asr_adapt.model.device import best_device
 from asr_adapt.recipe import Resolved
 from asr_adapt.stages import pretrain
 from asr_adapt.text.alphabet import Alphabet
@@ -39,7 +40,7 @@ def new(recipe: Resolved, resolved_base: ResolvedBase, out: Path, console: Conso
 
 def calibrated(adapted: CTCModel, dev: SpeechSplit, recipe: Resolved, console: Console) -> CTCModel:
     """Return the model with the calibration of its words' confidence, in the precision of training."""
-    precision = mixed_precision.recorded_or_fastest(recipe.train.precision, mixed_precision.best_device())
+    precision = mixed_precision.recorded_or_fastest(recipe.train.precision, best_device())
     outputs = calibration.DevOutputs.of(adapted, dev, console, precision)
     greedy = calibration.calibrate(outputs, adapted.alphabet, ctc.greedy, console)
     return replace(adapted, calibrations=Calibrations(greedy=greedy))

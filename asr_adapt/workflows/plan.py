@@ -21,6 +21,7 @@ from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.decoding.frames import FrameGrid
 from asr_adapt.model import base, freezing, head, mixed_precision
 from asr_adapt.model.base import ResolvedBase
+from asr_adapt.model.device import best_device
 from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.recipe import (
     AUTO,
@@ -216,7 +217,7 @@ class RunPlan:
                 return kept
         alphabet = Alphabet(summary.alphabet)
         model = head.create(recipe.model, alphabet, recipe.language, recipe.text, recipe.train.seed, self.base)
-        model.net.to(mixed_precision.best_device())  # type: ignore[arg-type]
+        model.net.to(best_device())  # type: ignore[arg-type]
         data, dev = prepared.load(out / "data", "train"), prepared.load(out / "data", "dev")
         found = depth.best(model, data, dev, inputs, console)
         found.write_file(path)
@@ -242,7 +243,7 @@ class RunPlan:
             if stages.is_done("train", inputs):
                 return inputs, begun
             if stages.is_begun("train", inputs):
-                possible = mixed_precision.recorded_or_fastest(precision, mixed_precision.best_device())
+                possible = mixed_precision.recorded_or_fastest(precision, best_device())
                 return inputs, _with_train(resolved, precision=possible)
         return inputs_of(resolved), resolved
 

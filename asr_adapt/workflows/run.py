@@ -32,6 +32,7 @@ from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.errors import InputError, RunLocked, TrainingDiverged
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import mixed_precision
+from asr_adapt.model.device import best_device
 from asr_adapt.recipe import Recipe, fingerprint, read_recipe, write_recipe
 from asr_adapt.report import assessment, write
 from asr_adapt.scoring.evaluation import Evaluation
@@ -73,7 +74,7 @@ def run(
     refuse_url(out)
     # Under torchrun or accelerate launch every process comes here. One leads: it reads the corpus, and writes the
     # folder, which the others read. What it decides, and its mistakes in the input, are those of all.
-    team = PartialState(cpu=mixed_precision.best_device().type == "cpu", timeout=_LONGEST_STAGE)
+    team = PartialState(cpu=best_device().type == "cpu", timeout=_LONGEST_STAGE)
     processes.leave_at_exit()
     console = console if processes.leads() else Console(quiet=True)
     with (
@@ -267,7 +268,7 @@ def _evaluate(plan: RunPlan, training: TrainingPlan, out: Path, console: Console
     if not processes.from_leader(lambda: _begin_evaluation(training, out, console)):
         return None
     data = prepared.load(out / "data", "test")
-    precision = mixed_precision.recorded_or_fastest(training.recipe.train.precision, mixed_precision.best_device())
+    precision = mixed_precision.recorded_or_fastest(training.recipe.train.precision, best_device())
     transcriber = Transcriber.from_folder(out / "model", precision=precision)
     summary = PreparationSummary.read(out / "data")
 

@@ -25,6 +25,7 @@ from asr_adapt.inference.calibration import DevOutputs
 from asr_adapt.inference.transcriber import Transcriber
 from asr_adapt.model import mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
+from asr_adapt.model.device import best_device
 from asr_adapt.model.mixed_precision import Precision
 from asr_adapt.recipe import Resolved
 from asr_adapt.records import Utterance, counted, describe_duration, read_jsonl, write_jsonl
@@ -143,12 +144,12 @@ def _first(training: TrainingPlan, out: Path) -> SelfTrainingRound:
 
 def _load(folder: Path) -> CTCModel:
     model = CTCModel.load(folder / "model")
-    model.net.to(mixed_precision.best_device())  # type: ignore[arg-type]
+    model.net.to(best_device())  # type: ignore[arg-type]
     return model
 
 
 def _precision(recipe: Resolved) -> Precision:
-    return mixed_precision.recorded_or_fastest(recipe.train.precision, mixed_precision.best_device())
+    return mixed_precision.recorded_or_fastest(recipe.train.precision, best_device())
 
 
 def _read(path: Path) -> SelfTrainingRound:
@@ -226,7 +227,7 @@ def _recipe(
     )
     recipe, _ = presets.resolve(wanted, hours, plan.base.config.hidden_size, dev_hours)
     if plan.recipe.train.batch_s is None:
-        free = memory.free_bytes(mixed_precision.best_device())
+        free = memory.free_bytes(best_device())
         recipe, _ = memory.fit(recipe, plan.base.config, processes.count(), free, console.warn)
     return recipe
 

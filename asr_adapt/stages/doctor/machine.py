@@ -10,7 +10,8 @@ import torch
 
 from asr_adapt.audio import SAMPLE_RATE_HZ
 from asr_adapt.decoding.frames import FrameGrid
-from asr_adapt.model import base, forward, freezing, head, mixed_precision
+from asr_adapt.model import base, forward, freezing, head
+from asr_adapt.model.device import best_device
 from asr_adapt.recipe import Recipe
 from asr_adapt.records import Utterance
 from asr_adapt.text.alphabet import Alphabet
@@ -50,7 +51,7 @@ def estimate(recipe: Recipe, utterances: Sequence[Utterance], hours: float) -> E
     train = resolved.train
     model = head.create(resolved.model, alphabet, recipe.language, recipe.text, seed=0)
     freezing.freeze(model.net, resolved.model.freeze, resolved.model.adapter)
-    device = mixed_precision.best_device()
+    device = best_device()
     model.net.to(device).train()  # type: ignore[arg-type]
     noise = np.random.default_rng(0).standard_normal((1, int(_TIMED_S * SAMPLE_RATE_HZ))).astype(np.float32)
     clip = torch.from_numpy(noise[0] * 0.1).to(device)
