@@ -113,7 +113,7 @@ def _ours(recipe: Recipe, minutes: float, out: Path) -> dict[str, Any]:
 def _steps_that_fit(recipe: Recipe, minutes: float) -> int:
     """Return how many steps fit, from the measured time of head-only and full steps on the run's own data."""
     with tempfile.TemporaryDirectory() as scratch:
-        resolved, data, dev = _prepared(recipe, Path(scratch) / "data")
+        resolved, data, dev = prepared_corpus(recipe, Path(scratch) / "data")
         conf = resolved.train.model_copy(
             update={
                 "steps": 2 * TIMING_STEPS,
@@ -148,7 +148,7 @@ def _peer(recipe: Recipe, minutes: float, out: Path, new_head: bool, bf16: bool)
     results = out / "peer.json"
     if results.exists():
         return dict(json.loads(results.read_text()))
-    resolved, data, dev = _prepared(recipe, out / "data")
+    resolved, data, dev = prepared_corpus(recipe, out / "data")
     times: list[float] = []
     peer.fine_tune(
         _start(resolved, data), data, TIMING_STEPS, out, lambda *_: times.append(time.perf_counter()), seed=0,
@@ -188,7 +188,8 @@ def _peer(recipe: Recipe, minutes: float, out: Path, new_head: bool, bf16: bool)
     return result
 
 
-def _prepared(recipe: Recipe, folder: Path) -> tuple[Resolved, SpeechSplit, SpeechSplit]:
+def prepared_corpus(recipe: Recipe, folder: Path) -> tuple[Resolved, SpeechSplit, SpeechSplit]:
+    """Prepare the recipe's corpus in `folder`, unless it is there; return the resolved recipe, train and dev."""
     assert recipe.corpus.root is not None
     config = configuration(recipe.model)
     if not (folder / "doctor.json").exists():
