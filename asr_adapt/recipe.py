@@ -253,23 +253,27 @@ class Train(_Section):
     """AdamW's decoupled weight decay; not applied to biases and norms"""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """clip gradients to this norm"""
+    average_from: float | None = Field(default=None, ge=0, le=1, json_schema_extra={"since": 2})
+    """fraction of the steps after which the weights are averaged: their mean is validated and kept; 1: the weights
+    themselves; None: chosen"""
     gradient_checkpointing: bool = False
     """recompute activations in the backward pass: less memory, a third more computation"""
     precision: Literal["fp32", "bf16"] | None = None
     """None: bf16 if the device supports it and, on a CPU, it was measured to be clearly faster; else fp32"""
     eval_steps: int | None = Field(default=None, ge=1)
-    """steps between validations; None: a twentieth of the steps, at least 25"""
+    """steps between validations; None: a twentieth of the steps, at least 25; up to a fifth if dev is long"""
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     """minutes between checkpoints"""
     patience: int = Field(default=10, ge=1)
-    """stop early after this many validations without improvement"""
+    """stop early after this many validations without improvement; a long dev has fewer validations than that"""
     unlabelled: Path | None = Field(default=None, json_schema_extra={"since": 2})
     """self-training: recordings of the language without transcripts (folder, file or manifest). The trained model
     transcribes them, and training begins anew with what it is surest of, in rounds, as long as dev improves"""
     unlabelled_rounds: int = Field(default=3, ge=0, json_schema_extra={"since": 2})
     """most rounds of self-training"""
     unlabelled_steps: int | None = Field(default=None, ge=1, json_schema_extra={"since": 2})
-    """steps of each round; None: the preset's for all hours, or `steps` as many times as the presets have more"""
+    """steps of each round; None: chosen by all hours, or, if `steps` is given, that number times the ratio of the
+    presets' steps for all hours and for the labelled hours, at least 1"""
     pretrain_steps: int = Field(default=0, ge=0, json_schema_extra={"since": 2})
     """continued pre-training before fine-tuning: steps with wav2vec 2.0's own loss, which needs no transcripts, on
     train.unlabelled and the train split; for large base models and hours of recordings"""
@@ -397,6 +401,7 @@ class ResolvedTrain(Train):
     head_steps: int
     mask_time: float
     mask_features: float
+    average_from: float = Field(default=1.0, json_schema_extra={"since": 2})
     eval_steps: int
 
 

@@ -167,13 +167,7 @@ class RunPlan:
         lowest = freezing.frozen_depth(resolved.model.freeze, self.base.config)
         schedule.check_unfreezing(resolved.train, lowest, self.base.config.num_hidden_layers)
         stages = RunState(out)
-        if self.recipe.train.eval_steps is None and stages.was_started("train"):
-            # Training that an older version began looks at dev as often as it did then, and is not restarted.
-            as_before = _with_train(resolved, eval_steps=read_recipe(out / "recipe.toml").train.eval_steps)
-            inputs, _ = self._training_inputs(stages, as_before)
-            if stages.is_begun("train", inputs) or stages.is_done("train", inputs):
-                resolved = as_before
-                choices = [choice for choice in choices if choice.field != "train.eval_steps"]
+        resolved, choices = self._as_begun(stages, out, resolved, choices)
         inputs, resolved = self._training_inputs(stages, resolved)
         # Not part of the fingerprint: a run that is resumed elsewhere keeps the batches that it began with.
         if self.recipe.train.batch_s is None:
@@ -185,6 +179,29 @@ class RunPlan:
                 resolved, smaller = memory.fit(resolved, self.base.config, team.num_processes, free, console.warn)
                 choices += smaller
         return TrainingPlan(resolved, inputs, tuple(choices), presets.describe(self.recipe, hours))
+
+    def _as_begun(
+        self, stages: RunState, out: Path, resolved: Resolved, choices: list[Choice]
+    ) -> tuple[Resolved, list[Choice]]:
+        """Return recipe and choices with what training here was begun with, where another version chooses otherwise.
+
+        Of what the recipe leaves open: how often dev is looked at, and from when on weights are averaged, which
+        version 0.1.0 did not do. So training that it began is not started over.
+        """
+        if not stages.was_started("train"):
+            return resolved, choices
+        begun, conf = read_recipe(out / "recipe.toml").train, resolved.train
+        changed: dict[str, object] = {}
+        if self.recipe.train.eval_steps is None and begun.eval_steps != conf.eval_steps:
+            changed["eval_steps"] = begun.eval_steps
+        average_from = 1.0 if begun.average_from is None else begun.average_from
+        if self.recipe.train.average_from is None and average_from != conf.average_from:
+            changed["average_from"] = average_from
+        as_begun = _with_train(resolved, **changed)
+        if not stages.is_begun("train", self._training_inputs(stages, as_begun)[0]):
+            return resolved, choices
+        kept = {f"train.{name}": Choice(f"train.{name}", value, "as begun") for name, value in changed.items()}
+        return as_begun, [kept.get(choice.field, choice) for choice in choices]
 
     @property
     def _heard_without_text(self) -> list[str]:

@@ -9,7 +9,7 @@ which round is best, and ends the rounds when one brings nothing. Test is scored
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from asr_adapt.model import mixed_precision
 from asr_adapt.model.ctc_model import CTCModel
 from asr_adapt.model.device import best_device
 from asr_adapt.model.mixed_precision import Precision
-from asr_adapt.recipe import Resolved
+from asr_adapt.recipe import Resolved, read_recipe, write_recipe
 from asr_adapt.records import Utterance, counted, describe_duration, read_jsonl, write_jsonl
 from asr_adapt.scoring import error_rates
 from asr_adapt.stages import lm, train
@@ -177,7 +177,9 @@ def _round(
     pseudo = speech.select(indices)
     pseudo = pseudo.with_references([texts[u.id] for u in pseudo.utterances])
     labelled, dev = prepared.load(out / "data", "train"), prepared.load(out / "data", "dev")
-    recipe = processes.from_leader(lambda: _recipe(plan, training, labelled, pseudo, dev, console))
+    recipe = processes.from_leader(
+        lambda: _kept(folder / "recipe.toml", lambda: _recipe(plan, training, labelled, pseudo, dev, console))
+    )
     student = adapted.new(recipe, plan.base, out, console)
     sampling = _sampling(recipe, labelled, pseudo)
     console.say(
@@ -196,6 +198,13 @@ def _round(
     return processes.from_leader(lambda: _read(folder / _ROUND))
 
 
+def _kept(path: Path, make: Callable[[], Resolved]) -> Resolved:
+    """Return the recipe that a round was begun with, else make it and keep it: a resumed round goes on with it."""
+    if not path.exists():
+        write_recipe(make(), path)
+    return Resolved.model_validate(read_recipe(path).model_dump())
+
+
 def _recipe(
     plan: RunPlan,
     training: TrainingPlan,
@@ -212,7 +221,7 @@ def _recipe(
     fields = plan.recipe.train
     steps = fields.unlabelled_steps
     if steps is None and fields.steps is not None:
-        few, many = (presets.steps(plan.recipe, h, plan.base.config.hidden_size) for h in (own_hours, hours))
+        few, many = (presets.default_steps(plan.recipe, h, plan.base.config.hidden_size) for h in (own_hours, hours))
         steps = round(fields.steps * max(1.0, many / few))
     wanted = plan.recipe.model_copy(
         update={

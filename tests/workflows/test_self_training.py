@@ -17,7 +17,7 @@ from asr_adapt.corpora import prepared
 from asr_adapt.corpora.speech_split import SpeechSplit
 from asr_adapt.corpora.trained_on import TrainedOn
 from asr_adapt.errors import Interrupted
-from asr_adapt.recipe import Model, Recipe
+from asr_adapt.recipe import Model, Recipe, read_recipe
 from asr_adapt.records import Utterance, read_jsonl
 from asr_adapt.stages import train
 from asr_adapt.training import presets
@@ -105,7 +105,7 @@ def test_more_rounds_go_on_from_those_that_are_done(tones: Path, own: Path, tmp_
         ({}, 2000),
     ],
 )
-def test_a_round_has_more_steps_than_labels_alone(tones: Path, given: dict[str, float], steps: int) -> None:
+def test_the_steps_of_a_round_follow_from_those_of_labels(tones: Path, given: dict[str, float], steps: int) -> None:
     def speech(minutes: int) -> SpeechSplit:
         utterances = [Utterance(id=str(n), audio="a.wav") for n in range(minutes)]
         return SpeechSplit("train", utterances, [""] * minutes, known_lengths=np.full(minutes, 60 * RATE_HZ))
@@ -149,6 +149,8 @@ def test_an_interrupted_round_is_resumed_and_ends_alike(
         run(recipe(tones, unlabelled=own, unlabelled_rounds=2), out, Console(quiet=True))
     written = out / "rounds" / "01" / "pseudo_labels.jsonl"
     before = written.stat().st_mtime_ns
+    assert read_recipe(out / "rounds" / "01" / "recipe.toml").train.steps == STEPS
+    monkeypatch.setattr(presets, "default_steps", lambda recipe, hours, width: int(1e6 * hours))
     run(recipe(tones, unlabelled=own, unlabelled_rounds=2), out, Console(quiet=True))
     assert written.stat().st_mtime_ns == before, "what is written is not written again"
     assert weights(out / "model") == weights(finished / "model")
