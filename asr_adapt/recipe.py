@@ -253,9 +253,6 @@ class Train(_Section):
     """AdamW's decoupled weight decay; not applied to biases and norms"""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """clip gradients to this norm"""
-    average_from: float | None = Field(default=None, ge=0, le=1, json_schema_extra={"since": 2})
-    """fraction of the steps after which the weights are averaged: their mean is validated and kept; 1: the weights
-    themselves; None: chosen"""
     gradient_checkpointing: bool = False
     """recompute activations in the backward pass: less memory, a third more computation"""
     precision: Literal["fp32", "bf16"] | None = None
@@ -401,7 +398,6 @@ class ResolvedTrain(Train):
     head_steps: int
     mask_time: float
     mask_features: float
-    average_from: float = Field(default=1.0, json_schema_extra={"since": 2})
     eval_steps: int
 
 

@@ -61,7 +61,6 @@ def pretrain(recipe: Resolved, model: CTCModel, speech: SpeechSplit, folder: Pat
             "steps": recipe.train.pretrain_steps,
             "accumulate": 1,
             "head_steps": 0,
-            "average_from": 1.0,
         }
     )
     AcceleratorState._reset_state()  # as in `train`

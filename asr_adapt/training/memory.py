@@ -16,7 +16,6 @@ _GB = 1e9
 _USED = 0.8  # of what is free: allocators leave gaps, and other programs live here too
 _KEPT_BY_A_CONVOLUTION = 6  # for each frame and channel, measured
 _ADAM = 16  # bytes for each parameter that is trained: itself, its gradient, two moments
-_AVERAGE = 4  # and the mean of its values
 _SMALLEST_BATCH_S = 10.0
 _CGROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
@@ -51,8 +50,7 @@ def needed_bytes(recipe: Resolved, config: PreTrainedConfig, batch_s: float) -> 
     has_adapter = recipe.model.adapter != "none"
     encoder_trains = depth is None and not has_adapter
     trained = 0 if has_adapter else sum(p.numel() for p in net.parameters() if p.requires_grad)
-    of_trained = _ADAM - 4 + (_AVERAGE if recipe.train.average_from < 1 else 0)
-    fixed = 4 * sum(p.numel() for p in net.parameters()) + of_trained * trained
+    fixed = 4 * sum(p.numel() for p in net.parameters()) + (_ADAM - 4) * trained
 
     rate, kept, widest = float(SAMPLE_RATE_HZ), 0.0, 0.0
     for channels, stride in kind.convolutions(config):

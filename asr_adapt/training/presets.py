@@ -52,9 +52,6 @@ _OF_KIND: dict[Kind, dict[str, tuple[tuple[float, ...], str]]] = {
         ),
     }
 }
-_AVERAGE_FROM: dict[Kind, tuple[float, str]] = {
-    "embedded": (0.4, "the mean of the weights from then on: 2 % fewer errors in letters")
-}
 # A head that starts from the base model's own letters is good soon: with an hour of Mboshi a 32nd of the steps
 # brought dev CER to .451, a tenth to .463 (docs/log.md).
 _HEAD_SHARE_OF_INHERITED = 0.03
@@ -125,7 +122,6 @@ def resolve(recipe: Recipe, hours: float, hidden_size: int, dev_hours: float = 0
         3e-3 if kind == "embedded" else max(1e-3, rate),
         "the head is new: 1e-3, 3e-3 on the embedded base model, or the peak rate if that is higher",
     )
-    choose("train", "average_from", *_AVERAGE_FROM.get(kind, (1.0, "no average: measured with `embedded` alone")))
     choose("train", "eval_steps", *_eval_steps(steps, step_hours, dev_hours))
     if kind == "none":
         choose("train", "head_steps", 0, "from nothing, all of it is new")

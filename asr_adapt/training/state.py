@@ -26,7 +26,6 @@ from asr_adapt.recipe import ResolvedTrain
 from asr_adapt.records import Transcript
 from asr_adapt.scoring import error_rates
 from asr_adapt.training import checkpoint
-from asr_adapt.training.weight_average import WeightAverage
 
 _BAD_STEPS_LIMIT = 20
 _PLATEAU = 0.99  # fraction of blank frames at which a model outputs next to nothing
@@ -124,10 +123,6 @@ class Journal:
     _saved_at: float = field(default_factory=time.monotonic)
     blank_rate: float = 0.0
 
-    def __post_init__(self) -> None:
-        first_step = round(self.conf.average_from * self.conf.steps)
-        self._average = WeightAverage(self.model.net, first_step)
-
     @property
     def _checkpoints(self) -> Path:
         return self.folder / "checkpoints"
@@ -148,9 +143,8 @@ class Journal:
             if self.accelerator.is_main_process:
                 self._log_path.write_text("")
             return
-        self.model.net.load_state_dict(_named(found.tensors, "model."))
+        self.model.net.load_state_dict({k[6:]: v for k, v in found.tensors.items() if k.startswith("model.")})
         _load_optimiser(self.optimiser, found.tensors)
-        self._average.load(_named(found.tensors, "average."))
         self.step = found.step
         for name, attribute in _SAVED.items():
             setattr(self, attribute, found.meta[name])
@@ -201,7 +195,6 @@ class Journal:
         if self.accelerator.is_main_process:
             tensors = {f"model.{k}": v for k, v in self.model.net.state_dict().items()}
             tensors |= _optimiser_tensors(self.optimiser)
-            tensors |= {f"average.{k}": v for k, v in self._average.tensors().items()}
             checkpoint.save_step(self._checkpoints, self.step, tensors, self._saved())
         self._saved_at = time.monotonic()
 
@@ -218,7 +211,6 @@ class Journal:
         norm = float(self.accelerator.clip_grad_norm_(parameters, self.conf.max_grad_norm))
         if math.isfinite(norm):
             self.optimiser.step()
-            self._average.update(self.step)
             self.bad_steps = 0
         else:
             self._note_bad_step(norm)
@@ -250,15 +242,9 @@ class Journal:
     def validate(self, dev: SpeechSplit) -> None:
         """Score dev, keep the model if it is the best so far; report the blank plateau when it begins and ends.
 
-        From `train.average_from` on the model is the mean of the weights.
-
         Raises:
             DiskFull: the best could not be written.
         """
-        with self._average.applied():
-            self._validate(dev)
-
-    def _validate(self, dev: SpeechSplit) -> None:
         wer, cer = validation_error_rates(self.model, dev, self.conf.precision)
         self.validation_line = f"WER {wer:.3f}, CER {cer:.3f}"
         self._write({"step": self.step, "dev_wer": wer, "dev_cer": cer})
@@ -356,10 +342,6 @@ def validation_error_rates(model: CTCModel, dev: SpeechSplit, precision: Precisi
         assert isinstance(result, Transcript), result  # these waveforms were decoded before
         pairs.append((reference, normalise(result.text)))
     return error_rates.rates(pairs)
-
-
-def _named(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def _optimiser_tensors(optimiser: Any) -> dict[str, torch.Tensor]:

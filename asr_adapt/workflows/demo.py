@@ -31,7 +31,6 @@ RECIPE = Recipe(
         hold=0.35,
         mask_time=0.35,
         mask_features=0.15,
-        average_from=1.0,
         eval_steps=100,
     ),
     augment=Augment(speed=0.1),

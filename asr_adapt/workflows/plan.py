@@ -183,25 +183,21 @@ class RunPlan:
     def _as_begun(
         self, stages: RunState, out: Path, resolved: Resolved, choices: list[Choice]
     ) -> tuple[Resolved, list[Choice]]:
-        """Return recipe and choices with what training here was begun with, where another version chooses otherwise.
+        """Return recipe and choices with dev looked at as often as when training here was begun.
 
-        Of what the recipe leaves open: how often dev is looked at, and from when on weights are averaged, which
-        version 0.1.0 did not do. So training that it began is not started over.
+        Where the recipe leaves that open, version 0.1.0 chose otherwise: its training is not started over.
         """
-        if not stages.was_started("train"):
+        if self.recipe.train.eval_steps is not None or not stages.was_started("train"):
             return resolved, choices
-        begun, conf = read_recipe(out / "recipe.toml").train, resolved.train
-        changed: dict[str, object] = {}
-        if self.recipe.train.eval_steps is None and begun.eval_steps != conf.eval_steps:
-            changed["eval_steps"] = begun.eval_steps
-        average_from = 1.0 if begun.average_from is None else begun.average_from
-        if self.recipe.train.average_from is None and average_from != conf.average_from:
-            changed["average_from"] = average_from
-        as_begun = _with_train(resolved, **changed)
-        if not stages.is_begun("train", self._training_inputs(stages, as_begun)[0]):
+        eval_steps = read_recipe(out / "recipe.toml").train.eval_steps
+        if eval_steps == resolved.train.eval_steps:
             return resolved, choices
-        kept = {f"train.{name}": Choice(f"train.{name}", value, "as begun") for name, value in changed.items()}
-        return as_begun, [kept.get(choice.field, choice) for choice in choices]
+        as_begun = _with_train(resolved, eval_steps=eval_steps)
+        inputs, _ = self._training_inputs(stages, as_begun)
+        if not stages.is_begun("train", inputs):
+            return resolved, choices
+        kept = Choice("train.eval_steps", eval_steps, "as begun")
+        return as_begun, [kept if choice.field == kept.field else choice for choice in choices]
 
     @property
     def _heard_without_text(self) -> list[str]:

@@ -75,7 +75,6 @@ def test_the_embedded_base_has_the_preset_that_was_measured() -> None:
     train = chosen(1 / 6, Model(base="embedded"), 512).train
     assert (train.learning_rate, train.head_learning_rate, train.steps) == (2e-4, 3e-3, 800)
     assert (train.mask_time, train.mask_features, train.head_steps) == (0.5, 0.0, 0)
-    assert train.average_from == 0.4 and chosen(1 / 6, Model(base="embedded-small"), 256).train.average_from == 1
 
 
 def test_masks_are_weaker_where_the_speech_is_heard_a_few_times_only() -> None:
@@ -116,11 +115,10 @@ def test_the_longer_dev_is_the_less_often_it_is_validated(dev_hours: float, eval
 def test_training_that_was_begun_is_not_started_over_by_another_versions_choices(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    recipe = tone_recipe(tones, steps=2, eval_steps=None, average_from=None)
+    recipe = tone_recipe(tones, steps=2, eval_steps=None)
     run(recipe, tmp_path, Console())
     began = read_recipe(tmp_path / "recipe.toml")
     monkeypatch.setattr(presets, "_eval_steps", lambda *_: (7, "as another version has it"))
-    monkeypatch.setattr(presets, "_AVERAGE_FROM", {"none": (0.5, "as another version has it")})
     run(recipe, tmp_path, Console())
     assert "train\nalready done" in capsys.readouterr().err
     assert read_recipe(tmp_path / "recipe.toml") == began

@@ -460,9 +460,8 @@ def test_sigterm_saves_and_leaves_and_the_run_goes_on(tones: Path, tmp_path: Pat
     assert (tmp_path / "run" / "metrics.json").is_file()
 
 
-@pytest.mark.parametrize("average_from", [1, 0.4])
-def test_a_resumed_run_goes_on_where_it_stopped(tones: Path, data: Path, tmp_path: Path, average_from: float) -> None:
-    recipe = tone_recipe(tones, steps=60, eval_steps=25, average_from=average_from)
+def test_a_resumed_run_goes_on_where_it_stopped(tones: Path, data: Path, tmp_path: Path) -> None:
+    recipe = tone_recipe(tones, steps=60, eval_steps=25)
     whole, _ = trained(recipe, data, tmp_path)
     checkpoints = tmp_path / "checkpoints"
     assert steps_saved(tmp_path) == [50, 60]
@@ -472,52 +471,6 @@ def test_a_resumed_run_goes_on_where_it_stopped(tones: Path, data: Path, tmp_pat
     assert outcome.steps == 60
     assert equal(weights(whole), weights(again))
     assert [record["step"] for record in log(tmp_path) if "dev_wer" in record] == [25, 50, 60]
-
-
-def test_the_mean_of_the_weights_is_validated_and_kept(
-    tones: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[dict[str, torch.Tensor]] = []  # the weights after each step
-    take_step = state.Journal.take_step
-
-    def noted(journal: state.Journal, *given: Any) -> float:
-        norm = take_step(journal, *given)
-        seen.append(weights(journal.model))
-        return norm
-
-    monkeypatch.setattr(state.Journal, "take_step", noted)
-    trained(tone_recipe(tones, steps=6, eval_steps=6), data, tmp_path / "alone")
-    without, seen = seen, []
-    averaged, _ = trained(tone_recipe(tones, steps=6, eval_steps=6, average_from=0.5), data, tmp_path / "averaged")
-    assert all(equal(a, b) for a, b in zip(without, seen, strict=True)), "what is trained is the same"
-    found, last = weights(averaged), seen[3:]
-    assert not equal(found, last[-1])
-    assert all(torch.allclose(value, sum(w[n] for w in last) / 3, atol=1e-6) for n, value in found.items())
-
-
-def test_training_that_fails_in_validation_has_its_weights_again(
-    tones: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(model: CTCModel, *_: object) -> tuple[float, float]:
-        seen.append(weights(model))
-        raise KeyboardInterrupt
-
-    seen: list[dict[str, torch.Tensor]] = []
-    recipe = resolved(tone_recipe(tones, steps=4, eval_steps=4, average_from=0))
-    model = head.create(recipe.model, Alphabet.from_texts(prepared.load(data, "train").references), "art", Text(), 1)
-    monkeypatch.setattr(state, "validation_error_rates", fails)
-    take_step, stepped = state.Journal.take_step, []
-
-    def noted(journal: state.Journal, *given: Any) -> float:
-        norm = take_step(journal, *given)
-        stepped.append(weights(journal.model))
-        return norm
-
-    monkeypatch.setattr(state.Journal, "take_step", noted)
-    splits = prepared.load(data, "train"), prepared.load(data, "dev")
-    with pytest.raises(KeyboardInterrupt):
-        train.train(recipe, model, *splits, tmp_path, Console(quiet=True))
-    assert not equal(seen[0], stepped[-1]) and equal(weights(model), stepped[-1])
 
 
 def test_a_damaged_best_model_is_looked_for_again(tones: Path, data: Path, tmp_path: Path) -> None:
