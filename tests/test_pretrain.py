@@ -354,7 +354,10 @@ def test_windows_are_full_and_teacher_and_student_hear_the_same_places(
     after, _ = windows.hears(teacher, sound[None])
     change = (after - before).abs().sum(-1)[0]
     assert int(change.argmax()) == at
-    assert change[at - 1] == pytest.approx(change[at + 1], rel=0.25)
+    # Half a frame late the centre is at .37. The encoder's random weights are not symmetric and move it, too, to -.06
+    # here; they differ between processors.
+    centre = (change[at - 2 : at + 3] * torch.arange(-2, 3)).sum() / change[at - 2 : at + 3].sum()
+    assert abs(centre) < 0.2
 
 
 def test_a_student_is_taught_and_killed_and_goes_on(
