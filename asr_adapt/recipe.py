@@ -262,7 +262,7 @@ class Train(_Section):
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     """minutes between checkpoints"""
     patience: int = Field(default=10, ge=1)
-    """stop early after this many validations without improvement; a long dev has fewer validations than that"""
+    """stop early after this many validations without improvement; a long dev may have fewer than that"""
     unlabelled: Path | None = Field(default=None, json_schema_extra={"since": 2})
     """self-training: recordings of the language without transcripts (folder, file or manifest). The trained model
     transcribes them, and training begins anew with what it is surest of, in rounds, as long as dev improves"""
@@ -270,7 +270,7 @@ class Train(_Section):
     """most rounds of self-training"""
     unlabelled_steps: int | None = Field(default=None, ge=1, json_schema_extra={"since": 2})
     """steps of each round; None: chosen by all hours, or, if `steps` is given, that number times the ratio of the
-    presets' steps for all hours and for the labelled hours, at least 1"""
+    presets' steps for all hours and for the labelled hours (a ratio of at least 1)"""
     pretrain_steps: int = Field(default=0, ge=0, json_schema_extra={"since": 2})
     """continued pre-training before fine-tuning: steps with wav2vec 2.0's own loss, which needs no transcripts, on
     train.unlabelled and the train split; for large base models and hours of recordings"""
